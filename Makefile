@@ -1,0 +1,63 @@
+# Every target sets up what it needs: Python 3.11+ with venv, and make, are enough. Nothing is installed outside this folder.
+
+PYTHON ?= python3
+UV_VERSION := 0.13.9
+UV := .tools/bin/uv
+RUN := .venv/bin/
+export UV_PYTHON_DOWNLOADS := never
+export UV_PROJECT_ENVIRONMENT := .venv
+export PYTHONDONTWRITEBYTECODE := 1
+
+.PHONY: help setup demo dev test lint format torture bench clean
+
+help:
+	@echo 'make demo      run the main job on embedded servers (KEEP=1 leaves them up)'
+	@echo 'make dev       open the UI on embedded servers'
+	@echo 'make test      lint, types and all tests'
+	@echo 'make lint      ruff, format, strict types, import rules'
+	@echo 'make format    let ruff mend what it can'
+	@echo 'make torture   long seeded failure runs'
+	@echo 'make bench     speed as ratios to the physical limit'
+
+setup: .venv/.synced
+
+.venv/.synced: pyproject.toml uv.lock $(UV)
+	@echo '== installing the locked dependencies into .venv'
+	@$(UV) sync --quiet --frozen --all-extras --all-groups --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')"
+	@touch $@
+
+$(UV):
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' || { \
+	  echo 'expected Python 3.11 to 3.14, found:' "$$($(PYTHON) --version 2>&1)"; \
+	  echo 'HINT: name another interpreter, such as: make PYTHON=python3.12 demo'; exit 1; }
+	@echo '== installing uv $(UV_VERSION) into .tools'
+	@$(PYTHON) -m venv .tools || { echo 'HINT: on Debian: apt-get install python3-venv'; rm -rf .tools; exit 1; }
+	@.tools/bin/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+
+demo: setup
+	@$(RUN)python -m archiver_assets.demo $(if $(KEEP),--keep)
+
+dev: setup
+	@$(RUN)python -m archiver_assets.demo --dev
+
+lint: setup
+	@$(RUN)ruff check .
+	@$(RUN)ruff format --check .
+	@$(RUN)mypy
+	@$(RUN)lint-imports
+
+format: setup
+	@$(RUN)ruff check --fix .
+	@$(RUN)ruff format .
+
+test: lint
+	@$(RUN)pytest -n 2 -m 'not torture' archiver_assets_tests
+
+torture: setup
+	@$(RUN)pytest -m torture archiver_assets_tests/faults
+
+bench: setup
+	@$(RUN)python -m archiver_assets_tests.benchmarks
+
+clean:
+	rm -rf .venv .tools .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,104 @@
+"""The errors that the archiver raises on purpose.
+
+What belongs here: the tree of errors below, and nothing that knows how they come about. What does not: catching or retrying.
+
+    ArchiverError
+    ├── ConfigError              the config file, or a variable that it names
+    ├── NotExpired               a partition that the retention still protects
+    ├── PartitionBusy            another session works on the partition
+    ├── SourceError              PostgreSQL
+    │   ├── SourceUnavailable    cannot connect, or the connection was lost
+    │   ├── TableRefused         the table cannot be archived or purged safely
+    │   ├── ValueRefused         a value that the archive could not store losslessly
+    │   └── SourceChanged        the table is not the one that the manifest speaks of
+    ├── StoreError               the object store
+    │   ├── StoreUnavailable     no answer, or a server-side error
+    │   ├── ObjectMissing        a key that should be there is not
+    │   └── ObjectExists         a conditional create met an object
+    ├── ManifestInvalid          a manifest that cannot be believed
+    ├── NotArchived              rows without a generation that holds them
+    └── NotVerified              a generation that failed its verification
+
+A message starts in lower case and ends without a full stop; it says what was expected, what was found, and where. The hint is
+the next step. `transient` says once for each class whether the same call may succeed later without anybody's doing.
+"""
+
+from typing import ClassVar
+
+
+class ArchiverError(Exception):
+    """The root of the tree. `str()` gives the message and, on a line of its own, `HINT: ` with the next step."""
+
+    transient: ClassVar[bool] = False
+
+    def __init__(self, message: str, *, hint: str) -> None:
+        """Keep `message` and `hint` apart, so that a caller can show them in different places."""
+        super().__init__(f"{message}\nHINT: {hint}")
+        self.message = message
+        self.hint = hint
+
+
+class ConfigError(ArchiverError):
+    """The config file, or an environment variable that it names, is not usable; all problems of a file in one error."""
+
+
+class NotExpired(ArchiverError):
+    """The partition is still protected by the retention, by the clock of the database."""
+
+
+class PartitionBusy(ArchiverError):
+    """Another session holds the advisory lock of the partition."""
+
+    transient = True
+
+
+class SourceError(ArchiverError):
+    """PostgreSQL refused, or holds something that stops the archiver."""
+
+
+class SourceUnavailable(SourceError):
+    """No connection to PostgreSQL, or a connection that was lost."""
+
+    transient = True
+
+
+class TableRefused(SourceError):
+    """The table cannot be archived or purged safely as it is."""
+
+
+class ValueRefused(SourceError):
+    """A value that the column's stored type cannot hold exactly."""
+
+
+class SourceChanged(SourceError):
+    """The table, or the server, is not the one from which the manifest's generation was archived."""
+
+
+class StoreError(ArchiverError):
+    """The object store refused."""
+
+
+class StoreUnavailable(StoreError):
+    """The object store did not answer, or answered with an error of its own."""
+
+    transient = True
+
+
+class ObjectMissing(StoreError):
+    """An object that should be there is not."""
+
+
+class ObjectExists(StoreError):
+    """A conditional create found that the key is taken."""
+
+
+class ManifestInvalid(ArchiverError):
+    """A manifest is not readable, or speaks of another partition than the one in whose folder it lies."""
+
+
+class NotArchived(ArchiverError):
+    """The table has rows of the partition, and no generation holds them."""
+
+
+class NotVerified(ArchiverError):
+    """A generation was read back and is not what its manifest says."""

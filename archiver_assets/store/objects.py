@@ -1,0 +1,62 @@
+"""The ObjectStore protocol: all that the lifecycle asks of a store.
+
+What belongs here: the protocol, whose comments are the contract that every implementation is tested against, and its plain values.
+What does not: S3 (`s3.py`), the names of objects (`keys.py`), what is inside them.
+"""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True)
+class StoredObject:
+    """One object as the store reports it: `key` below the store's prefix, size in `bytes`; `version_id` is None where versions are off."""
+
+    key: str
+    bytes: int
+    etag: str
+    version_id: str | None
+
+
+class Upload(Protocol):
+    """A streaming upload that has not been committed."""
+
+    def write(self, data: bytes, /) -> None:
+        """Append `data`. At most two parts are in memory at a time, whatever the size of the whole."""
+
+    def commit(self) -> StoredObject:
+        """Make the object appear, whole, under its key. Nothing was visible before. Raises ObjectExists if the key is taken."""
+
+
+class ObjectStore(Protocol):
+    """A flat space of immutable objects. Keys are relative to the store's bucket and prefix.
+
+    Every method raises StoreUnavailable when the store does not answer after a bounded number of tries, and StoreError when it refuses.
+    """
+
+    def uri(self, key: str) -> str:
+        """Return the address of `key` as other tools know it, such as `s3://bucket/prefix/key`."""
+
+    def create(self, key: str, data: bytes) -> StoredObject:
+        """Store a small object if and only if `key` is free; of two concurrent calls exactly one succeeds.
+
+        Raises ObjectExists if the key is taken, also by a first try of this very call whose answer was lost: the caller compares contents.
+        """
+
+    def upload(self, key: str) -> AbstractContextManager[Upload]:
+        """Open a streaming upload. Leaving the block without `commit`, by an error or not, discards it: no object, no stray parts."""
+
+    def read(self, key: str, *, version_id: str | None = None) -> Iterator[bytes]:
+        """Yield the content in order, in chunks of at most 1 MiB; with `version_id`, of exactly that version.
+
+        Raises ObjectMissing, at the call or at the first chunk, if there is no such object. A stream that ends early raises
+        StoreUnavailable, never a short result.
+        """
+
+    def list(self, prefix: str) -> Iterator[StoredObject]:
+        """Yield the objects whose keys begin with `prefix`, in the order of their keys (UTF-8 bytes); what was created is listed at once.
+
+        `version_id` is None in a listing.
+        """
