@@ -1,0 +1,22 @@
+"""The config file: `config.yaml`, version "2.0", read into frozen and validated models.
+
+What belongs here: the models, what each key may hold, how the file is read, and the names that tables get in Dagster, since two that
+collide are a mistake in the file. What does not: connections, Dagster itself, and secrets, which the file only names by their variables.
+"""
+
+from archiver_assets.config.load import config_path, load_config
+from archiver_assets.config.models import ColumnConfig, Config, DatabaseConfig, S3Config, Settings, TableConfig
+from archiver_assets.config.naming import TableName, dagster_name
+
+__all__ = [
+    "ColumnConfig",
+    "Config",
+    "DatabaseConfig",
+    "S3Config",
+    "Settings",
+    "TableConfig",
+    "TableName",
+    "config_path",
+    "dagster_name",
+    "load_config",
+]

@@ -1,0 +1,131 @@
+"""The sections of a config file, and what each holds before it becomes a model.
+
+What belongs here: which keys stand where, and which level's setting wins. What does not: the rules of single values (fields.py).
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from archiver_assets.config.document import Entries, Node
+from archiver_assets.config.fields import identifier_problem
+from archiver_assets.config.models import ColumnConfig, Config, DatabaseConfig, S3Config, Settings, TableConfig
+from archiver_assets.config.naming import TableName
+from archiver_assets.config.problems import Problems, joined_path
+from archiver_assets.config.sections import Section, Values, child, found, items, read
+
+_PASSWORD_HINT: Final = "no secret belongs in this file; password_env names the environment variable that holds the password"  # noqa: S105 - a hint, not a password
+_CREDENTIALS_HINT: Final = "credentials come from AWS's default credential chain: environment variables, a profile, or the role of the pod"
+_PASSWORDS: Final = ("password", "passwd", "pass", "pwd", "pgpassword", "secret", "dsn", "url", "uri")
+_CREDENTIALS: Final = ("access_key", "access_key_id", "secret_key", "secret_access_key", "session_token", "security_token", "profile")
+
+DEFAULTS = Section(models=(Settings,), required=frozenset())
+S3 = Section(
+    models=(S3Config,),
+    required=frozenset({"bucket"}),
+    hints={name: _CREDENTIALS_HINT for key in _CREDENTIALS for name in (key, f"aws_{key}")},
+)
+DATABASE = Section(
+    models=(DatabaseConfig, Settings),
+    required=frozenset({"name", "host", "user", "password_env", "tables"}),
+    nested=frozenset({"tables"}),
+    hints=dict.fromkeys(_PASSWORDS, _PASSWORD_HINT),
+)
+TABLE = Section(
+    models=(TableConfig,),
+    required=frozenset({"name", "timestamp_column", "primary_key"}),
+    nested=frozenset({"columns"}),
+    derived=frozenset({"database"}),
+    hints=dict.fromkeys(_PASSWORDS, _PASSWORD_HINT),
+)
+COLUMN = Section(models=(ColumnConfig,), required=frozenset({"store_as"}))
+FILE = Section(
+    models=(Config,),
+    required=frozenset({"version", "s3", "databases"}),
+    nested=frozenset({"s3", "defaults", "databases"}),
+)
+
+
+@dataclass(frozen=True)
+class TableDraft:
+    """A table of the file, its settings resolved; complete and valid only if no problem was noted."""
+
+    path: str
+    line: int
+    values: Values
+    columns: dict[str, Values]
+
+    def table_name(self, database: str) -> TableName | None:
+        """Return the true names in the database with that label, None if they are not valid."""
+        schema, name = self.values.get("schema_name", "public"), self.values.get("name")
+        return TableName(database, schema, name) if isinstance(schema, str) and isinstance(name, str) else None
+
+
+@dataclass(frozen=True)
+class DatabaseDraft:
+    """A database of the file; complete and valid only if no problem was noted."""
+
+    path: str
+    line: int
+    values: Values
+    tables: tuple[TableDraft, ...]
+
+    @property
+    def label(self) -> str | None:
+        """The label, None if it is not valid."""
+        name = self.values.get("name")
+        return name if isinstance(name, str) else None
+
+
+@dataclass(frozen=True)
+class FileDraft:
+    """The whole file; complete and valid only if no problem was noted."""
+
+    values: Values
+    s3: Values
+    databases: tuple[DatabaseDraft, ...]
+
+
+def read_file(root: Node, problems: Problems) -> FileDraft:
+    """Read the whole tree; whatever is wrong with it is noted in `problems`, except for collisions."""
+    values = read(root, FILE, problems)
+    s3, defaults = child(root, "s3"), child(root, "defaults")
+    inherited = read(defaults, DEFAULTS, problems) if defaults else {}
+    databases = items(child(root, "databases"), FILE.expected("databases"), problems)
+    return FileDraft(
+        values=values,
+        s3=read(s3, S3, problems) if s3 else {},
+        databases=tuple(_database(node, inherited, problems) for node in databases),
+    )
+
+
+def _database(node: Node, inherited: Values, problems: Problems) -> DatabaseDraft:
+    values = read(node, DATABASE, problems)
+    own = {name: value for name, value in values.items() if name in Settings.model_fields}
+    tables = items(child(node, "tables"), DATABASE.expected("tables"), problems)
+    return DatabaseDraft(
+        path=node.path,
+        line=node.line,
+        values={name: value for name, value in values.items() if name not in own},
+        tables=tuple(_table(table, inherited | own, problems) for table in tables),
+    )
+
+
+def _table(node: Node, inherited: Values, problems: Problems) -> TableDraft:
+    values = inherited | read(node, TABLE, problems)
+    if "retention_days" not in values and isinstance(node, Entries):
+        expected = TABLE.expected("retention_days")
+        text = f"missing key; expected {expected}; set it here, in the database, or under defaults"
+        problems.add(node.line, joined_path(node.path, "retention_days"), text)
+    columns = child(node, "columns")
+    return TableDraft(node.path, node.line, values, _columns(columns, problems) if columns else {})
+
+
+def _columns(node: Node, problems: Problems) -> dict[str, Values]:
+    if not isinstance(node, Entries):
+        problems.add(node.line, node.path, f"expected {TABLE.expected('columns')}, found {found(node)}")
+        return {}
+    for column, entry in node.entries.items():
+        reason = identifier_problem(column)
+        if reason:
+            problems.add(entry.line, entry.path, f"expected the name of a column, at most 63 bytes; {reason}")
+    return {column: read(entry, COLUMN, problems) for column, entry in node.entries.items()}

@@ -1,0 +1,55 @@
+"""From the path of a config file to the config: the one way in.
+
+What belongs here: the order of the steps. What does not: the steps. Text becomes nodes (syntax.py), nodes a tree with its variables
+resolved (document.py), the tree drafts (drafts.py), drafts the models (models.py). A file with any problem becomes nothing.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from archiver_assets.config.collisions import note_collisions
+from archiver_assets.config.document import Document
+from archiver_assets.config.drafts import DatabaseDraft, FileDraft, TableDraft, read_file
+from archiver_assets.config.models import ColumnConfig, Config, DatabaseConfig, S3Config, TableConfig
+from archiver_assets.config.problems import Problems
+from archiver_assets.config.syntax import compose, read_text
+
+DEFAULT_PATH: Final = Path("/etc/archiver/config.yaml")
+PATH_VARIABLE: Final = "ARCHIVER_CONFIG"
+
+
+def config_path(environ: Mapping[str, str] = os.environ) -> Path:
+    """Return the path that the variable ARCHIVER_CONFIG holds, or `/etc/archiver/config.yaml` if it is unset or empty."""
+    return Path(environ.get(PATH_VARIABLE) or DEFAULT_PATH)
+
+
+def load_config(path: Path | str, environ: Mapping[str, str] = os.environ) -> Config:
+    """Return the config that the file at `path` holds, with `${VAR}` resolved from `environ`; passwords are not read.
+
+    Raises ConfigError if the file cannot be read or is not valid: one error, with a line for each problem, in the order of the file.
+    """
+    problems = Problems(str(path))
+    root = compose(read_text(Path(path), problems), problems)
+    if root is None:
+        problems.fail(0, "expected a mapping, found an empty file", hint='begin with version: "2.0", s3 and databases')
+    draft = read_file(Document(environ, problems).tree(root), problems)
+    note_collisions(draft.databases, problems)
+    problems.raise_if_any()
+    return _config(draft)
+
+
+def _config(draft: FileDraft) -> Config:
+    databases = tuple(map(_database, draft.databases))
+    return Config.model_validate({**draft.values, "s3": S3Config.model_validate(draft.s3), "databases": databases})
+
+
+def _database(draft: DatabaseDraft) -> DatabaseConfig:
+    tables = tuple(_table(table, draft.label) for table in draft.tables)
+    return DatabaseConfig.model_validate({**draft.values, "tables": tables})
+
+
+def _table(draft: TableDraft, database: str | None) -> TableConfig:
+    columns = {name: ColumnConfig.model_validate(values) for name, values in draft.columns.items()}
+    return TableConfig.model_validate({**draft.values, "database": database, "columns": columns})

@@ -1,0 +1,210 @@
+"""The config, fully resolved: what the rest of the archiver reads.
+
+What belongs here: the models, their keys, defaults, units and bounds. What does not: reading files (load.py), and connecting.
+
+A description reads well after "expected", where the messages about a bad file put it.
+"""
+
+import os
+from collections.abc import Iterator, Mapping
+from datetime import date
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, SecretStr, model_validator
+
+from archiver_assets.config.fields import (
+    Bucket,
+    Columns,
+    Copied,
+    Cron,
+    Day,
+    FrozenMapping,
+    Host,
+    Identifier,
+    PathPart,
+    PlainText,
+    Prefix,
+    StorageClass,
+    Url,
+    VariableName,
+    Version,
+    Zone,
+    refusal,
+)
+from archiver_assets.config.naming import TableName, dagster_name
+from archiver_assets.errors import ConfigError
+
+SSLMODES = Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"]
+READABLE_STORAGE_CLASSES = Literal[
+    "STANDARD", "STANDARD_IA", "ONEZONE_IA", "INTELLIGENT_TIERING", "GLACIER_IR", "REDUCED_REDUNDANCY", "EXPRESS_ONEZONE"
+]
+
+
+class _Model(BaseModel):
+    # Strict, since True would pass for 1 and "5" for 5; without inputs in errors, since they may come from variables.
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
+
+
+class ColumnConfig(_Model):
+    """How one column is archived when not by its type's own Arrow type."""
+
+    store_as: Literal["text"] = Field(
+        description="text: the column travels and is stored as PostgreSQL's own text, which can hold every value"
+    )
+
+
+class Settings(_Model):
+    """The settings that may stand in `defaults`, in a database and in a table; the nearest wins."""
+
+    retention_days: int = Field(
+        ge=1, le=36_500, description="a whole number of days, 1 to 36500, that rows are kept in the table after the end of their day"
+    )
+    batch_size: int = Field(
+        default=10_000, ge=1, le=100_000, description="a whole number of rows, 1 to 100000, that one transaction of a purge deletes at most"
+    )
+    start_date: Day = Field(
+        default=date(2015, 1, 1),
+        ge=date(1900, 1, 1),
+        le=date(2999, 12, 31),
+        description="the day of the first partition as YYYY-MM-DD, 1900-01-01 to 2999-12-31; older rows are not archived",
+    )
+    timezone: Zone = Field(default="UTC", description="an IANA time zone such as UTC or Europe/Berlin, in which the days are counted")
+    schedule: Cron | None = Field(
+        default="0 2 * * *", description='a cron expression of five fields, in UTC, such as "0 2 * * *"; or null for no schedule'
+    )
+    max_partitions_per_tick: int = Field(
+        default=10, ge=1, le=1000, description="a whole number of partitions, 1 to 1000, that one tick of the schedule starts at most"
+    )
+    sleep_between_batches: float = Field(
+        default=0.0, ge=0, le=3600, allow_inf_nan=False, description="a number of seconds, 0 to 3600, that a purge rests between batches"
+    )
+
+
+class TableConfig(Settings):
+    """One table, with every setting resolved. Equal configs are equal objects, and can be keys of a dict."""
+
+    database: PathPart = Field(description="the label of the table's database")
+    schema_name: PathPart = Field(default="public", description="the table's schema, at most 63 bytes")
+    name: PathPart = Field(description="the table's name, at most 63 bytes")
+    timestamp_column: Identifier = Field(description="the column whose value decides the day of a row, at most 63 bytes")
+    primary_key: Columns = Field(min_length=1, description="the column of the primary key, or the list of its columns in their order")
+    columns: Annotated[Mapping[str, ColumnConfig], Copied, AfterValidator(FrozenMapping), PlainSerializer(dict, return_type=dict)] = Field(
+        default=FrozenMapping({}), description="a mapping from columns to how they are stored; the others go by their types"
+    )
+    description: str | None = Field(default=None, max_length=2000, description="a text for people, at most 2000 characters, or null")
+
+    @property
+    def table_name(self) -> TableName:
+        """The table's true names."""
+        return TableName(self.database, self.schema_name, self.name)
+
+    @property
+    def label(self) -> str:
+        """`D/S/T`, of the true names."""
+        return self.table_name.label
+
+    @property
+    def asset_path(self) -> tuple[str, str, str]:
+        """The key of the source table's asset in Dagster, `[D, S, T]`; other assets of the table append to it."""
+        return self.table_name.asset_path
+
+    @property
+    def dagster_name(self) -> str:
+        """`D__S__T`, in Dagster's characters: what names of ops and schedules begin with."""
+        return self.table_name.dagster_name
+
+
+class DatabaseConfig(_Model):
+    """One database and how to reach it. The password is not here: `password()` reads it when a connection is made."""
+
+    name: PathPart = Field(description="the database's label in Dagster and in object keys, at most 63 bytes")
+    host: Host = Field(
+        max_length=255, description="the name or address of the PostgreSQL server, or the absolute path of its socket's directory"
+    )
+    port: int = Field(default=5432, ge=1, le=65_535, description="a port, 1 to 65535")
+    user: Identifier = Field(description="the role to connect as, at most 63 bytes")
+    password_env: VariableName = Field(description="the name of the environment variable that holds the password: letters, digits, _")
+    database: Identifier | None = Field(
+        default=None, description="the database's name on the server if it is not the label, at most 63 bytes, or null"
+    )
+    sslmode: SSLMODES | None = Field(
+        default=None, description="one of disable, allow, prefer, require, verify-ca, verify-full, or null for libpq's own default"
+    )
+    sslrootcert: PlainText | None = Field(
+        default=None, description="the path of a file of certificates to trust, or system, or null for libpq's own default"
+    )
+    tables: tuple[TableConfig, ...] = Field(min_length=1, description="a list of at least one table")
+
+    @property
+    def dbname(self) -> str:
+        """The database's name on the server."""
+        return self.database or self.name
+
+    @property
+    def dagster_group(self) -> str:
+        """The group of the database's assets in Dagster: the label, in Dagster's characters."""
+        return dagster_name(self.name)
+
+    def password(self, environ: Mapping[str, str] = os.environ) -> SecretStr:
+        """Return the password that the variable `password_env` holds in `environ`.
+
+        Raises ConfigError if the variable is not set, or empty.
+        """
+        value = environ.get(self.password_env)
+        if not value:
+            found = "an empty one" if value == "" else "none"
+            message = f"database {self.name}: expected its password in the environment variable {self.password_env}, found {found}"
+            hint = f"set {self.password_env} in the environment of the process, in Kubernetes from a Secret, or correct password_env"
+            raise ConfigError(message, hint=hint)
+        return SecretStr(value)
+
+    @model_validator(mode="after")
+    def _own_tables(self) -> Self:
+        if any(table.database != self.name for table in self.tables):
+            reason = "a table names another database than the one that it stands in"
+            raise refusal(reason)
+        return self
+
+
+class S3Config(_Model):
+    """Where the objects go. Credentials come from AWS's default chain and never from the config."""
+
+    endpoint: Url | None = Field(default=None, description="the http or https URL of an S3-compatible store, or null for AWS")
+    bucket: Bucket = Field(description="the name of a bucket")
+    prefix: Prefix = Field(default="", description="what every key begins with, such as archives/, at most 400 bytes")
+    region: str | None = Field(
+        default=None, pattern=r"^[A-Za-z0-9_-]{1,64}\z", description="a region such as us-east-1, or null for the environment's own"
+    )
+    storage_class: Annotated[READABLE_STORAGE_CLASSES, StorageClass] = Field(
+        default="STANDARD",
+        description="one of STANDARD, STANDARD_IA, ONEZONE_IA, INTELLIGENT_TIERING, GLACIER_IR, REDUCED_REDUNDANCY, EXPRESS_ONEZONE",
+    )
+    path_style: bool = Field(
+        default=False, description="true for URLs like host/bucket/key, which many stores other than AWS need, or false"
+    )
+
+
+class Config(_Model):
+    """The whole config file, valid and resolved, in the order of the file."""
+
+    version: Annotated[Literal["2.0"], Version] = Field(description='"2.0"')
+    s3: S3Config = Field(description="a mapping that says where the objects go")
+    databases: tuple[DatabaseConfig, ...] = Field(min_length=1, description="a list of at least one database")
+
+    def tables(self) -> Iterator[tuple[DatabaseConfig, TableConfig]]:
+        """Yield every table with its database, in the order of the file."""
+        for database in self.databases:
+            for table in database.tables:
+                yield database, table
+
+    def database(self, name: str) -> DatabaseConfig:
+        """Return the database with the label `name`.
+
+        Raises ConfigError if there is none.
+        """
+        for database in self.databases:
+            if database.name == name:
+                return database
+        labels = ", ".join(database.name for database in self.databases)
+        message = f"expected the label of a configured database, found {name!r}"
+        raise ConfigError(message, hint=f"choose one of: {labels}")
