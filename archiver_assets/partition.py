@@ -52,6 +52,11 @@ class Partition:
         return _first_instant(self.next_day, self.timezone)
 
     @property
+    def zone(self) -> ZoneInfo:
+        """The time zone."""
+        return ZoneInfo(self.timezone)
+
+    @property
     def next_day(self) -> date:
         """The calendar day after this one."""
         return self.day + timedelta(days=1)

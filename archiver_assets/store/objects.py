@@ -12,7 +12,7 @@ from typing import Protocol
 
 @dataclass(frozen=True)
 class StoredObject:
-    """One object as the store reports it: `key` below the store's prefix, size in `bytes`; `version_id` is None where versions are off."""
+    """One object as the store reports it: `key` as it was given, size in `bytes`; `version_id` is None where versions are off."""
 
     key: str
     bytes: int
@@ -31,13 +31,13 @@ class Upload(Protocol):
 
 
 class ObjectStore(Protocol):
-    """A flat space of immutable objects. Keys are relative to the store's bucket and prefix.
+    """A flat space of immutable objects. Keys are those of one bucket, whole.
 
     Every method raises StoreUnavailable when the store does not answer after a bounded number of tries, and StoreError when it refuses.
     """
 
     def uri(self, key: str) -> str:
-        """Return the address of `key` as other tools know it, such as `s3://bucket/prefix/key`."""
+        """Return the address of `key` as other tools know it, such as `s3://bucket/key`."""
 
     def create(self, key: str, data: bytes) -> StoredObject:
         """Store a small object if and only if `key` is free; of two concurrent calls exactly one succeeds.

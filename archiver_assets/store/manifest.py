@@ -1,0 +1,203 @@
+"""The JSON objects of a generation: manifest, purging mark and receipt.
+
+What belongs here: their fields, their form as JSON, and reading them back with suspicion. What does not: when they are written, and
+what follows from them.
+
+Times are RFC 3339 in UTC with microseconds. Digests name their algorithm. Unknown fields are ignored, so that a later minor version can
+add some; a manifest of another `format` is refused.
+"""
+
+import hashlib
+import json
+from datetime import UTC, date, datetime
+from typing import Annotated, Literal, Self, TypeVar
+from zoneinfo import ZoneInfo
+
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, PlainSerializer, ValidationError, model_validator
+
+from archiver_assets.errors import ManifestInvalid
+
+FORMAT: Literal["archiver/1"] = "archiver/1"
+
+_Facts = TypeVar("_Facts", bound=BaseModel)
+
+
+def format_instant(instant: datetime) -> str:
+    """Return an aware time as RFC 3339 in UTC with microseconds: `2026-08-01T00:00:00.000000Z`."""
+    return instant.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+
+
+def _in_utc(instant: datetime) -> datetime:
+    try:
+        return instant.astimezone(UTC)
+    except OverflowError as error:
+        message = "expected a time within the years 1 to 9999 of UTC"
+        raise ValueError(message) from error
+
+
+Instant = Annotated[AwareDatetime, AfterValidator(_in_utc), PlainSerializer(format_instant, when_used="json")]
+Sha256 = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
+Count = Annotated[int, Field(ge=0)]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class PartitionFacts(_Frozen):
+    """The partition: half-open `[start, end)` of `column`, one day of `timezone`."""
+
+    column: str
+    timezone: str
+    start: Instant
+    end: Instant
+
+    @property
+    def day(self) -> date:
+        """The local day that `start` lies in."""
+        return self.start.astimezone(ZoneInfo(self.timezone)).date()
+
+    @model_validator(mode="after")
+    def _require_a_day(self) -> Self:
+        try:
+            _ = self.day
+        except (KeyError, ValueError, OSError, OverflowError) as error:  # as ZoneInfo refuses an unknown, a wrong or a folder's name
+            message = f"expected a known time zone, and a start within its years 1 to 9999, found {self.timezone!r}"
+            raise ValueError(message) from error
+        return self
+
+
+class ObjectFacts(_Frozen):
+    """The Parquet object, as it was committed; `key` is whole, as the bucket has it."""
+
+    key: str
+    bytes: Count
+    sha256: Sha256
+    etag: str
+    version_id: str | None
+
+
+class ColumnFacts(_Frozen):
+    """One column of the table; `pg_type` as PostgreSQL writes it, with length or precision."""
+
+    name: str
+    pg_type: str
+    arrow_type: str
+    not_null: bool
+
+
+class SourceFacts(_Frozen):
+    """Where the rows came from: server, database and table by identity, and the snapshot they were read in."""
+
+    system_identifier: str
+    database_oid: int
+    table_oid: int
+    timeline: int
+    server_version: str
+    snapshot: Annotated[str, Field(pattern=r"^[0-9]+:[0-9]+:([0-9]+(,[0-9]+)*)?$")]
+    lsn: str
+    read_from: Literal["primary"]
+
+
+class Identity(_Frozen):
+    """What a generation is, known before its first row is read; it also stands in the footer of the Parquet object."""
+
+    format: Literal["archiver/1"]
+    database: str
+    schema_name: Annotated[str, Field(alias="schema")]
+    table: str
+    partition: PartitionFacts
+    generation: Annotated[int, Field(ge=1)]
+    primary_key: tuple[str, ...]
+    fingerprint: Sha256
+    source: SourceFacts
+    archiver_version: str
+    run_id: str
+
+    model_config = ConfigDict(frozen=True, extra="ignore", validate_by_name=True, validate_by_alias=True, serialize_by_alias=True)
+
+    def footer(self) -> dict[str, str]:
+        """Return the identity as the footer's key-value metadata: each field under its name, as text where it is text, else as JSON."""
+        return {
+            (field.alias or name): value if isinstance(value := getattr(self, name), str) else _to_json(value)
+            for name, field in Identity.model_fields.items()
+        }
+
+
+class Manifest(Identity):
+    """The commit mark of a generation, written last: a generation exists if and only if its manifest does."""
+
+    object: ObjectFacts
+    rows: Annotated[int, Field(ge=1)]
+    content_digest: Sha256
+    timestamp_min: Instant
+    timestamp_max: Instant
+    columns: tuple[ColumnFacts, ...]
+    ddl: str
+    archived_at: Instant
+
+
+class PurgeSettings(_Frozen):
+    """The settings a purge ran with; seconds for the pause between batches."""
+
+    batch_size: int
+    sleep_between_batches: float
+    retention_days: int
+
+
+class Purging(_Frozen):
+    """Written before the first row of a generation is deleted."""
+
+    format: Literal["archiver/1"] = FORMAT
+    generation: int
+    manifest_sha256: Sha256
+    at: Instant
+    run_id: str
+    settings: PurgeSettings
+
+
+class Receipt(_Frozen):
+    """What a purge did; written when none of the generation's rows is left in the table."""
+
+    format: Literal["archiver/1"] = FORMAT
+    generation: int
+    manifest_sha256: Sha256
+    at: Instant
+    run_id: str
+    started_at: Instant
+    rows_purged_by_version: Count
+    rows_purged_by_content: Count
+    rows_gone: Count
+    rows_late: Count
+    rows_held_before: Count
+    batches: Count
+    wal_bytes: int | None
+
+
+def encode(facts: BaseModel) -> bytes:
+    """Return the JSON object as it is stored: indented for people, with a final line feed."""
+    return facts.model_dump_json(indent=2).encode() + b"\n"
+
+
+def decode(kind: type[_Facts], data: bytes, *, key: str) -> _Facts:
+    """Read a stored JSON object back.
+
+    Raises ManifestInvalid, naming `key` and each wrong field, if it is not what `kind` says.
+    """
+    try:
+        return kind.model_validate_json(data, strict=True)
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, each['loc'])) or 'the whole'}: {each['msg']}" for each in error.errors(include_input=False))
+        message = f"expected a {kind.__name__.lower()} of the format {FORMAT} in {key}, found: {wrong}"
+        raise ManifestInvalid(message, hint="compare the object with its older versions or a copy; nothing was deleted") from error
+
+
+def sha256_of(data: bytes) -> str:
+    """Return `sha256:` and 64 hex digits."""
+    return f"sha256:{hashlib.sha256(data).hexdigest()}"
+
+
+def _to_json(value: object) -> str:
+    if isinstance(value, BaseModel):
+        return value.model_dump_json()
+    return json.dumps(value)

@@ -1,0 +1,155 @@
+"""Rows to Parquet and back: row groups bounded in rows and bytes, settings of the format, and the footer's metadata.
+
+What belongs here: everything that knows the Parquet library. What does not: where the bytes go to, or what makes a generation true.
+"""
+
+from collections.abc import Iterator, Mapping
+from types import TracebackType
+from typing import IO, Protocol, Self
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+ROW_GROUP_ROWS = 65_536
+ROW_GROUP_BYTES = 48 * 1024 * 1024
+
+
+class Sink(Protocol):
+    """Where the encoded bytes go, in order."""
+
+    def write(self, data: bytes, /) -> None:
+        """Take the next bytes of the file."""
+
+
+class ParquetEncoder:
+    """Encodes record batches of one schema into one Parquet file, holding at most one row group in memory.
+
+    A row group has at most 65,536 rows and, unless one row alone is larger, about 48 MiB of Arrow data. Use as a context manager; the
+    footer is written by `finish`, and without it the file is no Parquet file.
+    """
+
+    def __init__(self, sink: Sink, schema: pa.Schema, metadata: Mapping[str, str]) -> None:
+        """Begin a file; `metadata` becomes the footer's key-value metadata."""
+        self._output = _WriteOnly(sink)
+        self._file = pa.PythonFile(self._output, mode="w")
+        self._schema = schema.with_metadata(dict(metadata))
+        self._writer: pq.ParquetWriter | None = None
+        self._waiting: list[pa.RecordBatch] = []
+        self._rows = 0
+        self._bytes = 0
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Drop what is in memory, and let nothing more reach the sink: a Parquet writer that dies unfinished would still write a footer."""
+        self._waiting.clear()
+        self._output.discard = True
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        """Encode the rows of `batch`, as soon as a row group is full."""
+        for piece in _pieces(batch):
+            if self._rows + piece.num_rows > ROW_GROUP_ROWS or self._bytes + piece.nbytes > ROW_GROUP_BYTES:
+                self._write_row_group()
+            self._waiting.append(piece)
+            self._rows += piece.num_rows
+            self._bytes += piece.nbytes
+
+    def finish(self) -> None:
+        """Encode what waits, and write the footer. Raises ValueError if there were no rows at all."""
+        self._write_row_group()
+        if self._writer is None:
+            message = "expected at least one row, found none"
+            raise ValueError(message)
+        self._writer.close()
+
+    def _write_row_group(self) -> None:
+        if not self._waiting:
+            return
+        group = pa.Table.from_batches(self._waiting).replace_schema_metadata(self._schema.metadata)
+        self._waiting, self._rows, self._bytes = [], 0, 0
+        if self._writer is None:
+            self._writer = self._open(group)
+        self._writer.write_table(group, row_group_size=ROW_GROUP_ROWS)
+
+    def _open(self, first: pa.Table) -> pq.ParquetWriter:
+        # zstd level 1 was as small as level 9 on audit rows; dictionaries pay only where values repeat.
+        return pq.ParquetWriter(
+            self._file,
+            self._schema,
+            compression="zstd",
+            compression_level=1,
+            use_dictionary=_repetitive_columns(first),
+            write_page_checksum=True,
+        )
+
+
+def open_parquet(file: IO[bytes]) -> pq.ParquetFile:
+    """Open a Parquet file for reading, its page checksums to be compared.
+
+    Raises pyarrow.ArrowInvalid or OSError if it is not one.
+    """
+    return pq.ParquetFile(file, page_checksum_verification=True)
+
+
+def read_batches(parquet: pq.ParquetFile, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
+    """Yield the rows in order, holding one row group in memory; with `columns`, only these.
+
+    Raises pyarrow.ArrowInvalid or OSError where the file is damaged.
+    """
+    for group in range(parquet.num_row_groups):
+        yield from parquet.read_row_group(group, columns=columns).replace_schema_metadata(None).to_batches()
+
+
+def _pieces(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+    if batch.num_rows == 0:
+        return
+    if batch.num_rows <= ROW_GROUP_ROWS and (batch.nbytes <= ROW_GROUP_BYTES or batch.num_rows == 1):
+        yield batch
+        return
+    # Not by the mean size of a row: the large ones may lie side by side.
+    rows = min(ROW_GROUP_ROWS, (batch.num_rows + 1) // 2)
+    for start in range(0, batch.num_rows, rows):
+        yield from _pieces(batch.slice(start, rows))
+
+
+def _repetitive_columns(table: pa.Table) -> list[str]:
+    """Name the string columns of which the first rows hold at most one distinct value in twenty."""
+    sample = table.slice(0, 10_000)
+    return [
+        field.name
+        for field in sample.schema
+        if pa.types.is_string(field.type) and pc.count_distinct(sample[field.name]).as_py() * 20 <= sample.num_rows
+    ]
+
+
+class _WriteOnly:
+    """What pyarrow's PythonFile needs of a file object."""
+
+    closed = False
+
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+        self.discard = False
+
+    def write(self, data: bytes) -> int:
+        if not self.discard:
+            self._sink.write(data)
+        return len(data)
+
+    def flush(self) -> None:
+        """Nothing waits here."""
+
+    def close(self) -> None:
+        """The sink has its own end."""
+
+    def writable(self) -> bool:
+        return True
+
+    def readable(self) -> bool:
+        return False
+
+    def seekable(self) -> bool:
+        return False

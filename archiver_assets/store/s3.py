@@ -1,0 +1,263 @@
+"""The ObjectStore of S3 and of the stores that speak its protocol.
+
+What belongs here: the calls, in the order that makes the contract of `objects.py` true. What does not: what their errors mean
+(`s3_errors.py`), the names of objects (`keys.py`), what is inside them.
+
+The upload uses the low-level calls: boto3's `upload_fileobj` refuses `If-None-Match` and takes a short read for the end, and the writers
+of pyarrow and s3fs publish half an object when an error leaves their block.
+https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html
+"""
+
+import base64
+import logging
+import time
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from archiver_assets.errors import StoreError, StoreUnavailable
+from archiver_assets.store.objects import StoredObject
+from archiver_assets.store.s3_errors import AGAIN, Attempt, code_of, translated
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+MIB = 1 << 20
+PART_SIZE = 16 * MIB
+"""Bytes. All parts but the last are equal, which some stores demand."""
+MAX_PARTS = 10_000
+"""https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html"""
+CHUNK_SIZE = MIB
+CONFLICT_PAUSES = (0.1, 0.2, 0.4, 0.8)
+"""Seconds between tries at a key on which another call is at work (409)."""
+
+log = logging.getLogger("archiver.s3")
+Answer = TypeVar("Answer")
+Sleep = Callable[[float], None]
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long one call may take: tries in all, and seconds until connected and between two bytes of an answer."""
+
+    max_attempts: int = 5
+    connect_timeout: float = 10.0
+    read_timeout: float = 60.0
+
+
+@dataclass(frozen=True)
+class S3ObjectStore:
+    """Objects in `bucket`; threads may share it. `connect` makes one.
+
+    `storage_class` is that of uploads alone. What `create` stores are small marks that are read often, and each would be billed as 128 KiB
+    for 30 days in the cheaper classes: they stay in STANDARD.
+    """
+
+    client: "S3Client"
+    bucket: str
+    storage_class: str
+    sleep: Sleep
+
+    @classmethod
+    def connect(
+        cls,
+        *,
+        bucket: str,
+        endpoint: str | None = None,
+        region: str | None = None,
+        storage_class: str = "STANDARD",
+        path_style: bool = False,
+        patience: Patience = Patience(),
+        sleep: Sleep = time.sleep,
+    ) -> Self:
+        """Return a store whose credentials come from AWS's default chain; nothing is sent yet. Raises StoreError for unusable settings."""
+        with translated(Attempt("prepare for", f"s3://{bucket}", "s3:ListBucket")):
+            client = make_client(endpoint, region, path_style=path_style, patience=patience)
+        return cls(client, bucket, storage_class, sleep)
+
+    def uri(self, key: str) -> str:
+        """See ObjectStore."""
+        return f"s3://{self.bucket}/{key}"
+
+    def create(self, key: str, data: bytes) -> StoredObject:
+        """See ObjectStore."""
+        return self.put(Attempt("create", self.uri(key), "s3:PutObject"), key, data)
+
+    @contextmanager
+    def upload(self, key: str) -> Iterator["S3Upload"]:
+        """See ObjectStore."""
+        upload = S3Upload(self, key)
+        try:
+            yield upload
+        finally:
+            upload.discard()
+
+    def read(self, key: str, *, version_id: str | None = None) -> Iterator[bytes]:
+        """See ObjectStore."""
+        version: dict[str, Any] = {"VersionId": version_id} if version_id else {}
+        attempt = Attempt("read", self.uri(key), "s3:GetObjectVersion" if version_id else "s3:GetObject")
+        with translated(attempt):
+            answer = self.client.get_object(Bucket=self.bucket, Key=key, **version)
+        missing = answer["ContentLength"]
+        with translated(attempt), closing(answer["Body"]) as body:
+            for chunk in body.iter_chunks(CHUNK_SIZE):
+                missing -= len(chunk)
+                yield chunk
+        if missing:
+            msg = f"{attempt.failed}: expected {answer['ContentLength']} bytes, but the stream ended {missing} bytes early"
+            raise StoreUnavailable(msg, hint=AGAIN)
+
+    def list(self, prefix: str) -> Iterator[StoredObject]:
+        """See ObjectStore. The listing is gathered first (about 0.4 kB an object)."""
+        # AWS lists in order, but SeaweedFS and others go folder by folder, with `a/b` before `a-b`. Sorting what is in order costs nothing.
+        yield from sorted(self._listed(prefix), key=lambda each: each.key.encode())
+
+    def _listed(self, prefix: str) -> Iterator[StoredObject]:
+        with translated(Attempt("list", self.uri(prefix), "s3:ListBucket")):
+            # botocore asks for URL-encoded keys and decodes them: XML could not carry every character.
+            pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix)
+            for each in (entry for page in pages for entry in page.get("Contents", [])):
+                yield StoredObject(each["Key"], each["Size"], each["ETag"].strip('"'), None)
+
+    def put(self, attempt: Attempt, key: str, data: bytes | bytearray, **options: Any) -> StoredObject:  # noqa: ANN401 -- boto3's own keywords
+        """Store `data` whole if `key` is free."""
+        place: dict[str, Any] = {"Bucket": self.bucket, "Key": key, "Body": data, "IfNoneMatch": "*"}
+        with translated(attempt):
+            answer = self.past_conflicts(lambda: self.client.put_object(**place, **options, **self.checksum(data)))
+        return stored(key, len(data), answer)
+
+    def past_conflicts(self, call: Callable[[], Answer]) -> Answer:
+        """Return the answer of `call`, tried again while another call is at work on the same key."""
+        for pause in CONFLICT_PAUSES:
+            try:
+                return call()
+            except ClientError as error:
+                if code_of(error) != "ConditionalRequestConflict":
+                    raise
+            self.sleep(pause)
+        return call()
+
+    def checksum(self, data: bytes | bytearray) -> dict[str, Any]:
+        """Return the keyword with the CRC of `data`, by which the store refuses what was damaged on the way.
+
+        Left to itself, botocore sends the CRC behind the content (a trailer) over TLS; a store that does not know trailers then writes it
+        into the object (boto/boto3#4435). A header never ends up there.
+        """
+        crc = zlib.crc32(data).to_bytes(4, "big")
+        return {"ChecksumCRC32": base64.b64encode(crc).decode()} if self.wants_checksums else {}
+
+    @property
+    def wants_checksums(self) -> bool:
+        """Whether to send checksums: AWS_REQUEST_CHECKSUM_CALCULATION=when_required says no, for stores that refuse them."""
+        return getattr(self.client.meta.config, "request_checksum_calculation", None) != "when_required"
+
+
+class S3Upload:
+    """One Upload: parts of PART_SIZE as soon as each is full, or a single PUT if there is never a full one (S3 has no empty parts)."""
+
+    def __init__(self, store: S3ObjectStore, key: str) -> None:
+        self._store = store
+        self._key = key
+        self._attempt = Attempt("upload", store.uri(key), "s3:PutObject and s3:AbortMultipartUpload")
+        self._place: dict[str, Any] = {"Bucket": store.bucket, "Key": key}
+        self._storage: dict[str, Any] = {"StorageClass": store.storage_class}
+        self._upload_id: str | None = None
+        self._parts: list[dict[str, Any]] = []
+        self._sent = 0
+        self._buffer = bytearray()
+        self._open = True
+
+    def write(self, data: bytes, /) -> None:
+        """See Upload."""
+        self._check_open()
+        rest = memoryview(data)
+        while rest:
+            room = PART_SIZE - len(self._buffer)
+            self._buffer += rest[:room]
+            rest = rest[room:]
+            if len(self._buffer) == PART_SIZE:
+                self._send_part()
+
+    def commit(self) -> StoredObject:
+        """See Upload."""
+        self._check_open()
+        if self._parts and self._buffer:
+            self._send_part()
+        self._open = False
+        done = self._complete() if self._parts else self._store.put(self._attempt, self._key, self._buffer, **self._storage)
+        self._upload_id = None
+        return done
+
+    def discard(self) -> None:
+        """Abort what was not committed. Its own failure is logged, for an error that led here is the one to hear of."""
+        self._open = False
+        if self._upload_id is None:
+            return
+        try:
+            self._store.client.abort_multipart_upload(**self._place, UploadId=self._upload_id)
+        except (ClientError, BotoCoreError) as error:
+            log.warning(
+                "could not abort the upload of %s, whose parts stay until the bucket's rules remove them: %s", self._attempt.uri, error
+            )
+        self._upload_id = None
+
+    def _check_open(self) -> None:
+        if not self._open:
+            msg = f"the upload of {self._attempt.uri} is over, by a commit or by an error"
+            raise ValueError(msg)
+
+    def _send_part(self) -> None:
+        if len(self._parts) == MAX_PARTS:
+            msg = f"{self._attempt.failed}: S3 takes {MAX_PARTS} parts of {PART_SIZE // MIB} MiB, and the content is longer"
+            raise StoreError(msg, hint="one day of this table does not fit into one object; archive it in smaller tables or partitions")
+        # Stays closed if this fails: a commit after a lost part would publish an object with a hole.
+        self._open = False
+        with translated(self._attempt):
+            self._parts.append(self._sent_part(len(self._parts) + 1))
+        self._sent += len(self._buffer)
+        self._buffer = bytearray()
+        self._open = True
+
+    def _sent_part(self, number: int) -> dict[str, Any]:
+        if self._upload_id is None:
+            algorithm: dict[str, Any] = {"ChecksumAlgorithm": "CRC32"} if self._store.wants_checksums else {}
+            self._upload_id = self._store.client.create_multipart_upload(**self._place, **self._storage, **algorithm)["UploadId"]
+        checksum = self._store.checksum(self._buffer)
+        place = {**self._place, "UploadId": self._upload_id, "PartNumber": number, "Body": self._buffer}
+        answer = self._store.client.upload_part(**place, **checksum)
+        return {"PartNumber": number, "ETag": answer["ETag"], **checksum}
+
+    def _complete(self) -> StoredObject:
+        # After a 409 here AWS may have dropped the upload: the next try then fails with NoSuchUpload, which is an error but no loss.
+        call = {**self._place, "UploadId": self._upload_id, "MultipartUpload": {"Parts": self._parts}, "IfNoneMatch": "*"}
+        with translated(self._attempt):
+            answer = self._store.past_conflicts(lambda: self._store.client.complete_multipart_upload(**call))
+        return stored(self._key, self._sent, answer)
+
+
+def stored(key: str, size: int, answer: Any) -> StoredObject:  # noqa: ANN401 -- boto3 has a type of its own for each call
+    """Return what a successful write reports. The version `null` is S3's word for an object that has none."""
+    version = answer.get("VersionId")
+    return StoredObject(key, size, answer["ETag"].strip('"'), None if version == "null" else version)
+
+
+def make_client(endpoint: str | None, region: str | None, *, path_style: bool, patience: Patience) -> "S3Client":
+    """Return a boto3 client of its own session: credentials are looked up anew."""
+    import boto3  # noqa: PLC0415 -- importing it costs 0.3 s, and the code location loads without it
+    from botocore.config import Config  # noqa: PLC0415
+
+    settings = Config(
+        s3={"addressing_style": "path" if path_style else "auto"},
+        retries={"mode": "standard", "total_max_attempts": patience.max_attempts},
+        connect_timeout=patience.connect_timeout,
+        read_timeout=patience.read_timeout,
+    )
+    try:
+        return boto3.session.Session().client("s3", endpoint_url=endpoint, region_name=region, config=settings)
+    except ValueError as error:  # botocore's for an endpoint that is no URL
+        msg = f"expected a URL as the store's endpoint, found {endpoint!r}: {error}"
+        raise StoreError(msg, hint="correct s3.endpoint in the config, such as https://minio.example:9000") from error

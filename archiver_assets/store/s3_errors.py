@@ -1,0 +1,125 @@
+"""What S3 and its client report, as the project's errors.
+
+What belongs here: the table of codes and the messages. What does not: retrying (`s3.py`, and botocore's standard mode below it). The codes:
+https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html. Other stores answer with the same ones, more or less, so the HTTP
+status decides where a code is unknown. Credentials appear in no message: only the code and the store's own sentence are quoted.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectionError,  # noqa: A004 -- botocore's own, no subclass of the builtin
+    CredentialRetrievalError,
+    FlexibleChecksumError,
+    HTTPClientError,
+    IncompleteReadError,
+    NoCredentialsError,
+    PartialCredentialsError,
+)
+
+from archiver_assets.errors import ObjectExists, ObjectMissing, StoreError, StoreUnavailable
+
+UNREACHABLE = (HTTPClientError, ConnectionError, IncompleteReadError)
+SERVER_ERROR = 500
+
+CREDENTIALS = "correct the credentials that AWS's default chain finds: environment variables, shared files, or the role of the pod"
+BUCKET = "create the bucket, or correct s3.bucket in the config"
+REGION = "set s3.region in the config to the bucket's region"
+AGAIN = "try again later; if it persists, look at the store's own health and at s3.endpoint in the config"
+
+KNOWN: dict[str, tuple[type[StoreError], str]] = {
+    "PreconditionFailed": (ObjectExists, "compare its content: it may be this very call's own, stored by a try whose answer was lost"),
+    "NoSuchKey": (ObjectMissing, "look at the bucket's lifecycle rules and at who deletes from it"),
+    "NoSuchVersion": (ObjectMissing, "look at the bucket's lifecycle rules for noncurrent versions"),
+    "MethodNotAllowed": (ObjectMissing, "the version is a delete marker; look at who deletes from the bucket"),
+    "NoSuchBucket": (StoreError, BUCKET),
+    "InvalidBucketName": (StoreError, "correct s3.bucket in the config"),
+    "InvalidAccessKeyId": (StoreError, CREDENTIALS),
+    "SignatureDoesNotMatch": (StoreError, CREDENTIALS),
+    "InvalidToken": (StoreError, CREDENTIALS),
+    "ExpiredToken": (StoreError, CREDENTIALS),
+    "RequestTimeTooSkewed": (StoreError, "set this machine's clock"),
+    "PermanentRedirect": (StoreError, REGION),
+    "AuthorizationHeaderMalformed": (StoreError, REGION),
+    "InvalidObjectState": (StoreError, "the object is in an archive tier: restore it in S3 first"),
+    "InvalidStorageClass": (StoreError, "correct s3.storage_class in the config: this store does not have it"),
+    "NoSuchUpload": (StoreError, "run again; if it persists, a rule that aborts incomplete uploads may be too short"),
+    "NotImplemented": (StoreError, "this store lacks what the archiver needs; see the stores named in the documentation"),
+    "ConditionalRequestConflict": (StoreUnavailable, AGAIN),
+    "SlowDown": (StoreUnavailable, AGAIN),
+    "RequestTimeout": (StoreUnavailable, AGAIN),
+    "TooManyRequests": (StoreUnavailable, AGAIN),
+}
+BY_STATUS = {301: "PermanentRedirect", 404: "NoSuchKey", 412: "PreconditionFailed", 429: "TooManyRequests", 501: "NotImplemented"}
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """What was tried: `verb` and `uri` begin the message, `right` is the permission that it needs."""
+
+    verb: str
+    uri: str
+    right: str
+
+    @property
+    def failed(self) -> str:
+        """The beginning of every message."""
+        return f"could not {self.verb} {self.uri}"
+
+
+@contextmanager
+def translated(attempt: Attempt) -> Iterator[None]:
+    """Raise botocore's errors from the block as the project's."""
+    try:
+        yield
+    except ClientError as error:
+        raise refusal(attempt, error) from error
+    except UNREACHABLE as error:
+        msg = f"{attempt.failed}: no answer, or half of one: {error}"
+        raise StoreUnavailable(msg, hint=AGAIN) from error
+    except BotoCoreError as error:
+        msg = f"{attempt.failed}: {error}"
+        raise StoreError(msg, hint=client_side_hint(error)) from error
+
+
+def code_of(error: ClientError) -> str:
+    """Return S3's code; answers without a body (to HEAD, or from a proxy) only have the HTTP status in its place."""
+    code = error.response.get("Error", {}).get("Code", "")
+    return BY_STATUS.get(status_of(error), code) if not code or code.isdecimal() else code
+
+
+def status_of(error: ClientError) -> int:
+    """Return the HTTP status of the answer."""
+    return error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+
+
+def refusal(attempt: Attempt, error: ClientError) -> StoreError:
+    """Return the project's error for an answer of the store's."""
+    code, status = code_of(error), status_of(error)
+    sentence = error.response.get("Error", {}).get("Message", "").strip().rstrip(".")
+    message = f"{attempt.failed}: {code} (HTTP {status}): {sentence}"
+    kind, hint = KNOWN.get(code) or unknown(attempt, status)
+    return kind(message, hint=hint)
+
+
+def unknown(attempt: Attempt, status: int) -> tuple[type[StoreError], str]:
+    """Judge an answer whose code is not in the table by its HTTP status."""
+    if status >= SERVER_ERROR:
+        return StoreUnavailable, AGAIN
+    return (
+        StoreError,
+        f"see that {attempt.right} is allowed, by the identity's policy and the bucket's, and that the config's s3 section is right",
+    )
+
+
+def client_side_hint(error: BotoCoreError) -> str:
+    """Return the next step for an error that never reached the store."""
+    if isinstance(error, NoCredentialsError | PartialCredentialsError | CredentialRetrievalError):
+        return CREDENTIALS
+    if isinstance(error, FlexibleChecksumError):
+        return "the content is not what the store's own checksum says: read again; if it persists, the object is damaged"
+    return "correct the s3 section of the config"

@@ -1,0 +1,81 @@
+"""Stand-ins with behaviour, for tests that need no server. What does not belong here: mocks, and fixtures (`conftest.py`)."""
+
+import hashlib
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from archiver_assets.errors import ObjectExists, ObjectMissing
+from archiver_assets.store.objects import StoredObject
+
+CHUNK_SIZE = 1 << 20
+
+
+class MemoryObjectStore:
+    """An ObjectStore in a dict. `contents` may be read and changed by tests: it is what a listing shows, by key."""
+
+    def __init__(self, contents: dict[str, bytes] | None = None) -> None:
+        self.contents = dict(contents or {})
+        self._lock = threading.Lock()
+
+    def uri(self, key: str) -> str:
+        return f"memory://{key}"
+
+    def create(self, key: str, data: bytes) -> StoredObject:
+        with self._lock:
+            if key in self.contents:
+                msg = f"could not create {self.uri(key)}: the key is taken"
+                raise ObjectExists(msg, hint="compare its content")
+            self.contents[key] = bytes(data)
+        return self._stored(key)
+
+    @contextmanager
+    def upload(self, key: str) -> Iterator["MemoryUpload"]:
+        upload = MemoryUpload(self, key)
+        try:
+            yield upload
+        finally:
+            upload.discard()
+
+    def read(self, key: str, *, version_id: str | None = None) -> Iterator[bytes]:
+        if key not in self.contents or version_id is not None:
+            msg = f"could not read {self.uri(key)}, version {version_id}: there is no such object"
+            raise ObjectMissing(msg, hint="this store has no versions")
+        data = self.contents[key]
+        for start in range(0, len(data), CHUNK_SIZE):
+            yield data[start : start + CHUNK_SIZE]
+
+    def list(self, prefix: str) -> Iterator[StoredObject]:
+        yield from (self._stored(key) for key in sorted(self.contents, key=str.encode) if key.startswith(prefix))
+
+    def _stored(self, key: str) -> StoredObject:
+        data = self.contents[key]
+        return StoredObject(key, len(data), hashlib.md5(data, usedforsecurity=False).hexdigest(), None)
+
+
+class MemoryUpload:
+    """One Upload: everything is kept until the commit."""
+
+    def __init__(self, store: MemoryObjectStore, key: str) -> None:
+        self._store = store
+        self._key = key
+        self._buffer = bytearray()
+        self._open = True
+
+    def write(self, data: bytes, /) -> None:
+        self._check_open()
+        self._buffer += data
+
+    def commit(self) -> StoredObject:
+        self._check_open()
+        self._open = False
+        return self._store.create(self._key, bytes(self._buffer))
+
+    def discard(self) -> None:
+        self._open = False
+        self._buffer = bytearray()
+
+    def _check_open(self) -> None:
+        if not self._open:
+            msg = f"the upload of {self._store.uri(self._key)} is over"
+            raise ValueError(msg)

@@ -1,0 +1,270 @@
+"""What S3ObjectStore does when the store, the network or the settings are not what they should be.
+
+What belongs here: errors, and what only the requests themselves show. What does not: the contract of all stores
+(`test_object_store_contract.py`). Where no real server can be made to fail as needed, a scripted one on loopback answers.
+"""
+
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+
+import pytest
+
+from archiver_assets.demo.processes import free_ports
+from archiver_assets.demo.seaweed import EmbeddedS3
+from archiver_assets.errors import ObjectExists, StoreError, StoreUnavailable
+from archiver_assets.store.objects import Upload
+from archiver_assets.store.s3 import CONFLICT_PAUSES, MAX_PARTS, MIB, PART_SIZE, Patience, S3ObjectStore
+
+HASTY = Patience(max_attempts=1, connect_timeout=2, read_timeout=2)
+STARTED = "<InitiateMultipartUploadResult><UploadId>u1</UploadId></InitiateMultipartUploadResult>"
+
+
+def error_body(code: str) -> bytes:
+    return f"<Error><Code>{code}</Code><Message>as scripted.</Message></Error>".encode()
+
+
+@dataclass
+class Script:
+    """A loopback server that answers with `answers` in turn, and keeps the requests."""
+
+    answers: list[tuple[int, dict[str, str], bytes]]
+    requests: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)
+
+    def play(self, handler: BaseHTTPRequestHandler) -> None:
+        handler.rfile.read(int(handler.headers.get("Content-Length") or 0))
+        self.requests.append((handler.command, handler.path, {name.lower(): value for name, value in handler.headers.items()}))
+        status, headers, body = self.answers.pop(0)
+        handler.send_response(status)
+        for name, value in ({"Content-Length": str(len(body)), "Connection": "close"} | headers).items():
+            handler.send_header(name, value)
+        handler.end_headers()
+        handler.wfile.write(body)
+        handler.close_connection = True
+
+
+Serve = Callable[[Script], S3ObjectStore]
+
+
+@pytest.fixture
+def slept() -> list[float]:
+    return []
+
+
+@pytest.fixture
+def serve(aws_environment: dict[str, str], slept: list[float]) -> Iterator[Serve]:
+    assert aws_environment
+    running: list[ThreadingHTTPServer] = []
+
+    def start(script: Script) -> S3ObjectStore:
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"  # answers `Expect: 100-continue`, for which botocore else waits a second
+
+            def handle(self) -> None:
+                self.handle_one_request()
+
+            def do_GET(self) -> None:
+                script.play(self)
+
+            do_PUT = do_POST = do_DELETE = do_GET  # noqa: N815 -- http.server's names
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        running.append(server)
+        return connected(f"http://127.0.0.1:{server.server_port}", "bucket", sleep=slept.append)
+
+    yield start
+    for server in running:
+        server.shutdown()
+        server.server_close()
+
+
+def connected(endpoint: str, bucket: str, sleep: Callable[[float], None] = lambda _: None) -> S3ObjectStore:
+    return S3ObjectStore.connect(bucket=bucket, endpoint=endpoint, region="us-east-1", path_style=True, patience=HASTY, sleep=sleep)
+
+
+def upload(store: S3ObjectStore, size: int) -> None:
+    with store.upload("a") as writer:
+        writer.write(bytes(size))
+        writer.commit()
+
+
+CALLS: dict[str, Callable[[S3ObjectStore], object]] = {
+    "create": lambda store: store.create("a", b"x"),
+    "upload": lambda store: upload(store, 10),
+    "upload in parts": lambda store: upload(store, PART_SIZE + 1),
+    "read": lambda store: list(store.read("a")),
+    "list": lambda store: list(store.list("a")),
+}
+every_call = pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+
+
+@every_call
+def test_a_missing_bucket_is_named_with_the_next_step(
+    s3_server: EmbeddedS3, aws_environment: dict[str, str], call: Callable[[S3ObjectStore], object]
+) -> None:
+    assert aws_environment
+    with pytest.raises(StoreError, match="s3://no-such-bucket/a: NoSuchBucket") as caught:
+        call(connected(s3_server.endpoint, "no-such-bucket"))
+    assert "create the bucket" in caught.value.hint
+    assert type(caught.value) is StoreError
+
+
+@every_call
+@pytest.mark.parametrize("variable", ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"])
+def test_wrong_credentials_are_refused_and_shown_nowhere(
+    s3_server: EmbeddedS3,
+    bucket: str,
+    aws_environment: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    call: Callable[[S3ObjectStore], object],
+    variable: str,
+) -> None:
+    monkeypatch.setenv(variable, "wr0ngWr0ngWr0ng")
+    with pytest.raises(StoreError, match=r"InvalidAccessKeyId|SignatureDoesNotMatch") as caught:
+        call(connected(s3_server.endpoint, bucket))
+    assert "credentials" in caught.value.hint
+    shown = "".join(traceback.format_exception(caught.value))
+    assert "wr0ng" not in shown
+    assert aws_environment["AWS_SECRET_ACCESS_KEY"] not in shown
+
+
+def test_missing_credentials_are_named(s3_server: EmbeddedS3, aws_environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in aws_environment.keys() & {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}:
+        monkeypatch.delenv(name)
+    with pytest.raises(StoreError, match="credentials"):
+        connected(s3_server.endpoint, "bucket").create("a", b"x")
+
+
+@every_call
+def test_a_server_that_is_gone_is_transient(aws_environment: dict[str, str], call: Callable[[S3ObjectStore], object]) -> None:
+    assert aws_environment
+    (port,) = free_ports(1)
+    with pytest.raises(StoreUnavailable, match=f"127.0.0.1:{port}"):
+        call(connected(f"http://127.0.0.1:{port}", "bucket"))
+
+
+def test_an_endpoint_that_is_no_url_is_refused_before_anything_is_sent() -> None:
+    with pytest.raises(StoreError, match="no url") as caught:
+        connected("no url", "bucket")
+    assert "s3.endpoint" in caught.value.hint
+
+
+@pytest.mark.parametrize("sent", [0, 10, 3 * MIB // 2])
+def test_a_stream_that_ends_early_is_never_a_short_result(serve: Serve, sent: int) -> None:
+    store = serve(Script([(200, {"Content-Length": str(2 * MIB), "ETag": '"e"'}, bytes(sent))]))
+    with pytest.raises(StoreUnavailable, match="s3://bucket/a"):
+        list(store.read("a"))
+
+
+def test_content_that_is_not_what_its_checksum_says_is_refused(serve: Serve) -> None:
+    store = serve(Script([(200, {"ETag": '"e"', "x-amz-checksum-crc32": "AAAAAA=="}, b"damaged")]))
+    with pytest.raises(StoreError, match="checksum") as caught:
+        list(store.read("a"))
+    assert "damaged" in caught.value.hint
+
+
+@pytest.mark.parametrize("code", ["InternalError", "SlowDown", "ServiceUnavailable"])
+def test_an_error_of_the_server_itself_is_transient(serve: Serve, code: str) -> None:
+    with pytest.raises(StoreUnavailable, match=code):
+        serve(Script([(503, {}, error_body(code))])).create("a", b"x")
+
+
+def test_a_refusal_names_the_right_that_it_needs(serve: Serve) -> None:
+    with pytest.raises(StoreError, match=r"could not create s3://bucket/a: AccessDenied \(HTTP 403\): as scripted") as caught:
+        serve(Script([(403, {}, error_body("AccessDenied"))])).create("a", b"x")
+    assert "s3:PutObject" in caught.value.hint
+    assert not caught.value.transient
+
+
+CONFLICT = (409, dict[str, str](), error_body("ConditionalRequestConflict"))
+TAKEN = (412, dict[str, str](), error_body("PreconditionFailed"))
+DONE = (200, {"ETag": '"e"'}, b"")
+
+
+def test_a_conflict_is_tried_again_after_growing_pauses(serve: Serve, slept: list[float]) -> None:
+    assert serve(Script([CONFLICT, CONFLICT, DONE])).create("a", b"x").etag == "e"
+    assert tuple(slept) == CONFLICT_PAUSES[:2]
+
+
+def test_a_conflict_that_becomes_a_taken_key_is_reported_as_such(serve: Serve) -> None:
+    with pytest.raises(ObjectExists):
+        serve(Script([CONFLICT, TAKEN])).create("a", b"x")
+
+
+def test_a_conflict_that_stays_is_transient_after_a_bounded_number_of_tries(serve: Serve, slept: list[float]) -> None:
+    script = Script([CONFLICT] * 100)
+    with pytest.raises(StoreUnavailable, match="ConditionalRequestConflict"):
+        serve(script).create("a", b"x")
+    assert len(script.requests) == len(slept) + 1 == len(CONFLICT_PAUSES) + 1
+
+
+def test_every_write_is_conditional_and_only_uploads_have_the_storage_class(serve: Serve) -> None:
+    script = Script([DONE, DONE, (200, {}, STARTED.encode()), DONE, DONE, (200, {}, b"<R><ETag>e</ETag></R>")])
+    store = serve(script)
+    cold = S3ObjectStore(store.client, store.bucket, "STANDARD_IA", store.sleep)
+    cold.create("a", b"x")
+    upload(cold, 10)
+    upload(cold, PART_SIZE + 1)
+    seen = [(method, headers.get("if-none-match"), headers.get("x-amz-storage-class")) for method, _, headers in script.requests]
+    assert seen == [
+        ("PUT", "*", None),
+        ("PUT", "*", "STANDARD_IA"),
+        ("POST", None, "STANDARD_IA"),
+        ("PUT", None, None),
+        ("PUT", None, None),
+        ("POST", "*", None),
+    ]
+
+
+@pytest.mark.parametrize(("setting", "expected"), [("when_supported", True), ("when_required", False)])
+def test_checksums_go_in_headers_and_never_behind_the_content(
+    aws_environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, setting: str, *, expected: bool
+) -> None:
+    """Over TLS botocore would use a trailer by itself; the request is stopped before it is sent."""
+    assert aws_environment
+    monkeypatch.setenv("AWS_REQUEST_CHECKSUM_CALCULATION", setting)
+    store = connected("https://127.0.0.1:1", "bucket")
+    seen: list[dict[str, str]] = []
+
+    def stop(request: object, **_: object) -> None:
+        seen.append({name.lower(): str(value) for name, value in getattr(request, "headers", {}).items()})
+        raise InterruptedError
+
+    store.client.meta.events.register("before-send.s3", stop)
+    with pytest.raises(InterruptedError):
+        store.create("a", b"x")
+    assert ("x-amz-checksum-crc32" in seen[0]) is expected
+    assert not {"x-amz-trailer", "content-md5", "transfer-encoding"} & seen[0].keys()
+    assert "aws-chunked" not in seen[0].get("content-encoding", "")
+
+
+def test_an_abort_that_fails_is_logged_and_does_not_hide_the_first_error(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
+    script = Script([(200, {}, STARTED.encode()), (500, {}, error_body("InternalError")), (403, {}, error_body("AccessDenied"))])
+    with pytest.raises(StoreUnavailable, match="InternalError"):
+        upload(serve(script), PART_SIZE)
+    assert [method for method, _, _ in script.requests] == ["POST", "PUT", "DELETE"]
+    assert "could not abort the upload of s3://bucket/a" in caplog.text
+
+
+def test_after_a_lost_part_nothing_can_be_committed(serve: Serve) -> None:
+    script = Script([(200, {}, STARTED.encode()), (500, {}, error_body("InternalError")), (204, {}, b"")])
+    with serve(script).upload("a") as writer:
+        with pytest.raises(StoreUnavailable):
+            writer.write(bytes(PART_SIZE))
+        with pytest.raises(ValueError, match="is over"):
+            writer.commit()
+
+
+def test_content_of_more_parts_than_s3_takes_is_refused_by_name(serve: Serve) -> None:
+    def too_much(writer: Upload) -> None:
+        vars(writer)["_parts"] = [{}] * MAX_PARTS
+        writer.write(bytes(PART_SIZE))
+
+    with serve(Script([])).upload("a") as writer, pytest.raises(StoreError, match="10000 parts of 16 MiB"):
+        too_much(writer)
