@@ -1,0 +1,93 @@
+"""What every verb is given: one partition of one table, and the means to work on it.
+
+What belongs here: the frozen bundle of those means, and progress lines. What does not: any step of the protocol.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from archiver_assets.config import TableConfig
+from archiver_assets.partition import Partition
+from archiver_assets.source.session import Source
+from archiver_assets.store.keys import PartitionKeys
+from archiver_assets.store.objects import ObjectStore
+
+log = logging.getLogger("archiver")
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True)
+class Task:
+    """One partition of one table.
+
+    `prefix` is what all keys begin with, empty or ending in a slash. `clock` gives aware times and stamps documents only: expiry goes by
+    the clock of the database.
+    """
+
+    table: TableConfig
+    partition: Partition
+    source: Source
+    store: ObjectStore
+    run_id: str
+    prefix: str = ""
+    clock: Callable[[], datetime] = _utc_now
+    sleep: Callable[[float], None] = time.sleep
+    monotonic: Callable[[], float] = time.monotonic
+
+    @property
+    def keys(self) -> PartitionKeys:
+        """The keys of the partition's objects."""
+        table = self.table
+        return PartitionKeys.of(
+            prefix=self.prefix, database=table.database, schema=table.schema_name, table=table.name, partition_key=self.partition.key
+        )
+
+    @property
+    def label(self) -> str:
+        """The partition in messages: `D/S/T 2026-08-01`."""
+        return f"{self.table.label} {self.partition.key}"
+
+    def progress(self, step: str, total_rows: int) -> "Progress":
+        """Begin to count the rows of a step."""
+        return Progress(f"{step} {self.label}", total_rows, self.monotonic)
+
+
+@dataclass
+class Progress:
+    """Counts rows, and logs a line with rows, rate and time left at most every 10 seconds."""
+
+    what: str
+    total_rows: int
+    monotonic: Callable[[], float]
+    rows: int = 0
+    started: float = field(init=False)
+    _logged: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Start the clock."""
+        self.started = self._logged = self.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """The time since the start."""
+        return self.monotonic() - self.started
+
+    @property
+    def rows_per_second(self) -> float:
+        """The mean rate so far."""
+        return self.rows / self.seconds if self.seconds > 0 else 0.0
+
+    def add(self, rows: int) -> None:
+        """Count `rows` more."""
+        self.rows += rows
+        if self.monotonic() - self._logged >= 10:  # noqa: PLR2004 - seconds, as the docstring says
+            self._logged = self.monotonic()
+            rate = max(self.rows_per_second, 1e-9)
+            left = max(self.total_rows - self.rows, 0) / rate
+            log.info("%s: %s of %s rows, %.0f rows/s, %.0f s left", self.what, f"{self.rows:,}", f"{self.total_rows:,}", rate, left)

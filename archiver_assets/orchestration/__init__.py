@@ -1,0 +1,1 @@
+"""Dagster: names, partitions, assets, checks, jobs, schedules, resources and metadata. No protocol of its own."""

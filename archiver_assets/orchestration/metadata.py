@@ -1,0 +1,101 @@
+"""From the results of the lifecycle to Dagster's results, with the metadata that its UI knows how to show.
+
+What belongs here: names and types of metadata. What does not: counting.
+See https://docs.dagster.io/guides/build/assets/metadata-and-tags for the `dagster/` keys.
+"""
+
+from collections.abc import Mapping
+
+import dagster as dg
+
+from archiver_assets.lifecycle.archive import Archived
+from archiver_assets.lifecycle.generations import Generation
+from archiver_assets.lifecycle.purge import Purged
+from archiver_assets.lifecycle.task import Task
+from archiver_assets.lifecycle.verify import Verification
+from archiver_assets.source.catalog import Table
+
+Metadata = Mapping[str, dg.MetadataValue]
+
+
+def archived_result(task: Task, archived: Archived) -> dg.MaterializeResult[None]:
+    """Return the materialization of an archive; its row count is that of the generation."""
+    rows = archived.generation.manifest.rows if archived.generation else 0
+    metadata = {
+        "outcome": dg.MetadataValue.text(archived.outcome),
+        "rows_archived": dg.MetadataValue.int(archived.rows),
+        "rows_in_table": dg.MetadataValue.int(archived.rows_in_table),
+        **_standard(task, archived.table, rows, archived.rows, archived.seconds),
+        **_object(task, archived.generation),
+    }
+    return dg.MaterializeResult(metadata=metadata)
+
+
+def purged_result(task: Task, purged: Purged) -> dg.MaterializeResult[None]:
+    """Return the materialization of a purge; its row count is that of the rows purged by it."""
+    tally = purged.tally
+    metadata = {
+        "outcome": dg.MetadataValue.text(purged.outcome),
+        "rows_purged": dg.MetadataValue.int(tally.purged),
+        "rows_late": dg.MetadataValue.int(purged.late),
+        "rows_held": dg.MetadataValue.int(0),
+        "rows_changed": dg.MetadataValue.int(tally.changed),
+        "rows_gone": dg.MetadataValue.int(tally.gone),
+        "batches": dg.MetadataValue.int(tally.batches),
+        **_standard(task, purged.table, tally.purged, tally.purged, purged.seconds),
+        **_object(task, purged.generation),
+    }
+    return dg.MaterializeResult(metadata=metadata)
+
+
+def verification_result(task: Task, verification: Verification) -> dg.AssetCheckResult:
+    """Return the evaluation of `row_counts`, every mismatch named in its description."""
+    counted: Metadata = {
+        "rows_in_manifest": dg.MetadataValue.int(verification.rows_in_manifest),
+        "rows_in_object": dg.MetadataValue.int(verification.rows_in_object),
+        "mismatches": dg.MetadataValue.int(len(verification.mismatches)),
+    }
+    return dg.AssetCheckResult(
+        passed=verification.passed,
+        severity=dg.AssetCheckSeverity.ERROR,
+        description=_description(verification),
+        metadata={**counted, **_object(task, verification.generation)},
+    )
+
+
+def _description(verification: Verification) -> str:
+    if verification.mismatches:
+        return "; ".join(verification.mismatches)
+    if verification.generation is None:
+        return "no rows in the table, and no generation: nothing to verify"
+    return f"read back {verification.bytes_in_object:,} bytes: {verification.rows_in_object:,} rows, as archived"
+
+
+def _standard(task: Task, table: Table, row_count: int, rows_handled: int, seconds: float) -> Metadata:
+    config = task.table
+    return {
+        "dagster/row_count": dg.MetadataValue.int(row_count),
+        "dagster/partition_row_count": dg.MetadataValue.int(row_count),
+        "dagster/table_name": dg.MetadataValue.text(f"{task.source.config.dbname}.{config.schema_name}.{config.name}"),
+        "dagster/column_schema": dg.MetadataValue.table_schema(_column_schema(table)),
+        "duration_seconds": dg.MetadataValue.float(round(seconds, 3)),
+        "rows_per_second": dg.MetadataValue.float(round(rows_handled / seconds, 1) if seconds > 0 else 0.0),
+    }
+
+
+def _object(task: Task, generation: Generation | None) -> Metadata:
+    if generation is None:
+        return {}
+    return {
+        "dagster/uri": dg.MetadataValue.text(task.store.uri(generation.object_key)),
+        "bytes": dg.MetadataValue.int(generation.manifest.object.bytes),
+        "generation": dg.MetadataValue.int(generation.number),
+    }
+
+
+def _column_schema(table: Table) -> dg.TableSchema:
+    columns = [
+        dg.TableColumn(column.name, column.pg_type, constraints=dg.TableColumnConstraints(nullable=not column.not_null))
+        for column in table.columns
+    ]
+    return dg.TableSchema(columns)

@@ -1,0 +1,52 @@
+"""The one resource of all assets: from the config to the plain objects that the lifecycle works with.
+
+What belongs here: construction. What does not: connecting (the objects do, when they are used) and secrets (read by them, then).
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from archiver_assets.config import Config, TableConfig
+from archiver_assets.lifecycle.task import Task
+from archiver_assets.partition import Partition
+from archiver_assets.source.session import Source
+from archiver_assets.store.objects import ObjectStore
+from archiver_assets.store.s3 import S3ObjectStore
+
+
+@dataclass(frozen=True)
+class Services:
+    """The databases and the store of a config."""
+
+    config: Config
+    environ: Mapping[str, str] = field(default_factory=lambda: os.environ, repr=False)
+
+    def source(self, table: TableConfig) -> Source:
+        """Return the database of a table."""
+        return Source(self.config.database(table.database), self.environ)
+
+    @cached_property
+    def store(self) -> ObjectStore:
+        """The object store. Made once, since its client takes 0.3 s to make and can be shared by threads."""
+        s3 = self.config.s3
+        return S3ObjectStore.connect(
+            bucket=s3.bucket,
+            endpoint=s3.endpoint,
+            region=s3.region,
+            storage_class=s3.storage_class,
+            path_style=s3.path_style,
+        )
+
+    def task(self, table: TableConfig, partition_key: str, run_id: str) -> Task:
+        """Return the task of one partition in one run. Raises ValueError for a key that is no day."""
+        partition = Partition.from_key(partition_key, table.timezone)
+        return Task(
+            table=table,
+            partition=partition,
+            source=self.source(table),
+            store=self.store,
+            run_id=run_id,
+            prefix=self.config.s3.prefix,
+        )

@@ -1,0 +1,206 @@
+"""What the catalog says of a table: its columns, its key, its identity, and whether it can be archived and purged safely.
+
+What belongs here: reading the catalog into frozen values, and refusing. What does not: the statements (`sql.py`), rows of the table.
+Call `read_table` with ACCESS SHARE on the table, so that what it returns stays true.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, datetime
+from functools import cached_property
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import psycopg
+import pyarrow as pa
+from psycopg import sql as composed
+from psycopg.rows import DictRow
+
+from archiver_assets.config import TableConfig
+from archiver_assets.errors import TableRefused
+from archiver_assets.partition import Partition
+from archiver_assets.source import sql
+from archiver_assets.source.types import exact_type
+
+XMIN = "_xmin"
+
+Connection = psycopg.Connection[DictRow]
+
+_KINDS = {"r": "an ordinary table", "p": "a partitioned table"}
+_MIN_SERVER_VERSION = 140_000
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column; `arrow_type` is None where it travels and is stored as text. `pg_type` is PostgreSQL's own writing, with precision."""
+
+    name: str
+    pg_type: str
+    builtin_type: str
+    not_null: bool
+    arrow_type: pa.DataType | None
+
+    @property
+    def field(self) -> pa.Field:
+        """The stored field."""
+        return pa.field(self.name, self.arrow_type or pa.string(), nullable=not self.not_null, metadata={"pg_type": self.pg_type})
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table as the catalog describes it. `columns` in the table's order, `key` in the order of the config."""
+
+    relation: sql.Relation
+    oid: int
+    columns: tuple[Column, ...]
+    key: tuple[Column, ...]
+    timestamp: Column
+
+    @cached_property
+    def schema(self) -> pa.Schema:
+        """The stored columns: those of the table, then `_xmin`."""
+        xmin = pa.field(XMIN, pa.uint32(), nullable=False, metadata={"pg_type": "xid"})
+        return pa.schema([*(column.field for column in self.columns), xmin])
+
+    @property
+    def fingerprint(self) -> str:
+        """A digest over names, types and nullability of the columns, in order."""
+        facts = [[column.name, column.pg_type, column.not_null] for column in self.columns]
+        return f"sha256:{hashlib.sha256(json.dumps(facts).encode()).hexdigest()}"
+
+    @property
+    def ddl(self) -> str:
+        """A CREATE TABLE of the columns and the key."""
+        lines = [
+            composed.SQL("    {} {}{}").format(
+                composed.Identifier(column.name), sql.trusted(column.pg_type), sql.trusted(" NOT NULL" if column.not_null else "")
+            )
+            for column in self.columns
+        ]
+        names = composed.SQL(", ").join(composed.Identifier(column.name) for column in self.key)
+        key = composed.SQL("    PRIMARY KEY ({})").format(names)
+        return (
+            composed.SQL("CREATE TABLE {} (\n{}\n);\n")
+            .format(self.relation.identifier, composed.SQL(",\n").join([*lines, key]))
+            .as_string()
+        )
+
+    def days(self, first: Partition, last: Partition | None = None) -> sql.Days:
+        """Return the range of a partition, or of all days from `first` to `last`, both included, in the timestamp column's own type."""
+        last = last or first
+        if self.timestamp.builtin_type == "timestamptz":
+            return sql.Days(self.relation, self.timestamp.name, first.start, last.end)
+        if self.timestamp.builtin_type == "date":
+            return sql.Days(self.relation, self.timestamp.name, first.day, last.next_day)
+        return sql.Days(self.relation, self.timestamp.name, _midnight(first.day), _midnight(last.next_day))
+
+    def instant(self, value: datetime | date, timezone: str) -> datetime:
+        """Return a value of the timestamp column as an aware time; one without zone is local to `timezone`, a date is its midnight."""
+        if not isinstance(value, datetime):
+            value = _midnight(value)
+        return value if value.tzinfo else value.replace(tzinfo=ZoneInfo(timezone))
+
+
+@dataclass(frozen=True)
+class Server:
+    """The server and database of a session, its clock, and the least transaction id (64 bits) that it has not given out."""
+
+    now: datetime
+    server_version: str
+    system_identifier: str
+    database_oid: int
+    timeline: int
+    next_xid: int
+
+
+def read_server(connection: Connection) -> Server:
+    """Return what identifies the server, and the clock by which partitions expire.
+
+    Raises TableRefused on a server older than PostgreSQL 14 or with an encoding that has no UTF-8 form.
+    """
+    found = _one(connection, sql.SERVER)
+    if found["server_version_num"] < _MIN_SERVER_VERSION:
+        message = f"expected PostgreSQL 14 or newer, found {found['server_version']}"
+        raise TableRefused(message, hint="upgrade the server, or leave its tables out of the config")
+    if found["server_encoding"] == "SQL_ASCII":
+        message = "expected a database whose encoding has a UTF-8 form, found SQL_ASCII"
+        raise TableRefused(message, hint="move the table to a database with the encoding UTF8")
+    return Server(**{name: found[name] for name in Server.__dataclass_fields__})
+
+
+def read_table(connection: Connection, config: TableConfig) -> Table:
+    """Return the table of `config` as it is now.
+
+    Raises TableRefused, with all reasons in one message, for anything that cannot be archived exactly and purged safely.
+    """
+    found = connection.execute(sql.RELATION, [config.schema_name, config.name]).fetchone()
+    if found is None:
+        message = f"expected a table {config.label} on the server, found none that this role can see"
+        raise TableRefused(message, hint="compare schema and name in the config with the database")
+    columns = {row["name"]: _column(row, config) for row in connection.execute(sql.COLUMNS, [found["oid"]])}
+    reasons = [*_wrong_relation(found), *_wrong_columns(columns, config), *_wrong_key(connection, found["oid"], columns, config)]
+    reasons += [str(row["effect"]) + " would make a DELETE do more or less" for row in connection.execute(sql.SIDE_EFFECTS, [found["oid"]])]
+    if reasons:
+        message = f"table {config.label} cannot be archived and purged safely: {'; '.join(reasons)}"
+        raise TableRefused(message, hint="remove the cause, or leave the table out of the config")
+    return Table(
+        relation=sql.Relation(config.schema_name, config.name),
+        oid=found["oid"],
+        columns=tuple(columns.values()),
+        key=tuple(columns[name] for name in config.primary_key),
+        timestamp=columns[config.timestamp_column],
+    )
+
+
+def count_rows(connection: Connection, days: sql.Days) -> int:
+    """Return the number of rows in range that the session sees."""
+    row = connection.execute(sql.count_rows(days)).fetchone()
+    return int(row["rows"]) if row else 0
+
+
+def _column(row: Mapping[str, Any], config: TableConfig) -> Column:
+    as_text = row["name"] in config.columns
+    arrow_type = None if as_text else exact_type(row["builtin_type"], row["pg_type"])
+    return Column(row["name"], row["pg_type"], row["builtin_type"], row["not_null"], arrow_type)
+
+
+def _wrong_relation(found: Mapping[str, Any]) -> list[str]:
+    if found["kind"] not in _KINDS:
+        return [f"expected {' or '.join(_KINDS.values())}, found a relation of kind {found['kind']!r}"]
+    return [] if found["persistence"] == "p" else ["expected a permanent table, found an unlogged or temporary one"]
+
+
+def _wrong_columns(columns: Mapping[str, Column], config: TableConfig) -> list[str]:
+    named = [config.timestamp_column, *config.primary_key, *config.columns]
+    reasons = [f"expected a column {name!r}, found only {', '.join(columns)}" for name in dict.fromkeys(named) if name not in columns]
+    if XMIN in columns:
+        reasons.append(f"a column is named {XMIN}, the name under which the archive stores row versions")
+    timestamp = columns.get(config.timestamp_column)
+    if timestamp and (timestamp.builtin_type not in {"timestamptz", "timestamp", "date"} or timestamp.arrow_type is None):
+        reasons.append(f"expected {timestamp.name!r} to be a timestamptz, timestamp or date, not stored as text; found {timestamp.pg_type}")
+    return reasons
+
+
+def _wrong_key(connection: Connection, oid: int, columns: Mapping[str, Column], config: TableConfig) -> list[str]:
+    nullable = [name for name in config.primary_key if name in columns and not columns[name].not_null]
+    if nullable:
+        return [f"expected key columns that are NOT NULL, found {', '.join(nullable)}"]
+    unique = [set(row["columns"]) for row in connection.execute(sql.UNIQUE_KEYS, [oid])]
+    if any(key <= set(config.primary_key) for key in unique):
+        return []
+    existing = "; ".join(", ".join(sorted(key)) for key in unique) or "none at all"
+    return [f"expected a unique index on the key ({', '.join(config.primary_key)}), found: {existing}"]
+
+
+def _midnight(day: date) -> datetime:
+    return datetime(day.year, day.month, day.day)  # noqa: DTZ001 - a timestamp without zone, as its column
+
+
+def _one(connection: Connection, statement: str) -> DictRow:
+    row = connection.execute(statement).fetchone()
+    if row is None:
+        message = f"expected one row, found none: {statement}"
+        raise TableRefused(message, hint="report this: the statement always gives a row")
+    return row

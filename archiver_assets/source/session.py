@@ -1,0 +1,151 @@
+"""Sessions: connecting with pinned settings, one snapshot for many readers, the advisory lock, and what a failure is called.
+
+What belongs here: the life of a connection. What does not: statements (`sql.py`), what they mean.
+"""
+
+import hashlib
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import psycopg
+from psycopg.conninfo import make_conninfo
+from psycopg.rows import dict_row
+
+from archiver_assets.config import DatabaseConfig
+from archiver_assets.errors import PartitionBusy, SourceError, SourceUnavailable, TableRefused
+from archiver_assets.partition import Partition
+from archiver_assets.source import sql
+from archiver_assets.source.catalog import Connection
+
+_CONNECT_TIMEOUT_SECONDS = 15
+
+
+@dataclass(frozen=True)
+class Source:
+    """A configured database. Holds no connection and no secret; the password is read from `environ` whenever a connection is made."""
+
+    config: DatabaseConfig
+    environ: Mapping[str, str] = field(default_factory=lambda: os.environ, repr=False)
+
+    def conninfo(self) -> str:
+        """Return libpq's connection string, password included: never to be logged.
+
+        Raises ConfigError if the password's variable is not set.
+        """
+        config = self.config
+        optional = {"sslmode": config.sslmode, "sslrootcert": config.sslrootcert}
+        return make_conninfo(
+            host=config.host,
+            port=config.port,
+            user=config.user,
+            dbname=config.dbname,
+            password=config.password(self.environ).get_secret_value(),
+            application_name="audit-archiver",
+            client_encoding="UTF8",
+            connect_timeout=_CONNECT_TIMEOUT_SECONDS,
+            keepalives_idle=30,
+            keepalives_interval=10,
+            keepalives_count=3,
+            **{name: value for name, value in optional.items() if value is not None},
+        )
+
+    @contextmanager
+    def connect(self) -> Iterator[Connection]:
+        """Open a session in autocommit mode with the pinned settings, and close it at the end of the block.
+
+        Errors of PostgreSQL inside the block come out as SourceUnavailable (no connection, or lost), TableRefused (a right is missing),
+        PartitionBusy (a lock was not granted in time) or SourceError.
+        """
+        conninfo = self.conninfo()
+        with self.errors(), psycopg.connect(conninfo, autocommit=True, row_factory=dict_row) as connection:
+            connection.cursor_factory = psycopg.RawCursor
+            connection.execute(sql.PIN, [list(sql.PINNED_SETTINGS), list(sql.PINNED_SETTINGS.values())])
+            yield connection
+
+    @contextmanager
+    def errors(self) -> Iterator[None]:
+        """Raise the project's errors for psycopg's."""
+        try:
+            yield
+        except psycopg.Error as error:
+            raise self.error_for(error.sqlstate, str(error)) from error
+
+    def error_for(self, sqlstate: str | None, text: str) -> SourceError | PartitionBusy:
+        """Return the project's error for an SQLSTATE (None where the connection itself failed) and the driver's text."""
+        config = self.config
+        found = " ".join(text.split())
+        message = f"database {config.name} ({config.dbname} at {config.host}:{config.port}): {found}"
+        if sqlstate == "55P03":
+            return PartitionBusy(message, hint="another session holds a lock on the table or its rows; run again when it is gone")
+        if sqlstate == "42501":
+            return TableRefused(message, hint=f"grant the missing right to the role {config.user}")
+        if sqlstate is None or sqlstate[:2] in {"08", "28", "3D", "53", "57"}:
+            return SourceUnavailable(message, hint="check that the server is up, and host, port, user, password and sslmode in the config")
+        return SourceError(message, hint="nothing was deleted that is not archived; mend the cause and run again")
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """One REPEATABLE READ snapshot: `id` to import it by; `snapshot` is `xmin:xmax:xip`; `lsn` the insert position after it."""
+
+    id: str
+    snapshot: str
+    lsn: str
+
+
+@contextmanager
+def open_snapshot(connection: Connection, relation: sql.Relation) -> Iterator[Snapshot]:
+    """Lock the table in ACCESS SHARE mode, then take a snapshot that lasts for the block.
+
+    In this order, because a statement that rewrites the table in between would show an older snapshot no rows at all.
+    """
+    connection.execute(sql.BEGIN_SNAPSHOT)
+    try:
+        connection.execute(sql.lock_table(relation))
+        row = connection.execute(sql.EXPORT_SNAPSHOT).fetchone()
+        if row is None:
+            message = "expected a snapshot, found none"
+            raise SourceError(message, hint="report this: the statement always gives a row")
+        yield Snapshot(**row)
+    finally:
+        if not connection.closed:
+            connection.rollback()
+
+
+@contextmanager
+def locked_table(connection: Connection, relation: sql.Relation) -> Iterator[None]:
+    """Hold ACCESS SHARE on the table for the block, so that what the catalog says of it stays true."""
+    with connection.transaction():
+        connection.execute(sql.lock_table(relation))
+        yield
+
+
+@contextmanager
+def partition_lock(connection: Connection, *, table: str, partition: Partition) -> Iterator[None]:
+    """Hold the session's advisory lock on a partition of `table` (`D/S/T`) for the block; the end of the session releases it too.
+
+    Raises PartitionBusy if another session holds it, and SourceError on a standby, which would grant the lock a second time.
+    """
+    row = connection.execute(sql.IN_RECOVERY).fetchone()
+    if row is None or row["in_recovery"]:
+        message = f"expected a primary server for {table}, found one in recovery"
+        raise SourceError(message, hint="point host and port at the primary")
+    number = _lock_number(table, partition)
+    row = connection.execute(sql.LOCK_PARTITION, [number]).fetchone()
+    if row is None or not row["locked"]:
+        message = f"partition {partition.key} of {table} is being worked on by another session"
+        raise PartitionBusy(message, hint="let the other run finish, or end it; then run again")
+    try:
+        yield
+    finally:
+        if not connection.closed:
+            connection.execute(sql.UNLOCK_PARTITION, [number])
+
+
+def _lock_number(table: str, partition: Partition) -> int:
+    # Advisory locks are per database and a signed 64-bit number. The label D is left out on purpose: two labels of one database must meet.
+    schema_and_table = table.split("/", 1)[1]
+    digest = hashlib.sha256(f"audit-archiver {schema_and_table} {partition.key}".encode()).digest()
+    return int.from_bytes(digest[:8], "big", signed=True)

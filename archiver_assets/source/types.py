@@ -1,0 +1,105 @@
+"""How a column's PostgreSQL type travels and is stored: as an exact Arrow type, or as PostgreSQL's own text.
+
+What belongs here: the choice of the type, from the catalog alone so that it never depends on the values of one day, and the exact
+conversion of what the driver hands over. What does not: SQL and connections.
+
+Exact are the types of which every value was seen to come through the driver bit for bit. The driver wraps infinite timestamps and dates,
+and years above 294246, silently to values below 4714 BC, the least that PostgreSQL has: such values are found and refused. Others
+(arrays, whose dimensions the driver drops; time, whose 24:00 it rejects; oid, money, interval, inet, ranges, enums, domains, composites)
+travel as text under the session's pinned settings.
+"""
+
+import re
+from collections.abc import Callable
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from archiver_assets.errors import ValueRefused
+
+# 4714-11-24 BC, the least timestamp and date of PostgreSQL, from 1970-01-01.
+LEAST_TIMESTAMP_US = -210_866_803_200_000_000
+LEAST_DATE_DAYS = -2_440_588
+
+_EXACT: dict[str, pa.DataType] = {
+    "bool": pa.bool_(),
+    "int2": pa.int16(),
+    "int4": pa.int32(),
+    "int8": pa.int64(),
+    "float4": pa.float32(),
+    "float8": pa.float64(),
+    "text": pa.string(),
+    "varchar": pa.string(),
+    "bpchar": pa.string(),
+    "name": pa.string(),
+    "json": pa.string(),
+    "jsonb": pa.string(),
+    "bytea": pa.binary(),
+    "uuid": pa.uuid(),
+    "date": pa.date32(),
+    "timestamp": pa.timestamp("us"),
+    "timestamptz": pa.timestamp("us", tz="UTC"),
+}
+_NUMERIC = re.compile(r"numeric\((\d+),(-?\d+)\)")
+_MAX_DECIMAL_DIGITS = 38
+
+
+def exact_type(builtin_type: str, pg_type: str) -> pa.DataType | None:
+    """Return the Arrow type that holds every storable value of a type exactly, or None where only text does.
+
+    `builtin_type` is the type's name in pg_catalog (empty for all others), `pg_type` the type as PostgreSQL writes it, with precision.
+    """
+    if builtin_type == "numeric":
+        return _decimal(pg_type)
+    return _EXACT.get(builtin_type)
+
+
+def _decimal(pg_type: str) -> pa.DataType | None:
+    found = _NUMERIC.fullmatch(pg_type)
+    if not found:
+        return None
+    precision, scale = int(found[1]), int(found[2])
+    return pa.decimal128(precision, scale) if precision <= _MAX_DECIMAL_DIGITS and 0 <= scale <= precision else None
+
+
+def to_stored(batch: pa.RecordBatch, schema: pa.Schema, table: str) -> pa.RecordBatch:
+    """Return the driver's `batch` as a batch of `schema`, value by value the same.
+
+    Raises ValueRefused, naming the column of `table`, for a value that the stored type cannot hold.
+    """
+    columns = [_convert(column, field, table) for column, field in zip(batch.columns, schema, strict=True)]
+    return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+def _convert(column: pa.Array, field: pa.Field, table: str) -> pa.Array:
+    if isinstance(column, pa.ExtensionArray) and column.type != field.type:
+        column = column.storage
+    if column.type != field.type:
+        try:
+            column = pc.cast(column, field.type)
+        except pa.ArrowInvalid as error:
+            raise _refused(field, table, str(error).splitlines()[0]) from error
+    check = _CHECKS.get(field.type)
+    if check is not None and check(column):
+        raise _refused(field, table, "an infinite value, or a year above 294246")
+    return column
+
+
+def _below(least: int, integer: pa.DataType) -> Callable[[pa.Array], bool]:
+    def check(column: pa.Array) -> bool:
+        smallest = pc.min(column.cast(integer)).as_py()
+        return smallest is not None and smallest < least
+
+    return check
+
+
+_CHECKS: dict[pa.DataType, Callable[[pa.Array], bool]] = {
+    pa.date32(): _below(LEAST_DATE_DAYS, pa.int32()),
+    pa.timestamp("us"): _below(LEAST_TIMESTAMP_US, pa.int64()),
+    pa.timestamp("us", tz="UTC"): _below(LEAST_TIMESTAMP_US, pa.int64()),
+}
+
+
+def _refused(field: pa.Field, table: str, found: str) -> ValueRefused:
+    message = f"column {field.name!r} of {table}: expected values that {field.type} holds exactly, found {found}"
+    return ValueRefused(message, hint=f"set columns: {{{field.name}: {{store_as: text}}}} for this table in the config, and archive again")

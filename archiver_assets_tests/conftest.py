@@ -1,0 +1,101 @@
+"""Fixtures that several kinds of tests share: real servers, one of each per xdist worker, and fresh databases and buckets on them.
+
+What does not belong here: tables, rows and configurations, which live beside the tests that need them.
+
+The embedded servers die with the *thread* that started them, so they are started by fixtures, which pytest runs in the main thread.
+"""
+
+import os
+import uuid
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from archiver_assets.demo.postgres import EmbeddedPostgres
+from archiver_assets.demo.seaweed import EmbeddedS3
+from archiver_assets.store.s3 import S3ObjectStore
+from archiver_assets_tests.lab import AUDIT_LOGS, Lab
+from archiver_assets_tests.servers import Database, PostgresServer
+
+DSN_VARIABLE = "ARCHIVER_TEST_DSN"
+"""Points the tests at the user's own server: a connection string of a role that may create databases."""
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """A PostgreSQL server whose data survive no crash of the machine, or the user's own."""
+    if own := os.environ.get(DSN_VARIABLE):
+        yield PostgresServer(own)
+        return
+    with EmbeddedPostgres() as server:
+        yield PostgresServer(server.dsn())
+
+
+@pytest.fixture
+def database(postgres_server: PostgresServer) -> Iterator[Database]:
+    """A fresh, empty database, dropped afterwards whoever is still connected."""
+    name = f"test_{uuid.uuid4().hex}"
+    with psycopg.connect(postgres_server.maintenance_dsn, autocommit=True) as admin:
+        admin.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        try:
+            yield postgres_server.database(name)
+        finally:
+            admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@pytest.fixture
+def postgres_dsn(database: Database) -> str:
+    """The connection string of a fresh, empty database."""
+    return database.dsn
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[EmbeddedS3]:
+    """An S3 server that checks signatures and conditions."""
+    with EmbeddedS3() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def moto_server() -> Iterator[str]:
+    """The URL of an S3 server that accepts everything; for what the real one cannot do."""
+    from moto.server import ThreadedMotoServer  # noqa: PLC0415 -- importing it takes 2 s, which few workers need
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def aws_environment(s3_server: EmbeddedS3, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """Make AWS's default chain find the embedded server's credentials and nothing of the developer's own."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    isolation = {"AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull, "AWS_EC2_METADATA_DISABLED": "true"}
+    variables = isolation | s3_server.environ()
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
+    return variables
+
+
+@pytest.fixture
+def bucket(s3_server: EmbeddedS3) -> Iterator[str]:
+    """A fresh bucket on the S3 server, removed afterwards with what is in it."""
+    name = f"test-{uuid.uuid4().hex}"
+    s3_server.create_bucket(name)
+    yield name
+    s3_server.remove_bucket(name)
+
+
+@pytest.fixture
+def lab(database: Database, bucket: str, s3_server: EmbeddedS3, aws_environment: dict[str, str]) -> Lab:  # noqa: ARG001 - credentials
+    """A database with an empty audit table, and an empty bucket."""
+    store = S3ObjectStore.connect(bucket=bucket, endpoint=s3_server.endpoint, region="us-east-1", path_style=True)
+    made = Lab(database, store, bucket, s3_server.endpoint)
+    made.execute(AUDIT_LOGS)
+    return made

@@ -1,0 +1,276 @@
+"""What a user of Dagster meets: the graph, runs of parts of it, checks that gate, schedules."""
+
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from dagster._core.definitions.schedule_definition import ScheduleExecutionData
+
+from archiver_assets.config import TableConfig
+from archiver_assets.demo.seaweed import EmbeddedS3
+from archiver_assets.errors import NotArchived, NotExpired, NotVerified
+from archiver_assets.orchestration.assets import TableKeys, table_keys
+from archiver_assets.orchestration.build import build_definitions
+from archiver_assets.orchestration.partitions import shared_job_name
+from archiver_assets.orchestration.schedules import run_tags
+from archiver_assets_tests.lab import DAY, Lab, only
+
+QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.ephemeral() as made:
+        yield made
+
+
+@pytest.fixture
+def kept_instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
+    """On disk, and slower: the context of a schedule takes no ephemeral one."""
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as made:
+        yield made
+
+
+class Runs:
+    """Runs parts of the lab table's graph, as the UI would."""
+
+    def __init__(self, lab: Lab, instance: dg.DagsterInstance, table: TableConfig | None = None) -> None:
+        self.table = table or lab.table()
+        self.keys: TableKeys = table_keys(self.table)
+        self.instance = instance
+        self.services = lab.services(self.table)
+        self.definitions = build_definitions(self.services.config, self.services)
+        self.job = self.definitions.resolve_job_def(shared_job_name(self.table))
+
+    def run(self, *selection: dg.AssetKey, day: date = DAY, raise_on_error: bool = True) -> dg.ExecuteInProcessResult:
+        return self.job.execute_in_process(
+            run_config=QUIET,
+            instance=self.instance,
+            partition_key=day.isoformat(),
+            asset_selection=list(selection) or None,
+            raise_on_error=raise_on_error,
+        )
+
+    def tick(self) -> ScheduleExecutionData:
+        repository = self.definitions.get_repository_def()
+        schedule = repository.get_schedule_def(f"{self.table.dagster_name}__schedule")
+        now = datetime.now(UTC)
+        with dg.build_schedule_context(
+            self.instance, scheduled_execution_time=now, resources={"services": self.services}, repository_def=repository
+        ) as context:
+            return schedule.evaluate_tick(context)
+
+    def materialized(self, key: dg.AssetKey) -> set[str]:
+        return set(self.instance.get_materialized_partitions(key))
+
+
+@pytest.fixture
+def runs(lab: Lab, instance: dg.DagsterInstance) -> Runs:
+    return Runs(lab, instance)
+
+
+def test_the_shared_job_archives_checks_and_purges_a_day(lab: Lab, runs: Runs) -> None:
+    lab.fill(rows=20)
+
+    result = runs.run()
+
+    (check,) = result.get_asset_check_evaluations()
+    assert (check.check_name, check.passed, check.blocking, check.partition) == ("row_counts", True, True, str(DAY))
+    assert runs.materialized(runs.keys.archive) == runs.materialized(runs.keys.purge) == {str(DAY)}
+    assert lab.count() == 0
+
+
+def test_materializations_carry_the_metadata_of_the_contract(lab: Lab, runs: Runs) -> None:
+    lab.fill(rows=20)
+    result = runs.run()
+
+    for key, own in ((runs.keys.archive, {"rows_archived"}), (runs.keys.purge, {"rows_purged", "rows_late", "rows_held"})):
+        (event,) = result.asset_materializations_for_node(key.to_python_identifier())
+        standard = {"row_count", "partition_row_count", "uri", "column_schema", "table_name"}
+        assert {f"dagster/{name}" for name in standard} | {"bytes", "generation", "duration_seconds", "rows_per_second"} | own <= set(
+            event.metadata
+        )
+        assert event.metadata["dagster/row_count"].value == 20
+        assert str(event.metadata["dagster/uri"].value).startswith(
+            f"s3://{lab.bucket}/archives/lab/public/audit_logs/dt=2024-03-05/rows-0001-"
+        )
+
+
+def test_a_purge_alone_purges_what_was_archived(lab: Lab, runs: Runs) -> None:
+    lab.fill(rows=20)
+    runs.run(runs.keys.archive)
+    assert lab.count() == 20
+
+    runs.run(runs.keys.purge)
+
+    assert lab.count() == 0
+
+
+def test_a_purge_alone_after_no_archive_deletes_nothing_and_fails(lab: Lab, runs: Runs) -> None:
+    lab.fill(rows=20)
+
+    with pytest.raises(NotArchived):
+        runs.run(runs.keys.purge)
+
+    assert lab.count() == 20
+    assert runs.materialized(runs.keys.purge) == set()
+
+
+def test_a_purge_alone_after_a_failed_check_deletes_nothing_and_fails(lab: Lab, runs: Runs, s3_server: EmbeddedS3) -> None:
+    lab.fill(rows=20)
+    runs.run(runs.keys.archive)
+    key = only(lab.objects(), lambda each: "rows-" in each)
+    s3_server.client().put_object(Bucket=lab.bucket, Key=key, Body=bytes(len(lab.content(key))))
+
+    checked = runs.run(runs.keys.archive, raise_on_error=False)
+    assert not checked.success
+    assert [each.passed for each in checked.get_asset_check_evaluations()] == [False]
+    with pytest.raises(NotVerified):
+        runs.run(runs.keys.purge)
+
+    assert lab.count() == 20
+
+
+def test_a_failed_check_keeps_the_purge_of_the_same_run_from_starting(lab: Lab, runs: Runs, s3_server: EmbeddedS3) -> None:
+    lab.fill(rows=20)
+    runs.run(runs.keys.archive)
+    key = only(lab.objects(), lambda each: "rows-" in each)
+    s3_server.client().put_object(Bucket=lab.bucket, Key=key, Body=lab.content(key)[:-1])
+
+    result = runs.run(raise_on_error=False)
+
+    (check,) = result.get_asset_check_evaluations()
+    assert not result.success
+    assert "bytes: expected" in str(check.description)
+    assert runs.materialized(runs.keys.purge) == set()
+    assert lab.count() == 20
+
+
+def test_a_day_that_dagster_does_not_offer_is_refused_by_dagster(lab: Lab, runs: Runs) -> None:
+    newest = datetime.now(UTC).date() - timedelta(days=30)
+    lab.fill(day=newest, rows=5)
+
+    with pytest.raises(dg.DagsterUnknownPartitionError):
+        runs.run(day=newest)
+
+
+@pytest.mark.parametrize("part", ["archive", "purge"])
+def test_a_day_that_the_retention_protects_is_refused_even_where_dagster_lets_it_through(lab: Lab, runs: Runs, part: str) -> None:
+    """Dagster does not enforce partition keys everywhere: a run whose tag names the day gets through to the asset."""
+    newest = datetime.now(UTC).date() - timedelta(days=30)
+    lab.fill(day=newest, rows=5)
+
+    with pytest.raises(NotExpired):
+        runs.job.execute_in_process(
+            run_config=QUIET,
+            instance=runs.instance,
+            tags={"dagster/partition": newest.isoformat()},
+            asset_selection=[getattr(runs.keys, part)],
+        )
+
+    assert (lab.count(), lab.objects()) == (5, [])
+
+
+def test_the_graph_is_named_as_the_contract_says(lab: Lab) -> None:
+    tables = [
+        lab.table(),
+        lab.table(name="Odd name", timezone="Europe/Berlin", schedule="30 4 * * *"),
+        lab.table(name="quiet", schedule=None),
+    ]
+    definitions = build_definitions(lab.services(*tables).config)
+    graph = definitions.resolve_asset_graph()
+    schedules = definitions.get_repository_def().schedule_defs
+
+    assert {key.to_user_string() for key in graph.get_all_asset_keys()} == {
+        f"lab/public/{table}{part}" for table in ("audit_logs", "Odd_name", "quiet") for part in ("", "/archive", "/purge")
+    }
+    assert {schedule.name: schedule.cron_schedule for schedule in schedules} == {
+        "lab__public__audit_logs__schedule": "0 2 * * *",
+        "lab__public__Odd_name__schedule": "30 4 * * *",
+    }
+    purge, archive = (
+        graph.get(dg.AssetKey(["lab", "public", "audit_logs", "purge"])),
+        dg.AssetKey(["lab", "public", "audit_logs", "archive"]),
+    )
+    assert purge.parent_keys == {archive}
+    assert graph.get(archive).parent_keys == {dg.AssetKey(["lab", "public", "audit_logs"])}
+    assert graph.get(dg.AssetKey(["lab", "public", "audit_logs"])).is_external
+    assert {check.name for check in graph.asset_check_keys} == {"row_counts"}
+    assert all(node.group_name == "lab" for node in graph.asset_nodes)
+    assert all(schedule.default_status == dg.DefaultScheduleStatus.RUNNING for schedule in schedules)
+    assert all(node.backfill_policy is None for node in graph.asset_nodes)
+
+
+def test_tables_with_the_same_partitions_share_a_job_and_a_definition(lab: Lab) -> None:
+    tables = [lab.table(), lab.table(name="b"), lab.table(name="c", retention_days=90)]
+    definitions = build_definitions(lab.services(*tables).config)
+
+    names = {job.name for job in definitions.resolve_all_job_defs() if not job.name.startswith("__")}
+
+    assert names == {"archive_and_purge__30_days__UTC__from_2015_01_01", "archive_and_purge__90_days__UTC__from_2015_01_01"}
+    graph = definitions.resolve_asset_graph()
+    first, second = (graph.get(dg.AssetKey(["lab", "public", name, "archive"])).partitions_def for name in ("audit_logs", "b"))
+    assert first is second
+
+
+def test_the_last_partition_ends_when_the_retention_began(runs: Runs) -> None:
+    partitions = runs.definitions.resolve_asset_graph().get(runs.keys.archive).partitions_def
+    assert partitions is not None
+    assert partitions.get_last_partition_key() == (datetime.now(UTC).date() - timedelta(days=31)).isoformat()
+
+
+def test_a_tick_asks_for_the_oldest_days_with_rows_up_to_its_cap(lab: Lab, kept_instance: dg.DagsterInstance) -> None:
+    runs = Runs(lab, kept_instance, lab.table(max_partitions_per_tick=2))
+    for day in (5, 9, 20):
+        lab.fill(day=date(2024, 3, day), rows=3)
+    lab.fill(day=datetime.now(UTC).date() - timedelta(days=30), rows=3)
+
+    requests = runs.tick().run_requests or []
+
+    assert [each.partition_key for each in requests] == ["2024-03-05", "2024-03-09"]
+    assert requests[0].asset_selection == [runs.keys.archive, runs.keys.purge]
+    assert requests[0].tags.items() >= {"archiver/database": "lab", "archiver/table": "lab/public/audit_logs"}.items()
+
+
+def test_ticks_catch_up_and_then_say_that_nothing_waits(lab: Lab, kept_instance: dg.DagsterInstance) -> None:
+    runs = Runs(lab, kept_instance, lab.table(max_partitions_per_tick=2))
+    for day in (5, 9, 20):
+        lab.fill(day=date(2024, 3, day), rows=3)
+
+    asked = []
+    while requests := runs.tick().run_requests:
+        for each in requests:
+            asked.append(str(each.partition_key))
+            runs.run(*(each.asset_selection or []), day=date.fromisoformat(str(each.partition_key)))
+
+    assert asked == ["2024-03-05", "2024-03-09", "2024-03-20"]
+    assert lab.count() == 0
+    assert runs.tick().skip_message == "no expired day of lab/public/audit_logs is waiting (0 in progress)"
+
+
+def test_a_tick_leaves_days_alone_that_are_in_progress(lab: Lab, kept_instance: dg.DagsterInstance) -> None:
+    runs = Runs(lab, kept_instance)
+    lab.fill(rows=3)
+    tags = {**run_tags(runs.table), "dagster/partition": str(DAY)}
+    runs.instance.create_run_for_job(runs.job, tags=tags, status=dg.DagsterRunStatus.STARTED)
+
+    assert runs.tick().run_requests == []
+
+
+def test_a_day_that_failed_comes_again(lab: Lab, kept_instance: dg.DagsterInstance, s3_server: EmbeddedS3) -> None:
+    runs = Runs(lab, kept_instance)
+    lab.fill(rows=3)
+    runs.run(runs.keys.archive)
+    key = only(lab.objects(), lambda each: "rows-" in each)
+    s3_server.client().delete_object(Bucket=lab.bucket, Key=key)
+    runs.run(raise_on_error=False)
+
+    assert [each.partition_key for each in runs.tick().run_requests or []] == [str(DAY)]
+
+
+def test_loading_a_thousand_tables_connects_to_nothing(lab: Lab) -> None:
+    tables = [lab.table(name=f"t{number}") for number in range(1000)]
+    definitions = build_definitions(lab.services(*tables).config)
+    assert len(definitions.get_repository_def().assets_defs_by_key) == 3000
