@@ -1,0 +1,100 @@
+"""`make demo` and `make dev`: the main job on embedded servers, or the UI on them.
+
+What belongs here: the command line and what it prints at the end. What does not: servers, data, runs.
+"""
+
+import argparse
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from archiver_assets.config import config_path, load_config
+from archiver_assets.demo.main_job import Play, adds_up, perform, summary
+from archiver_assets.demo.processes import free_ports
+from archiver_assets.demo.stage import Stage, open_stage
+from archiver_assets.orchestration.build import build_definitions
+from archiver_assets.orchestration.resources import Services
+
+
+def main() -> int:
+    """Run the demo. Returns 0 if every row is accounted for."""
+    options = _options()
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        with open_stage(options.days, options.rows) as stage:
+            if options.dev:
+                return _open_ui(stage)
+            return _demo(stage, days=options.days, keep=options.keep)
+    except KeyboardInterrupt:
+        print("\nstopped; the servers and their data are gone")
+        return 130
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m archiver_assets.demo", description=__doc__)
+    parser.add_argument("--days", type=_positive, default=10, help="expired days a table (default 10)")
+    parser.add_argument("--rows", type=_positive, default=4_200, help="rows a day and table (default 4200)")
+    parser.add_argument("--keep", action="store_true", help="leave the servers up until Ctrl-C")
+    parser.add_argument("--dev", action="store_true", help="run no job: open Dagster's UI on the filled tables")
+    return parser.parse_args()
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        message = f"expected a number from 1 on, found {text}"
+        raise argparse.ArgumentTypeError(message)
+    return number
+
+
+def _interrupt(_signum: int, _frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _demo(stage: Stage, *, days: int, keep: bool) -> int:
+    started = time.monotonic()
+    config = load_config(config_path())
+    services = Services(config)
+    play = Play(stage, services, build_definitions(config, services))
+    lines = list(perform(play, days))
+    print("== summary, counted in the tables and the bucket")
+    print(summary(lines, days))
+    complete = adds_up(lines, days)
+    print(f"every row is accounted for ({time.monotonic() - started:.0f} s)" if complete else "ROWS ARE MISSING OR TOO MANY", flush=True)
+    if keep:
+        _wait(stage)
+    return 0 if complete else 1
+
+
+def _wait(stage: Stage) -> None:
+    here = Path(sys.executable).parent
+    print(
+        f"""
+The servers stay up until Ctrl-C. In another terminal:
+
+  . {stage.env_file}
+  {here}/dagster-webserver -m archiver_assets.definitions -p 3000     # the UI with these runs: http://127.0.0.1:3000
+  {here}/python -m archiver_assets.demo.query "SELECT dt, count(*), sum(amount) FROM shop.public.audit_logs GROUP BY dt ORDER BY dt"
+
+The query runs in DuckDB over the Parquet objects as they lie. With DuckDB's own S3 client the same objects are
+  read_parquet('s3://audit-archives/archives/shop/public/audit_logs/*/rows-*.parquet', hive_partitioning = true)""",
+        flush=True,
+    )
+    signal.pause()
+
+
+def _open_ui(stage: Stage) -> int:
+    (port,) = free_ports(1)
+    command = [sys.executable, "-m", "dagster", "dev", "-m", "archiver_assets.definitions", "-h", "127.0.0.1", "-p", str(port)]
+    print(f"== opening the UI: http://127.0.0.1:{port} (Ctrl-C ends it, and the servers)", flush=True)
+    with subprocess.Popen(command, env=None, cwd=stage.folder) as process:  # noqa: S603 - our own interpreter and module
+        try:
+            return process.wait()
+        finally:
+            process.terminate()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
