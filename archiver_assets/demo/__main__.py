@@ -76,7 +76,7 @@ The servers stay up until Ctrl-C. In another terminal:
 
   . {stage.env_file}
   {here}/dagster-webserver -m archiver_assets.definitions -p 3000     # the UI with these runs: http://127.0.0.1:3000
-  {here}/python -m archiver_assets.demo.query "SELECT dt, count(*), sum(amount) FROM shop.public.audit_logs GROUP BY dt ORDER BY dt"
+  {here}/python -m archiver_assets.demo.query "SELECT dt, count(*), sum(amount) FROM audit_logs GROUP BY dt ORDER BY dt"
 
 The query runs in DuckDB over the Parquet objects as they lie. With DuckDB's own S3 client the same objects are
   read_parquet('s3://audit-archives/archives/shop/public/audit_logs/*/rows-*.parquet', hive_partitioning = true)""",

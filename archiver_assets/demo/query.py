@@ -1,4 +1,4 @@
-"""SQL over the demo's archive: `python -m archiver_assets.demo.query "SELECT … FROM shop.public.audit_logs"`.
+"""SQL over the demo's archive: `python -m archiver_assets.demo.query "SELECT … FROM audit_logs"`.
 
 What belongs here: showing that the objects are plain Parquet below Hive folders. DuckDB reads them through pyarrow's S3 client, because
 its own comes as an extension that it downloads at first use.
@@ -15,7 +15,7 @@ from archiver_assets.config import Config, config_path, load_config
 
 
 def open_archive(config: Config) -> duckdb.DuckDBPyConnection:
-    """Return a DuckDB in which each configured table with an archive is a view `D.S.T`, with the day as `dt`."""
+    """Return a DuckDB in which each configured table with an archive is a view under its own name, with the day as `dt`."""
     s3 = config.s3
     files = fs.S3FileSystem(endpoint_override=s3.endpoint, region=s3.region)
     connection = duckdb.connect()
@@ -26,17 +26,8 @@ def open_archive(config: Config) -> duckdb.DuckDBPyConnection:
             continue
         # Names that begin with an underscore, the manifests and marks, are skipped.
         archive = ds.dataset(folder, filesystem=files, format="parquet", partitioning="hive")
-        _add_view(connection, parts, archive)
+        connection.register(table.name, archive)
     return connection
-
-
-def _add_view(connection: duckdb.DuckDBPyConnection, parts: tuple[str, str, str], archive: ds.Dataset) -> None:
-    database, schema, table = (part.replace('"', '""') for part in parts)
-    connection.execute(f"""ATTACH IF NOT EXISTS ':memory:' AS "{database}" """)
-    connection.execute(f'CREATE SCHEMA IF NOT EXISTS "{database}"."{schema}"')
-    connection.register(f"{database}_{schema}_{table}", archive)
-    rows = connection.table(f"{database}_{schema}_{table}")
-    rows.create_view(f"{database}.{schema}.{table}")
 
 
 if __name__ == "__main__":

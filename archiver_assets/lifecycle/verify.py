@@ -129,12 +129,8 @@ def _compare_content(manifest: Manifest, file: IO[bytes], *, decode: bool) -> tu
         if decode:
             digest = content_digest(parquet.schema_arrow, read_batches(parquet))
             mismatches += _unequal("content_digest", manifest.content_digest, digest)
-    except (
-        pa.ArrowException,
-        OSError,
-        TypeError,
-        ValueError,
-    ) as error:  # ValueError: no checksum guards the footer, its text may be no UTF-8
+    except (pa.ArrowException, OSError, TypeError, ValueError) as error:
+        # ValueError, because no checksum guards the footer, and a column's name in a damaged one may be no UTF-8.
         return 0, [f"it does not decode as Parquet: {' '.join(str(error).split())}"]
     return rows, mismatches
 

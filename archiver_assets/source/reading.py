@@ -13,7 +13,7 @@ import psycopg
 import pyarrow as pa
 
 from archiver_assets.source import sql
-from archiver_assets.source.catalog import XMIN, Table
+from archiver_assets.source.catalog import XMIN, Column, Table
 from archiver_assets.source.session import Source
 from archiver_assets.source.types import to_stored
 
@@ -27,7 +27,7 @@ def read_rows(source: Source, table: Table, days: sql.Days, snapshot_id: str) ->
 
     Raises ValueRefused for a value that its stored type cannot hold, and what `Source.connect` raises.
     """
-    query = sql.select_rows(days, [(column.name, column.arrow_type is None) for column in table.columns], XMIN)
+    query = sql.select_rows(days, [(column.name, _travels_as_text(column)) for column in table.columns], XMIN)
     label = f"{source.config.name}/{table.relation.schema}/{table.relation.name}"
     with _errors(source), _cursor(source) as cursor:
         cursor.execute(sql.import_snapshot(snapshot_id).as_string())
@@ -35,6 +35,11 @@ def read_rows(source: Source, table: Table, days: sql.Days, snapshot_id: str) ->
         reader = cursor.fetch_record_batch()
         for batch in reader:
             yield to_stored(batch, table.schema, label)
+
+
+def _travels_as_text(column: Column) -> bool:
+    # A bpchar is text already, and a cast would cut the spaces at its end.
+    return column.arrow_type is None and column.builtin_type != "bpchar"
 
 
 @contextmanager
