@@ -34,8 +34,8 @@ def main() -> int:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m archiver_assets.demo", description=__doc__)
-    parser.add_argument("--days", type=_positive, default=10, help="expired days a table (default 10)")
-    parser.add_argument("--rows", type=_positive, default=4_200, help="rows a day and table (default 4200)")
+    parser.add_argument("--days", type=_positive, default=8, help="expired days a table, beside two that are not (default 8)")
+    parser.add_argument("--rows", type=_positive, default=5_000, help="rows a day and table (default 5000)")
     parser.add_argument("--keep", action="store_true", help="leave the servers up until Ctrl-C")
     parser.add_argument("--dev", action="store_true", help="run no job: open Dagster's UI on the filled tables")
     return parser.parse_args()
@@ -82,6 +82,8 @@ The query runs in DuckDB over the Parquet objects as they lie. With DuckDB's own
   read_parquet('s3://audit-archives/archives/shop/public/audit_logs/*/rows-*.parquet', hive_partitioning = true)""",
         flush=True,
     )
+    # Again, since Dagster puts the handler of SIGINT, which a shell's background jobs ignore, in the place of both after each run.
+    signal.signal(signal.SIGTERM, _interrupt)
     signal.pause()
 
 

@@ -100,7 +100,7 @@ POSTINGS = SampleTable(
     fill="""
         INSERT INTO public.postings
         SELECT nextval('public.postings_id'), %(start)s::timestamptz + %(length)s::interval * n / %(rows)s, 'ACC' || n %% 50,
-               (n - 5000) / 3.0, (n * 1000003)::numeric / 7, 'posting ' || n
+               (n - 5000) / 3.0, (n::bigint * 1000003)::numeric / 7, 'posting ' || n
         FROM generate_series(0, %(rows)s - 1) AS n""",
     update="""
         UPDATE public.postings SET memo = 'corrected' WHERE id = (

@@ -74,7 +74,8 @@ def open_stage(days: int, rows_per_day: int) -> Iterator[Stage]:
     folder = Path(tempfile.mkdtemp(prefix="archiver-demo-"))
     try:
         print("== starting PostgreSQL and S3 on loopback", flush=True)
-        with EmbeddedPostgres(durable=True) as postgres, EmbeddedS3() as s3:
+        # Not durable: these data are thrown away, and Dagster's own storage commits some fifty times a run.
+        with EmbeddedPostgres() as postgres, EmbeddedS3() as s3:
             print(f"   PostgreSQL at 127.0.0.1:{postgres.port}, S3 at {s3.endpoint}", flush=True)
             s3.create_bucket(BUCKET)
             stage = Stage(folder, postgres, s3, _environ(folder, postgres, s3, days))

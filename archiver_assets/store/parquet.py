@@ -106,13 +106,16 @@ def read_batches(parquet: pq.ParquetFile, columns: list[str] | None = None) -> I
 def _pieces(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
     if batch.num_rows == 0:
         return
-    if batch.num_rows <= ROW_GROUP_ROWS and (batch.nbytes <= ROW_GROUP_BYTES or batch.num_rows == 1):
+    rows = batch.num_rows
+    if rows > ROW_GROUP_ROWS:
+        step = ROW_GROUP_ROWS
+    elif rows > 1 and batch.nbytes > ROW_GROUP_BYTES:
+        step = (rows + 1) // 2  # not by the mean size of a row: the large ones may lie side by side
+    else:
         yield batch
         return
-    # Not by the mean size of a row: the large ones may lie side by side.
-    rows = min(ROW_GROUP_ROWS, (batch.num_rows + 1) // 2)
-    for start in range(0, batch.num_rows, rows):
-        yield from _pieces(batch.slice(start, rows))
+    for start in range(0, rows, step):
+        yield from _pieces(batch.slice(start, step))
 
 
 def _repetitive_columns(table: pa.Table) -> list[str]:
@@ -135,8 +138,11 @@ class _WriteOnly:
         self.discard = False
 
     def write(self, data: bytes) -> int:
-        if not self.discard:
-            self._sink.write(data)
+        if self.discard:
+            return len(data)
+        self.discard = True  # unless the sink takes it: after an error the library would still write out what it has buffered
+        self._sink.write(data)
+        self.discard = False
         return len(data)
 
     def flush(self) -> None:

@@ -100,7 +100,7 @@ def test_an_error_in_the_block_stops_the_server_too(make: Callable[[], EmbeddedS
 def test_no_secret_is_on_a_command_line(make: Callable[[], EmbeddedServer]) -> None:
     with make() as server:
         secret = server.password if isinstance(server, EmbeddedPostgres) else vars(server)["secret_key"]
-        listing = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout  # noqa: S607
+        listing = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
         assert secret
         assert secret not in listing
 
@@ -219,7 +219,7 @@ time.sleep(float(sys.argv[1]))
 
 def owner(sleep: float) -> tuple[subprocess.Popen[str], list[int], list[Path]]:
     """A process that starts both servers; its id, theirs, and their folders."""
-    process = subprocess.Popen([sys.executable, "-c", OWNER, str(sleep)], stdout=subprocess.PIPE, text=True)  # noqa: S603 -- our own script
+    process = subprocess.Popen([sys.executable, "-c", OWNER, str(sleep)], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     with process.stdout:
         words = process.stdout.readline().split()

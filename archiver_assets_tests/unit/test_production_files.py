@@ -260,7 +260,7 @@ def load_in_a_fresh_interpreter(folder: Path, config: str, *variables: str) -> l
     kept = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
     environ = kept | {"ARCHIVER_CONFIG": str(path), "PYTHONDONTWRITEBYTECODE": "1"} | dict.fromkeys(variables, "not a real one")
     command = [sys.executable, "-c", LOAD_WITHOUT_NETWORK]
-    result = subprocess.run(command, cwd=folder, env=environ, capture_output=True, text=True, timeout=120, check=False)  # noqa: S603 -- ours
+    result = subprocess.run(command, cwd=folder, env=environ, capture_output=True, text=True, timeout=120, check=False)
     assert result.returncode == 0, result.stderr
     keys: list[str] = json.loads(result.stdout)
     return keys

@@ -1,0 +1,217 @@
+"""The candidates for reading a day: each yields record batches, and what follows is the archiver's own path for all of them.
+
+What belongs here: one function a candidate, and the path from its batches to a local Parquet file. What does not: repeating and comparing
+(`__main__.py`). Called as a program: the candidate's name, then the file to write.
+
+Every candidate reads the same rows within a snapshot that another session exports, with `xmin`, and ends in the same digest, hash and
+encoder; so the differences are those of reading. The CSV candidate stores uuids as text, because pyarrow does not parse them.
+"""
+
+import os
+import sys
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import IO, Any
+
+import pyarrow as pa
+import pyarrow.csv as pacsv
+from psycopg import Copy
+from psycopg import sql as composed
+from psycopg.rows import tuple_row
+
+from archiver_assets.config import ColumnConfig, DatabaseConfig, TableConfig
+from archiver_assets.lifecycle.archive import _Content, _HashingSink
+from archiver_assets.lifecycle.task import Progress
+from archiver_assets.partition import Partition
+from archiver_assets.source import sql
+from archiver_assets.source.catalog import XMIN, Column, Connection, Table, read_table
+from archiver_assets.source.reading import read_rows
+from archiver_assets.source.session import Source, open_snapshot
+from archiver_assets.store.objects import StoredObject
+from archiver_assets.store.parquet import ParquetEncoder
+from archiver_assets_tests.benchmarks.measuring import Read, report
+from archiver_assets_tests.benchmarks.workload import DAY
+
+_BLOCK_BYTES = 4 * 1024 * 1024
+# About 4 MiB of this workload's rows.
+_BATCH_ROWS = 8192
+
+TABLE = TableConfig(
+    database="bench", schema_name="public", name="audit_logs", timestamp_column="created_at", primary_key=("id",), retention_days=30
+)
+_AS_TEXT = ColumnConfig(store_as="text")
+TABLE_WITHOUT_UUIDS = TABLE.model_copy(update={"columns": dict.fromkeys(("tenant_id", "actor_id", "request_id"), _AS_TEXT)})
+PARTITION = Partition(DAY, "UTC")
+
+
+def source() -> Source:
+    """Return the server that libpq's variables name."""
+    config = DatabaseConfig(
+        name="bench",
+        host=os.environ["PGHOST"],
+        port=int(os.environ["PGPORT"]),
+        user=os.environ["PGUSER"],
+        password_env="PGPASSWORD",  # noqa: S106 - the name of a variable
+        database=os.environ["PGDATABASE"],
+        tables=(TABLE,),
+    )
+    return Source(config)
+
+
+def adbc(database: Source, table: Table, snapshot_id: str) -> Generator[pa.RecordBatch, None, None]:
+    """Read as the archiver does."""
+    with closing(read_rows(database, table, table.days(PARTITION), snapshot_id)) as batches:
+        yield from batches
+
+
+def copy_csv(database: Source, table: Table, snapshot_id: str) -> Iterator[pa.RecordBatch]:
+    """COPY CSV by psycopg, parsed by pyarrow with the options that keep NULL and the empty string apart."""
+    types = {field.name: field.type for field in table.schema}
+    with (
+        _session(database, snapshot_id) as connection,
+        connection.cursor() as cursor,
+        cursor.copy(_copy(_select(table), "csv")) as copy,
+    ):
+        parsed = pacsv.open_csv(
+            pa.PythonFile(_CopyFile(copy), mode="r"),
+            read_options=pacsv.ReadOptions(column_names=list(types), block_size=_BLOCK_BYTES),
+            parse_options=pacsv.ParseOptions(newlines_in_values=True, ignore_empty_lines=False),
+            convert_options=pacsv.ConvertOptions(
+                column_types=types,
+                null_values=[""],
+                strings_can_be_null=True,
+                quoted_strings_can_be_null=False,
+                true_values=["t"],
+                false_values=["f"],
+            ),
+        )
+        for batch in parsed:
+            yield pa.RecordBatch.from_arrays(batch.columns, schema=table.schema)
+
+
+def copy_binary(database: Source, table: Table, snapshot_id: str) -> Iterator[pa.RecordBatch]:
+    """COPY BINARY, its values made into Python objects by psycopg."""
+    types = ["text" if _as_text(column) else column.builtin_type for column in table.columns]
+    with (
+        _session(database, snapshot_id) as connection,
+        connection.cursor(row_factory=tuple_row) as cursor,
+        cursor.copy(_copy(_select(table), "binary")) as copy,
+    ):
+        copy.set_types([*types, "int8"])
+        yield from _batches(copy.rows(), table.schema)
+
+
+def cursor_rows(database: Source, table: Table, snapshot_id: str) -> Iterator[pa.RecordBatch]:
+    """Fetch from a server-side cursor of psycopg, with values in binary form."""
+    with (
+        _session(database, snapshot_id) as connection,
+        connection.cursor(name="rows", row_factory=tuple_row, binary=True) as cursor,
+    ):
+        cursor.itersize = _BATCH_ROWS
+        cursor.execute(_select(table))
+        yield from _batches(cursor, table.schema)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A way to read the table that `table` describes."""
+
+    read: Callable[[Source, Table, str], Iterator[pa.RecordBatch]]
+    table: TableConfig = TABLE
+
+
+CANDIDATES: Mapping[str, Candidate] = {
+    "adbc": Candidate(adbc),
+    "copy-csv": Candidate(copy_csv, TABLE_WITHOUT_UUIDS),
+    "copy-binary": Candidate(copy_binary),
+    "cursor": Candidate(cursor_rows),
+}
+
+
+@contextmanager
+def opened(database: Source, config: TableConfig = TABLE) -> Iterator[tuple[Table, str]]:
+    """Export a snapshot, and yield the table with the snapshot's id."""
+    relation = sql.Relation(config.schema_name, config.name)
+    with database.connect() as connection, open_snapshot(connection, relation) as snapshot:
+        yield read_table(connection, config), snapshot.id
+
+
+def extract(candidate: Candidate, path: Path) -> Read:
+    """Write the day to a Parquet file, digested and hashed on the way as in an archive."""
+    database = source()
+    with opened(database, candidate.table) as (table, snapshot_id), path.open("wb") as file:
+        content = _Content(table, Progress("benchmark", 0, time.monotonic))
+        with ParquetEncoder(_HashingSink(_LocalFile(file)), table.schema, {}) as encoder:
+            for batch in candidate.read(database, table, snapshot_id):
+                content.add(batch)
+                encoder.write(batch)
+            encoder.finish()
+    return Read(content.progress.rows, path.stat().st_size)
+
+
+class _LocalFile:
+    """An upload that is a file on this machine."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+
+    def write(self, data: bytes, /) -> None:
+        self._file.write(data)
+
+    def commit(self) -> StoredObject:
+        raise NotImplementedError
+
+
+class _CopyFile:
+    """A COPY as a file for pyarrow, which wants blocks as large as it asked for, while psycopg hands out single rows."""
+
+    closed = False
+
+    def __init__(self, copy: Copy) -> None:
+        self._copy = copy
+        self._waiting = bytearray()
+
+    def read(self, size: int) -> bytes:
+        while len(self._waiting) < size and (data := self._copy.read()):
+            self._waiting += data
+        block = bytes(memoryview(self._waiting)[:size])
+        del self._waiting[:size]
+        return block
+
+
+@contextmanager
+def _session(database: Source, snapshot_id: str) -> Iterator[Connection]:
+    with database.connect() as connection:
+        connection.execute(sql.BEGIN_SNAPSHOT)
+        connection.execute(sql.import_snapshot(snapshot_id))
+        yield connection
+
+
+def _as_text(column: Column) -> bool:
+    # psycopg would parse json into dicts, which no other candidate does.
+    return column.arrow_type is None or column.builtin_type == "jsonb"
+
+
+def _select(table: Table) -> composed.Composed:
+    columns = [(column.name, _as_text(column)) for column in table.columns]
+    return sql.select_rows(table.days(PARTITION), columns, XMIN)
+
+
+def _copy(query: composed.Composed, form: str) -> composed.Composed:
+    return composed.SQL("COPY ({}) TO STDOUT (FORMAT {})").format(query, composed.Identifier(form))
+
+
+def _batches(rows: Iterable[Sequence[Any]], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    remaining = iter(rows)
+    while chunk := list(islice(remaining, _BATCH_ROWS)):
+        columns = [pa.array(values, field.type) for values, field in zip(zip(*chunk, strict=True), schema, strict=True)]
+        yield pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+if __name__ == "__main__":
+    name, target = sys.argv[1:]
+    report(lambda: extract(CANDIDATES[name], Path(target)))
