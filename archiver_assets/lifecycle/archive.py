@@ -17,19 +17,20 @@ from typing import Literal
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from archiver_assets.errors import ObjectExists, SourceError
-from archiver_assets.lifecycle.generations import Generation, find_generation, read_whole
+from archiver_assets.errors import ObjectExists, SourceError, SourceUnavailable, TableRefused
+from archiver_assets.lifecycle.generations import Generation, find_generation, read_whole, require_same_source
 from archiver_assets.lifecycle.task import Progress, Task, log
 from archiver_assets.source import sql
-from archiver_assets.source.catalog import Server, Table, count_rows, read_server, read_table
+from archiver_assets.source.catalog import Connection, Server, Table, count_rows, read_server, read_table
 from archiver_assets.source.reading import read_rows
-from archiver_assets.source.session import Snapshot, open_snapshot, partition_lock
+from archiver_assets.source.session import Snapshot, flushed, open_snapshot, partition_lock
 from archiver_assets.store.digest import ContentDigest
 from archiver_assets.store.keys import Mark
 from archiver_assets.store.manifest import (
     FORMAT,
     ColumnFacts,
     Identity,
+    LeafFacts,
     Manifest,
     ObjectFacts,
     PartitionFacts,
@@ -39,6 +40,8 @@ from archiver_assets.store.manifest import (
 )
 from archiver_assets.store.objects import StoredObject, Upload
 from archiver_assets.store.parquet import ParquetEncoder
+
+_FLUSH_SECONDS = 60
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,8 @@ class Archived:
 def archive(task: Task) -> Archived:
     """Make generation 1 of the partition, unless it exists. A partition without rows gets no object, and that is a success.
 
-    Raises NotExpired, PartitionBusy, TableRefused, ValueRefused, and the errors of source and store; then no generation was made.
+    Raises NotExpired, PartitionBusy, TableRefused, ValueRefused, SourceChanged where a generation of another table lies there, and the
+    errors of source and store; then no generation was made.
     """
     started = task.monotonic()
     with task.source.connect() as connection, partition_lock(connection, table=task.table.label, partition=task.partition):
@@ -70,13 +74,16 @@ def archive(task: Task) -> Archived:
             outcome: Literal["archived", "already archived", "empty"] = "already archived" if generation else "empty"
             archived_rows = 0
             if generation is None and rows > 0:
-                generation = _make_generation(task, server, table, snapshot, rows)
+                generation = _make_generation(task, connection, server, table, snapshot, rows)
                 outcome, archived_rows = "archived", rows
+            elif generation is not None:
+                require_same_source(task, server, table, generation)
     log.info("%s: %s, %s rows archived, %s in the table", task.label, outcome, f"{archived_rows:,}", f"{rows:,}")
     return Archived(outcome, generation, table, archived_rows, rows, task.monotonic() - started)
 
 
-def _make_generation(task: Task, server: Server, table: Table, snapshot: Snapshot, rows: int) -> Generation:
+def _make_generation(task: Task, connection: Connection, server: Server, table: Table, snapshot: Snapshot, rows: int) -> Generation:
+    _require_real_day(task)
     identity = _identity(task, server, table, snapshot)
     content = _Content(table, task.progress("archive", rows))
     key = task.keys.new_rows(identity.generation)
@@ -89,8 +96,28 @@ def _make_generation(task: Task, server: Server, table: Table, snapshot: Snapsho
             content.require_rows(rows, task.label)
             encoder.finish()
         stored = upload.commit()
+    _wait_until_flushed(task, connection, snapshot)
     manifest = _manifest(task, identity, content, stored, sink.sha256)
     return _commit(task, manifest)
+
+
+def _require_real_day(task: Task) -> None:
+    if task.partition.start == task.partition.end:
+        message = f"{task.label}: the table has rows on a day that {task.partition.timezone} never had"
+        raise TableRefused(message, hint="compare timezone in the config with the zone in which the application writes its local times")
+
+
+def _wait_until_flushed(task: Task, connection: Connection, snapshot: Snapshot) -> None:
+    """Wait until a crash of the server cannot undo what the snapshot saw, and give its transaction ids to others.
+
+    With synchronous_commit off a transaction is seen before it is on disk, by default for 0.6 s at most.
+    """
+    deadline = task.monotonic() + _FLUSH_SECONDS
+    while not flushed(connection, snapshot):
+        if task.monotonic() > deadline:
+            message = f"{task.label}: expected the server to flush its WAL to {snapshot.lsn} within {_FLUSH_SECONDS} s, found it behind"
+            raise SourceUnavailable(message, hint="look at the server's disks, and archive again; no generation was made")
+        task.sleep(0.1)
 
 
 def _identity(task: Task, server: Server, table: Table, snapshot: Snapshot) -> Identity:
@@ -114,6 +141,7 @@ def _identity(task: Task, server: Server, table: Table, snapshot: Snapshot) -> I
             snapshot=snapshot.snapshot,
             lsn=snapshot.lsn,
             read_from="primary",
+            leaves=tuple(LeafFacts(oid=leaf.oid, columns=leaf.columns) for leaf in table.leaves),
         ),
         archiver_version=version("audit-archiver"),
         run_id=task.run_id,

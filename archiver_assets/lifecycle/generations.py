@@ -1,12 +1,14 @@
 """The generations of a partition, as the store has them.
 
-What belongs here: reading manifests and marks, and what they mean for a generation. What does not: the objects' data, or changing anything.
+What belongs here: reading manifests and marks, and whether a generation is of the table at hand. What does not: the objects' data, or
+changing anything.
 """
 
 from dataclasses import dataclass
 
-from archiver_assets.errors import ManifestInvalid, NotVerified
+from archiver_assets.errors import ManifestInvalid, NotVerified, SourceChanged
 from archiver_assets.lifecycle.task import Task
+from archiver_assets.source.catalog import Server, Table
 from archiver_assets.store.keys import Mark
 from archiver_assets.store.manifest import Manifest, Receipt, decode, sha256_of
 from archiver_assets.store.objects import ObjectStore
@@ -73,3 +75,31 @@ def _require_own(task: Task, manifest: Manifest, number: int, key: str) -> str:
         return object_key
     message = f"expected the manifest {key} to speak of {expected} and an object beside it, found {found} and {manifest.object.key}"
     raise ManifestInvalid(message, hint="somebody moved or replaced it: compare it with its older versions; nothing was deleted")
+
+
+def require_same_source(task: Task, server: Server, table: Table, generation: Generation) -> None:
+    """Raise SourceChanged unless server, table and partition are those of the generation: only there a row version means the same row.
+
+    A generation that was purged may have other columns and lie on another timeline by now: nothing is deleted by it any more.
+    """
+    manifest = generation.manifest
+    source, partition = manifest.source, manifest.partition
+    compared: dict[str, tuple[object, object]] = {
+        "system identifier": (source.system_identifier, server.system_identifier),
+        "database oid": (source.database_oid, server.database_oid),
+        "start": (partition.start, task.partition.start),
+        "end": (partition.end, task.partition.end),
+    }
+    if generation.receipt is None:
+        compared |= {
+            "table oid": (source.table_oid, table.oid),
+            "timeline": (source.timeline, server.timeline),
+            "columns": (manifest.fingerprint, table.fingerprint),
+            "primary key": (manifest.primary_key, task.table.primary_key),
+            "timestamp column": (partition.column, table.timestamp.name),
+            "time zone": (partition.timezone, task.partition.timezone),
+        }
+    changed = [f"{what} {then} is now {now}" for what, (then, now) in compared.items() if then != now]
+    if changed:
+        message = f"{task.label}: the table is not the one that generation {generation.number} was archived from: {'; '.join(changed)}"
+        raise SourceChanged(message, hint="point the config back at the table of the manifest; nothing was deleted")

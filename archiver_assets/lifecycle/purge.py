@@ -15,16 +15,16 @@ from typing import Literal
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from archiver_assets.errors import NotArchived, ObjectExists, SourceChanged
-from archiver_assets.lifecycle.generations import Generation, find_generation
+from archiver_assets.errors import ManifestInvalid, NotArchived, ObjectExists, SourceChanged
+from archiver_assets.lifecycle.generations import Generation, find_generation, read_whole, require_same_source
 from archiver_assets.lifecycle.task import Task, log
 from archiver_assets.lifecycle.verify import LocalCopy, Verification, read_back
 from archiver_assets.source import sql
 from archiver_assets.source.catalog import XMIN, Connection, Server, Table, count_rows, read_server, read_table
-from archiver_assets.source.deleting import delete_row_versions
+from archiver_assets.source.deleting import Target, delete_row_versions
 from archiver_assets.source.session import locked_table, partition_lock
 from archiver_assets.store.keys import Mark
-from archiver_assets.store.manifest import Manifest, PurgeSettings, Purging, Receipt, encode
+from archiver_assets.store.manifest import Manifest, PurgeSettings, Purging, Receipt, decode, encode
 
 _XID_SPACE = 2**32
 
@@ -88,36 +88,15 @@ def _nothing_to_purge(task: Task, connection: Connection, table: Table, generati
 
 def _purge_generation(task: Task, connection: Connection, server: Server, table: Table, generation: Generation) -> Purged:
     started_at = task.clock()
-    _require_same_source(task, server, table, generation.manifest)
+    require_same_source(task, server, table, generation)
     with read_back(task.store, generation) as copy:
         copy.verification.require_passed(task.label)
         _require_believable_versions(task, server, generation.manifest, copy)
         _mark_purging(task, generation)
-        tally = _delete_all(task, connection, table, copy)
+        tally = _delete_all(task, connection, _target(task, table, generation.manifest), copy)
     late = count_rows(connection, table.days(task.partition))
     receipt = _write_receipt(task, generation, tally, late, started_at)
     return Purged("purged", replace(generation, receipt=receipt), copy.verification, table, tally, late, 0.0)
-
-
-def _require_same_source(task: Task, server: Server, table: Table, manifest: Manifest) -> None:
-    """Raise SourceChanged unless table, server and partition are those of the manifest: only there a row version means the same row."""
-    source, partition = manifest.source, manifest.partition
-    compared = {
-        "system identifier": (source.system_identifier, server.system_identifier),
-        "database oid": (source.database_oid, server.database_oid),
-        "table oid": (source.table_oid, table.oid),
-        "timeline": (source.timeline, server.timeline),
-        "columns": (manifest.fingerprint, table.fingerprint),
-        "primary key": (manifest.primary_key, task.table.primary_key),
-        "timestamp column": (partition.column, table.timestamp.name),
-        "time zone": (partition.timezone, task.partition.timezone),
-        "start": (partition.start, task.partition.start),
-        "end": (partition.end, task.partition.end),
-    }
-    changed = [f"{what} {then} is now {now}" for what, (then, now) in compared.items() if then != now]
-    if changed:
-        message = f"{task.label}: the table is not the one that generation {manifest.generation} was archived from: {'; '.join(changed)}"
-        raise SourceChanged(message, hint="point the config back at the table of the manifest; nothing was deleted")
 
 
 def _require_believable_versions(task: Task, server: Server, manifest: Manifest, copy: LocalCopy) -> None:
@@ -136,6 +115,8 @@ def doubtful_versions(xmins: pa.Array, snapshot: str, next_xid: int) -> int:
     such an xmin only if it was frozen an epoch ago.
     """
     _, xmax, in_progress = snapshot.split(":")
+    if next_xid < int(xmax):
+        return len(xmins)  # the server went back in time: a crash lost transactions, or an older copy of its disk was put back
     ids = xmins.cast(pa.int64())
     age = pc.bit_wise_and(pc.subtract(ids, int(xmax) % _XID_SPACE), _XID_SPACE - 1)
     running = pa.array([int(xid) % _XID_SPACE for xid in in_progress.split(",") if xid], pa.int64())
@@ -157,18 +138,29 @@ def _mark_purging(task: Task, generation: Generation) -> None:
     )
     try:
         task.store.create(task.keys.mark(Mark.PURGING, generation.number), encode(mark))
-    except ObjectExists:
+    except ObjectExists as error:
+        key = task.keys.mark(Mark.PURGING, generation.number)
+        earlier = decode(Purging, read_whole(task.store, key), key=key)
+        if earlier.manifest_sha256 != generation.manifest_sha256:
+            message = f"expected {key} to speak of the manifest of {task.label}, found the digest of another one"
+            raise ManifestInvalid(message, hint="compare both with their older versions or a copy; nothing was deleted") from error
         log.info("%s: an earlier purge had begun; going on with it", task.label)
 
 
-def _delete_all(task: Task, connection: Connection, table: Table, copy: LocalCopy) -> Tally:
-    days = table.days(task.partition)
+def _target(task: Task, table: Table, manifest: Manifest) -> Target:
+    # Keys and xmins of a leaf that was attached since may be the same by chance, and its rows are in no object.
+    archived = {(leaf.oid, leaf.columns) for leaf in manifest.source.leaves}
+    leaves = tuple(leaf.oid for leaf in table.leaves if (leaf.oid, leaf.columns) in archived)
+    return Target(task.table, table, table.days(task.partition), leaves)
+
+
+def _delete_all(task: Task, connection: Connection, target: Target, copy: LocalCopy) -> Tally:
     progress = task.progress("purge", copy.verification.rows_in_manifest)
     tally = Tally()
-    for versions in _batches(copy, [column.name for column in table.key], task.table.batch_size):
+    for versions in _batches(copy, [column.name for column in target.table.key], task.table.batch_size):
         if tally.batches and task.table.sleep_between_batches:
             task.sleep(task.table.sleep_between_batches)
-        done = delete_row_versions(connection, table, days, versions)
+        done = delete_row_versions(connection, target, versions)
         tally = Tally(tally.purged + done.deleted, tally.changed + done.changed, tally.gone + done.gone, tally.batches + 1)
         progress.add(versions.num_rows)
     return tally

@@ -95,7 +95,7 @@ def read_back(store: ObjectStore, generation: Generation) -> Iterator[LocalCopy]
 
 def _compare(store: ObjectStore, generation: Generation, file: IO[bytes]) -> Verification:
     manifest = generation.manifest
-    rows, size, mismatches = 0, 0, []
+    rows, size, mismatches = 0, 0, _hidden(store, generation)
     try:
         size, sha256 = _fetch(store, generation, file)
     except ObjectMissing as error:
@@ -106,6 +106,13 @@ def _compare(store: ObjectStore, generation: Generation, file: IO[bytes]) -> Ver
         rows, found = _compare_content(manifest, file, decode=not mismatches)
         mismatches += found
     return Verification(generation, manifest.rows, rows, None, size, tuple(mismatches))
+
+
+def _hidden(store: ObjectStore, generation: Generation) -> list[str]:
+    """Name an object that only its version id still reaches: a delete marker hides it, and a lifecycle rule would remove it later."""
+    if any(found.key == generation.object_key for found in store.list(generation.object_key)):
+        return []
+    return [f"{store.uri(generation.object_key)} is not listed: it is gone, or hidden by a delete marker"]
 
 
 def _fetch(store: ObjectStore, generation: Generation, file: IO[bytes]) -> tuple[int, str]:

@@ -34,9 +34,14 @@ _MIN_SERVER_VERSION = 140_000
 
 @dataclass(frozen=True)
 class Column:
-    """A column; `arrow_type` is None where it travels and is stored as text. `pg_type` is PostgreSQL's own writing, with precision."""
+    """A column; `arrow_type` is None where it travels and is stored as text. `pg_type` is PostgreSQL's own writing, with precision.
+
+    `meaning` is what can change what a stored value reads as without a new row version: generation expression, enum labels, members.
+    """
 
     name: str
+    number: int
+    meaning: str
     pg_type: str
     builtin_type: str
     not_null: bool
@@ -49,6 +54,14 @@ class Column:
 
 
 @dataclass(frozen=True)
+class Leaf:
+    """A relation that holds rows of a table: itself, or a leaf of a partitioned one; `columns` is a digest of its columns and numbers."""
+
+    oid: int
+    columns: str
+
+
+@dataclass(frozen=True)
 class Table:
     """A table as the catalog describes it. `columns` in the table's order, `key` in the order of the config."""
 
@@ -57,6 +70,7 @@ class Table:
     columns: tuple[Column, ...]
     key: tuple[Column, ...]
     timestamp: Column
+    leaves: tuple[Leaf, ...]
 
     @cached_property
     def schema(self) -> pa.Schema:
@@ -66,8 +80,8 @@ class Table:
 
     @property
     def fingerprint(self) -> str:
-        """A digest over names, types and nullability of the columns, in order."""
-        facts = [[column.name, column.pg_type, column.not_null] for column in self.columns]
+        """A digest over the columns, in order: name, number, type, nullability and meaning."""
+        facts = [[column.name, column.number, column.pg_type, column.not_null, column.meaning] for column in self.columns]
         return f"sha256:{hashlib.sha256(json.dumps(facts).encode()).hexdigest()}"
 
     @property
@@ -140,7 +154,8 @@ def read_table(connection: Connection, config: TableConfig) -> Table:
         message = f"expected a table {config.label} on the server, found none that this role can see"
         raise TableRefused(message, hint="compare schema and name in the config with the database")
     columns = {row["name"]: _column(row, config) for row in connection.execute(sql.COLUMNS, [found["oid"]])}
-    reasons = [*_wrong_relation(found), *_wrong_columns(columns, config), *_wrong_key(connection, found["oid"], columns, config)]
+    reasons = [*_wrong_relation(found), *_wrong_columns(columns, config), *_lossy_columns(connection, found["oid"], columns)]
+    reasons += [*_wrong_key(connection, found["oid"], columns, config)]
     reasons += [str(row["effect"]) + " would make a DELETE do more or less" for row in connection.execute(sql.SIDE_EFFECTS, [found["oid"]])]
     if reasons:
         message = f"table {config.label} cannot be archived and purged safely: {'; '.join(reasons)}"
@@ -151,6 +166,7 @@ def read_table(connection: Connection, config: TableConfig) -> Table:
         columns=tuple(columns.values()),
         key=tuple(columns[name] for name in config.primary_key),
         timestamp=columns[config.timestamp_column],
+        leaves=tuple(Leaf(**row) for row in connection.execute(sql.LEAVES, [found["oid"]])),
     )
 
 
@@ -163,7 +179,8 @@ def count_rows(connection: Connection, days: sql.Days) -> int:
 def _column(row: Mapping[str, Any], config: TableConfig) -> Column:
     as_text = row["name"] in config.columns
     arrow_type = None if as_text else exact_type(row["builtin_type"], row["pg_type"])
-    return Column(row["name"], row["pg_type"], row["builtin_type"], row["not_null"], arrow_type)
+    names = ("name", "number", "meaning", "pg_type", "builtin_type", "not_null")
+    return Column(**{name: row[name] for name in names}, arrow_type=arrow_type)
 
 
 def _wrong_relation(found: Mapping[str, Any]) -> list[str]:
@@ -181,6 +198,16 @@ def _wrong_columns(columns: Mapping[str, Column], config: TableConfig) -> list[s
     if timestamp and (timestamp.builtin_type not in {"timestamptz", "timestamp", "date"} or timestamp.arrow_type is None):
         reasons.append(f"expected {timestamp.name!r} to be a timestamptz, timestamp or date, not stored as text; found {timestamp.pg_type}")
     return reasons
+
+
+def _lossy_columns(connection: Connection, oid: int, columns: Mapping[str, Column]) -> list[str]:
+    lossy = [
+        row["name"] for row in connection.execute(sql.COLUMNS, [oid]) if row["text_is_lossy"] and columns[row["name"]].arrow_type is None
+    ]
+    return [
+        f"the text of {name!r} ({columns[name].pg_type}) does not hold its value: a domain over char, or a cast of its own"
+        for name in lossy
+    ]
 
 
 def _wrong_key(connection: Connection, oid: int, columns: Mapping[str, Column], config: TableConfig) -> list[str]:

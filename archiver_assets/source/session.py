@@ -114,6 +114,12 @@ def open_snapshot(connection: Connection, relation: sql.Relation) -> Iterator[Sn
             connection.rollback()
 
 
+def flushed(connection: Connection, snapshot: Snapshot) -> bool:
+    """Tell whether the server has flushed its WAL beyond everything that the snapshot sees."""
+    row = connection.execute(sql.WAL_FLUSHED, [snapshot.lsn]).fetchone()
+    return bool(row and row["flushed"])
+
+
 @contextmanager
 def locked_table(connection: Connection, relation: sql.Relation) -> Iterator[None]:
     """Hold ACCESS SHARE on the table for the block, so that what the catalog says of it stays true."""

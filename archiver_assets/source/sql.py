@@ -98,12 +98,36 @@ RELATION = """
     WHERE n.nspname = $1 AND c.relname = $2
 """
 COLUMNS = """
-    SELECT a.attname AS name, a.atttypmod AS typmod, a.attnotnull AS not_null,
+    SELECT a.attname AS name, a.attnum::int AS number, a.attnotnull AS not_null,
            format_type(a.atttypid, a.atttypmod) AS pg_type,
-           CASE WHEN n.nspname = 'pg_catalog' THEN t.typname ELSE '' END AS builtin_type
+           CASE WHEN n.nspname = 'pg_catalog' THEN t.typname ELSE '' END AS builtin_type,
+           concat_ws(' ', CASE WHEN a.attgenerated <> '' THEN
+               (SELECT pg_get_expr(d.adbin, d.adrelid) FROM pg_attrdef d WHERE d.adrelid = a.attrelid AND d.adnum = a.attnum) END,
+               (SELECT string_agg(e.oid || '=' || quote_literal(e.enumlabel), ',' ORDER BY e.oid)
+                FROM pg_enum e WHERE e.enumtypid IN (t.oid, t.typelem, t.typbasetype)),
+               (SELECT string_agg(m.attnum || ' ' || quote_ident(m.attname) || ' ' || m.atttypid, ',' ORDER BY m.attnum)
+                FROM pg_attribute m WHERE t.typrelid <> 0 AND m.attrelid = t.typrelid AND m.attnum > 0 AND NOT m.attisdropped)
+           ) AS meaning,
+           (t.typtype = 'd' AND t.typoutput = 'bpcharout'::regproc) OR EXISTS (
+               SELECT FROM pg_cast k WHERE k.castsource IN (t.oid, t.typbasetype) AND k.casttarget = 'text'::regtype
+                   AND k.castmethod <> 'i' AND k.oid >= 16384
+           ) AS text_is_lossy
     FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid JOIN pg_namespace n ON n.oid = t.typnamespace
     WHERE a.attrelid = $1::oid AND a.attnum > 0 AND NOT a.attisdropped
     ORDER BY a.attnum
+"""
+# Catalog only: the relations that hold the rows, the table itself or its leaves, each with a digest of its columns and their numbers. A
+# number is never used again, so that a column that was dropped and added again is another one.
+LEAVES = """
+    WITH family AS (SELECT relid FROM pg_partition_tree($1::oid) WHERE isleaf UNION SELECT $1::oid)
+    SELECT c.oid::bigint AS oid, encode(sha256(convert_to((
+               SELECT coalesce(string_agg(
+                   concat_ws(' ', a.attnum, quote_ident(a.attname), a.atttypid, a.atttypmod), ',' ORDER BY a.attnum), '')
+               FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+           ), 'UTF8')), 'hex') AS columns
+    FROM pg_class c JOIN family f ON f.relid = c.oid
+    WHERE c.relkind = 'r'
+    ORDER BY c.oid
 """
 # Keys that identify a row at every instant: unique, valid, immediate, without predicate or expression.
 UNIQUE_KEYS = """
@@ -147,6 +171,11 @@ def lock_table(relation: Relation) -> sql.Composed:
     return sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(relation.identifier)
 
 
+def lock_table_for_delete(relation: Relation) -> sql.Composed:
+    """ROW EXCLUSIVE on the table and its leaves, as a DELETE takes it: nobody can alter or rename them, or add triggers or foreign keys."""
+    return sql.SQL("LOCK TABLE {} IN ROW EXCLUSIVE MODE").format(relation.identifier)
+
+
 def count_rows(days: Days) -> sql.Composed:
     """ACCESS SHARE. Wants an index that begins with the timestamp."""
     return sql.SQL("SELECT count(*) AS rows FROM {} AS t WHERE {}").format(days.relation.identifier, days.condition("t"))
@@ -157,6 +186,10 @@ def first_row(days: Days) -> sql.Composed:
     return sql.SQL("SELECT {column} AS first FROM {table} AS t WHERE {days} ORDER BY {column} LIMIT 1").format(
         column=sql.Identifier("t", days.column), table=days.relation.identifier, days=days.condition("t")
     )
+
+
+# No lock. What a visible transaction wrote to the WAL lies before the insert position that is read after the snapshot.
+WAL_FLUSHED = "SELECT pg_current_wal_flush_lsn() >= $1::pg_lsn AS flushed"
 
 
 def import_snapshot(snapshot_id: str) -> sql.Composed:
@@ -180,11 +213,13 @@ def select_rows(days: Days, columns: Sequence[tuple[str, bool]], xmin: str) -> s
 def delete_versions(days: Days, key: Sequence[tuple[str, str]]) -> sql.Composed:
     """Delete the rows whose key and xmin are in the bound arrays, as far as they are still in range; `key` gives names and types.
 
+    The last array is that of the leaves (oid) in which a row version means what it meant when it was archived.
+
     ROW EXCLUSIVE, and a row lock on each row that it deletes. Needs the unique index on the key. In READ COMMITTED a row that another
     transaction changes while this statement waits for it is checked again, with its new xmin, and stays.
     """
-    return sql.SQL("DELETE FROM {} AS t USING {} WHERE {} AND t.xmin = version.stored_xmin AND {}").format(
-        days.relation.identifier, _versions(key), _same_key(key), days.condition("t")
+    return sql.SQL("DELETE FROM {} AS t USING {} WHERE {} AND {} AND {}").format(
+        days.relation.identifier, _versions(key), _same_key(key), _same_version(key), days.condition("t")
     )
 
 
@@ -193,10 +228,10 @@ def count_versions(days: Days, key: Sequence[tuple[str, str]]) -> sql.Composed:
 
     ACCESS SHARE. Needs the unique index on the key.
     """
-    counts = sql.SQL(
-        "count(*) FILTER (WHERE t.xmin = version.stored_xmin) AS same, count(*) FILTER (WHERE t.xmin <> version.stored_xmin) AS changed"
+    counts = sql.SQL("count(*) FILTER (WHERE {same}) AS same, count(*) FILTER (WHERE NOT ({same})) AS changed")
+    return sql.SQL("SELECT {} FROM {} AS t JOIN {} ON {}").format(
+        counts.format(same=_same_version(key)), days.relation.identifier, _versions(key), _same_key(key)
     )
-    return sql.SQL("SELECT {} FROM {} AS t JOIN {} ON {}").format(counts, days.relation.identifier, _versions(key), _same_key(key))
 
 
 def _versions(key: Sequence[tuple[str, str]]) -> sql.Composed:
@@ -220,6 +255,11 @@ def _same_key(key: Sequence[tuple[str, str]]) -> sql.Composed:
         for position, (name, pg_type) in enumerate(key)
     ]
     return sql.SQL(" AND ").join(pairs)
+
+
+def _same_version(key: Sequence[tuple[str, str]]) -> sql.Composed:
+    leaves = trusted(f"${len(key) + 2}")  # after the arrays of the keys and the one of the xmins
+    return sql.SQL("t.xmin = version.stored_xmin AND t.tableoid = ANY ({}::oid[])").format(leaves)
 
 
 def _is_array(pg_type: str) -> bool:

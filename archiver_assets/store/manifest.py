@@ -86,6 +86,13 @@ class ColumnFacts(_Frozen):
     not_null: bool
 
 
+class LeafFacts(_Frozen):
+    """A relation that held rows: the table itself or a leaf; `columns` is a digest of its columns and their numbers."""
+
+    oid: int
+    columns: str
+
+
 class SourceFacts(_Frozen):
     """Where the rows came from: server, database and table by identity, and the snapshot they were read in."""
 
@@ -97,6 +104,7 @@ class SourceFacts(_Frozen):
     snapshot: Annotated[str, Field(pattern=r"^[0-9]+:[0-9]+:([0-9]+(,[0-9]+)*)?$")]
     lsn: str
     read_from: Literal["primary"]
+    leaves: tuple[LeafFacts, ...]
 
 
 class Identity(_Frozen):

@@ -35,6 +35,10 @@ def test_every_id_is_doubted_after_a_whole_epoch() -> None:
     assert _count([0, 3, 742, EPOCH - 1], "742:742:", 742 + EPOCH) == 4
 
 
+def test_every_id_is_doubted_on_a_server_that_went_back_in_time() -> None:
+    assert _count([3, 960], "1000:1000:", 950) == 2
+
+
 def test_no_ids_are_none() -> None:
     assert _count([], "742:742:", 800) == 0
 

@@ -16,6 +16,7 @@ from archiver_assets.store.manifest import (
     FORMAT,
     ColumnFacts,
     Identity,
+    LeafFacts,
     Manifest,
     ObjectFacts,
     PartitionFacts,
@@ -53,6 +54,7 @@ sources = st.builds(
     snapshot=snapshots,
     lsn=texts,
     read_from=st.just("primary"),
+    leaves=st.lists(st.builds(LeafFacts, oid=counts, columns=texts), max_size=3).map(tuple),
 )
 manifests = st.builds(
     Manifest,
@@ -130,6 +132,7 @@ def document() -> dict[str, Any]:
             "snapshot": "1000:1002:1000,1001",
             "lsn": "0/16B3748",
             "read_from": "primary",
+            "leaves": [{"oid": 16390, "columns": "ab12"}],
         },
         "archiver_version": "0.1.0",
         "run_id": "run-1",

@@ -1,0 +1,220 @@
+"""Tables that are altered, swapped or replaced between archive and purge, or while a purge runs: nothing goes that no object holds."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date
+
+import psycopg
+import pytest
+
+from archiver_assets.demo.postgres import EmbeddedPostgres
+from archiver_assets.demo.seaweed import EmbeddedS3
+from archiver_assets.errors import ManifestInvalid, NotVerified, SourceChanged, SourceUnavailable, TableRefused
+from archiver_assets.lifecycle.archive import archive
+from archiver_assets.lifecycle.purge import purge
+from archiver_assets.lifecycle.verify import verify
+from archiver_assets.store.s3 import S3ObjectStore
+from archiver_assets_tests.doubles import MemoryObjectStore
+from archiver_assets_tests.faults.test_interruptions import FaultyStore
+from archiver_assets_tests.lab import AUDIT_LOGS, Lab, only
+from archiver_assets_tests.servers import PostgresServer
+
+
+@dataclass
+class AlteringStore(FaultyStore):
+    """Runs a statement right after the purging mark was created: after all the proofs, before the first delete."""
+
+    statement: str = ""
+
+    def create(self, key: str, data: bytes) -> object:  # type: ignore[override]
+        created = self.real.create(key, data)
+        if "_purging" in key:
+            self.lab.execute(self.statement)
+        return created
+
+
+SWAP = """
+    CREATE TABLE shadow (LIKE audit_logs INCLUDING ALL, extra text DEFAULT 'x');
+    INSERT INTO shadow OVERRIDING SYSTEM VALUE SELECT *, 'never archived' FROM audit_logs;
+    ALTER TABLE audit_logs RENAME TO audit_old; ALTER TABLE shadow RENAME TO audit_logs
+"""
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        SWAP,
+        "ALTER TABLE audit_logs ADD extra text DEFAULT 'never archived'",
+        "CREATE TABLE child (id int, log bigint REFERENCES audit_logs ON DELETE CASCADE); INSERT INTO child VALUES (1, 1)",
+        """CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+        CREATE TRIGGER t BEFORE DELETE ON audit_logs FOR EACH ROW EXECUTE FUNCTION f()""",
+    ],
+)
+def test_a_table_changed_while_it_is_purged_is_noticed_under_the_lock_of_the_delete(lab: Lab, statement: str) -> None:
+    lab.fill(rows=5)
+    archive(lab.task())
+
+    with pytest.raises((SourceChanged, TableRefused)):
+        purge(lab.task(store=AlteringStore(lab.store, lab, statement=statement)))
+
+    assert lab.count() == 5
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "ALTER TABLE typed DROP note, ADD note text DEFAULT 'new'",
+        "ALTER TYPE severity RENAME VALUE 'low' TO 'critical'",
+        "ALTER TYPE address ADD ATTRIBUTE city text",
+    ],
+)
+def test_a_change_that_keeps_row_versions_but_not_their_values_stops_the_purge(lab: Lab, statement: str) -> None:
+    lab.execute("""
+        CREATE TYPE severity AS ENUM ('low', 'high'); CREATE TYPE address AS (street text);
+        CREATE TABLE typed (id int PRIMARY KEY, at timestamptz NOT NULL, sev severity, home address, note text);
+        INSERT INTO typed SELECT n, '2024-03-05 10:00+00', 'low', ROW('a')::address, 'old' FROM generate_series(1, 5) n
+    """)
+    table = lab.table(name="typed", timestamp_column="at")
+    archive(lab.task(table=table))
+    lab.execute(statement)
+
+    for verb in (purge, archive):
+        with pytest.raises(SourceChanged, match="columns"):
+            verb(lab.task(table=table))
+
+    assert lab.count("typed") == 5
+
+
+def test_rows_of_a_leaf_attached_since_stay_even_with_the_same_keys_and_xmins(lab: Lab) -> None:
+    lab.execute("""
+        CREATE TABLE ev (id int NOT NULL, at timestamptz NOT NULL, note text, PRIMARY KEY (id, at)) PARTITION BY RANGE (at);
+        CREATE TABLE ev1 PARTITION OF ev FOR VALUES FROM ('2024-03-05') TO ('2024-03-06');
+        CREATE TABLE ev2 (LIKE ev INCLUDING ALL);
+        INSERT INTO ev1 SELECT n, '2024-03-05 10:00+00', 'archived' FROM generate_series(1, 5) n;
+        INSERT INTO ev2 SELECT n, '2024-03-05 10:00+00', 'other leaf' FROM generate_series(1, 5) n
+    """)
+    table = lab.table(name="ev", timestamp_column="at", primary_key=("id", "at"))
+    archive(lab.task(table=table))
+    lab.execute("ALTER TABLE ev DETACH PARTITION ev1; ALTER TABLE ev ATTACH PARTITION ev2 FOR VALUES FROM ('2024-03-05') TO ('2024-03-06')")
+    assert lab.execute("SELECT count(*) FROM ev1 JOIN ev2 USING (id) WHERE ev1.xmin = ev2.xmin") == [(5,)]
+
+    purged = purge(lab.task(table=table))
+
+    assert (purged.tally.purged, purged.late) == (0, 5)
+    assert (lab.count("ev"), lab.count("ev1")) == (5, 5)
+
+
+@pytest.mark.parametrize(
+    "ddl",
+    [
+        "CREATE DOMAIN odd AS char(5)",
+        """CREATE TYPE odd AS (x int, y int);
+        CREATE FUNCTION odd_text(odd) RETURNS text LANGUAGE sql IMMUTABLE AS $$ SELECT 'x=' || ($1).x $$;
+        CREATE CAST (odd AS text) WITH FUNCTION odd_text(odd)""",
+    ],
+)
+def test_a_type_whose_text_does_not_hold_its_value_is_refused(lab: Lab, ddl: str) -> None:
+    lab.execute(
+        f"{ddl}; CREATE TABLE odds (id int PRIMARY KEY, at timestamptz NOT NULL, v odd); INSERT INTO odds VALUES (1, '2024-03-05 10:00+00')"
+    )
+
+    with pytest.raises(TableRefused, match="the text of 'v'"):
+        archive(lab.task(table=lab.table(name="odds", timestamp_column="at")))
+
+
+def test_a_generation_of_another_database_under_the_same_label_is_not_taken_for_this_one(lab: Lab, postgres_server: PostgresServer) -> None:
+    lab.fill(rows=5)
+    archive(lab.task())
+    other = f"{lab.database.name}_other"
+    with psycopg.connect(postgres_server.maintenance_dsn, autocommit=True) as admin:
+        admin.execute(f"CREATE DATABASE {other}")
+    try:
+        clone = Lab(postgres_server.database(other), lab.store, lab.bucket, lab.endpoint)
+        clone.execute(AUDIT_LOGS)
+        clone.fill(rows=7)
+        for verb in (archive, purge):
+            with pytest.raises(SourceChanged, match="database oid"):
+                verb(clone.task())
+        assert clone.count() == 7
+    finally:
+        with psycopg.connect(postgres_server.maintenance_dsn, autocommit=True) as admin:
+            admin.execute(f"DROP DATABASE {other} WITH (FORCE)")
+
+
+def test_a_time_zone_changed_since_the_archive_is_refused(lab: Lab) -> None:
+    lab.fill(rows=5)
+    archive(lab.task())
+
+    for verb in (archive, purge):
+        with pytest.raises(SourceChanged, match="time zone"):
+            verb(lab.task(table=lab.table(timezone="Europe/Berlin")))
+
+    assert lab.count() == 5
+
+
+def test_rows_of_a_local_day_that_never_was_are_refused(lab: Lab) -> None:
+    lab.execute("CREATE TABLE local (id int PRIMARY KEY, at timestamp NOT NULL); INSERT INTO local VALUES (1, '2011-12-30 12:00')")
+
+    with pytest.raises(TableRefused, match="never had"):
+        archive(lab.task(date(2011, 12, 30), lab.table(name="local", timestamp_column="at", timezone="Pacific/Apia")))
+
+    assert lab.objects() == []
+
+
+def test_an_object_hidden_by_a_delete_marker_does_not_pass(lab: Lab, s3_server: EmbeddedS3) -> None:
+    s3_server.client().put_bucket_versioning(Bucket=lab.bucket, VersioningConfiguration={"Status": "Enabled"})
+    store = S3ObjectStore.connect(bucket=lab.bucket, endpoint=s3_server.endpoint, region="us-east-1", path_style=True)
+    lab.fill(rows=5)
+    archive(lab.task(store=store))
+    assert verify(lab.task(store=store)).passed
+    s3_server.client().delete_object(Bucket=lab.bucket, Key=only(lab.objects(), lambda key: "rows-" in key))
+
+    with pytest.raises(NotVerified, match="delete marker"):
+        purge(lab.task(store=store))
+
+    assert lab.count() == 5
+
+
+def test_a_purging_mark_of_another_manifest_stops_the_purge(lab: Lab) -> None:
+    lab.fill(rows=5)
+    store = MemoryObjectStore()
+    archive(lab.task(store=store))
+    purge(lab.task(store=store))
+    (mark,) = [key for key in store.contents if "_purging" in key]
+    lab.fill(rows=5)
+    alien = store.contents[mark]
+    store.contents.clear()
+    archive(lab.task(store=store))
+    store.contents[mark] = alien
+
+    with pytest.raises(ManifestInvalid, match="_purging-0001"):
+        purge(lab.task(store=store))
+
+    assert lab.count() == 5
+
+
+@pytest.fixture
+def lazy_server() -> Iterator[EmbeddedPostgres]:
+    """A server that flushes its WAL late unless a commit waits for it."""
+    with EmbeddedPostgres(durable=True, settings={"wal_writer_delay": "10s", "wal_writer_flush_after": "0"}) as server:
+        yield server
+
+
+def test_a_row_that_a_crash_can_still_undo_makes_no_generation(lab: Lab, lazy_server: EmbeddedPostgres) -> None:
+    """With synchronous_commit off, a transaction is seen before it is on disk; its id would be given to another after the crash."""
+    lazy = Lab(PostgresServer(lazy_server.dsn()).database("postgres"), lab.store, lab.bucket, lab.endpoint)
+    lazy.execute(AUDIT_LOGS)
+    lazy.execute("CHECKPOINT")
+    waits: list[float] = []
+    ticking = iter(range(0, 10_000, 30))
+    lazy.execute(
+        "SET synchronous_commit = off; INSERT INTO audit_logs (created_at, action) SELECT '2024-03-05', 'x' FROM generate_series(1, 5)"
+    )
+
+    with pytest.raises(SourceUnavailable, match="flush its WAL"):
+        archive(lazy.task(sleep=waits.append, monotonic=lambda: float(next(ticking))))
+
+    assert waits
+    assert not [key for key in lab.objects() if "_manifest" in key]
+    lazy.execute("CREATE TABLE flushes_the_wal ()")
+    assert archive(lazy.task()).rows == 5
