@@ -34,7 +34,7 @@ def main() -> int:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m archiver_assets.demo", description=__doc__)
-    parser.add_argument("--days", type=_positive, default=8, help="expired days a table, beside two that are not (default 8)")
+    parser.add_argument("--days", type=_positive, default=7, help="expired days a table, beside three that are not (default 7)")
     parser.add_argument("--rows", type=_positive, default=5_000, help="rows a day and table (default 5000)")
     parser.add_argument("--keep", action="store_true", help="leave the servers up until Ctrl-C")
     parser.add_argument("--dev", action="store_true", help="run no job: open Dagster's UI on the filled tables")

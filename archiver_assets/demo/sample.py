@@ -12,7 +12,7 @@ import psycopg
 from psycopg import sql
 
 RETENTION_DAYS = 30
-FRESH_DAYS = 2
+FRESH_DAYS = 3
 
 
 @dataclass(frozen=True)
@@ -209,7 +209,7 @@ def expired_days(table: SampleTable, days: int) -> list[Day]:
 
 
 def fill(connection: psycopg.Connection, table: SampleTable, days: int, rows_per_day: int) -> int:
-    """Make a table with rows of `days` expired days and of two days that the retention protects; return the number of rows."""
+    """Make a table with rows of `days` expired days and of three days that the retention protects; return the number of rows."""
     _run(connection, table.ddl)
     expired = expired_days(table, days)
     fresh = [Day(table, expired[-1].day + timedelta(days=ahead + 1)) for ahead in range(FRESH_DAYS)]
