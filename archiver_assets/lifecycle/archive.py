@@ -38,8 +38,8 @@ from archiver_assets.store.manifest import (
     encode,
     sha256_of,
 )
-from archiver_assets.store.objects import StoredObject, Upload
-from archiver_assets.store.parquet import ParquetEncoder
+from archiver_assets.store.objects import StoredObject
+from archiver_assets.store.parquet import ParquetEncoder, Sink
 
 _FLUSH_SECONDS = 60
 
@@ -178,15 +178,15 @@ def _commit(task: Task, manifest: Manifest) -> Generation:
 
 
 class _HashingSink:
-    """Passes bytes on to an upload, and hashes them on the way."""
+    """Passes bytes on to a sink, and hashes them on the way."""
 
-    def __init__(self, upload: Upload) -> None:
-        self._upload = upload
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
         self._hash = hashlib.sha256()
 
     def write(self, data: bytes, /) -> None:
         self._hash.update(data)
-        self._upload.write(data)
+        self._sink.write(data)
 
     @property
     def sha256(self) -> str:

@@ -31,7 +31,6 @@ from archiver_assets.source import sql
 from archiver_assets.source.catalog import XMIN, Column, Connection, Table, read_table
 from archiver_assets.source.reading import read_rows
 from archiver_assets.source.session import Source, open_snapshot
-from archiver_assets.store.objects import StoredObject
 from archiver_assets.store.parquet import ParquetEncoder
 from archiver_assets_tests.benchmarks.measuring import Read, report
 from archiver_assets_tests.benchmarks.workload import DAY
@@ -154,16 +153,13 @@ def extract(candidate: Candidate, path: Path) -> Read:
 
 
 class _LocalFile:
-    """An upload that is a file on this machine."""
+    """A sink that is a file on this machine."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
 
     def write(self, data: bytes, /) -> None:
         self._file.write(data)
-
-    def commit(self) -> StoredObject:
-        raise NotImplementedError
 
 
 class _CopyFile:
