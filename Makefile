@@ -54,7 +54,7 @@ test: lint
 	@$(RUN)pytest -n 2 -m 'not torture' archiver_assets_tests
 
 torture: setup
-	@$(RUN)pytest -m torture archiver_assets_tests/faults
+	@$(RUN)pytest -m torture archiver_assets_tests
 
 bench: setup
 	@$(RUN)python -m archiver_assets_tests.benchmarks

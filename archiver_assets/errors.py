@@ -8,6 +8,7 @@ What belongs here: the tree of errors below, and nothing that knows how they com
     ├── PartitionBusy            another session works on the partition
     ├── SourceError              PostgreSQL
     │   ├── SourceUnavailable    cannot connect, or the connection was lost
+    │   ├── SourceConflict       a conflict with other transactions, or with a standby's recovery
     │   ├── TableRefused         the table cannot be archived or purged safely
     │   ├── ValueRefused         a value that the archive could not store losslessly
     │   └── SourceChanged        the table is not the one that the manifest speaks of
@@ -58,6 +59,12 @@ class SourceError(ArchiverError):
 
 class SourceUnavailable(SourceError):
     """No connection to PostgreSQL, or a connection that was lost."""
+
+    transient = True
+
+
+class SourceConflict(SourceError):
+    """The server ended a transaction for the sake of another one, or of a standby's recovery."""
 
     transient = True
 

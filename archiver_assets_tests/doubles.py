@@ -16,6 +16,7 @@ class MemoryObjectStore:
 
     def __init__(self, contents: dict[str, bytes] | None = None) -> None:
         self.contents = dict(contents or {})
+        self.uploads: list[MemoryUpload] = []
         self._lock = threading.Lock()
 
     def uri(self, key: str) -> str:
@@ -32,6 +33,7 @@ class MemoryObjectStore:
     @contextmanager
     def upload(self, key: str) -> Iterator["MemoryUpload"]:
         upload = MemoryUpload(self, key)
+        self.uploads.append(upload)
         try:
             yield upload
         finally:
@@ -44,6 +46,21 @@ class MemoryObjectStore:
         data = self.contents[key]
         for start in range(0, len(data), CHUNK_SIZE):
             yield data[start : start + CHUNK_SIZE]
+
+    def head(self, key: str) -> StoredObject:
+        if key not in self.contents:
+            msg = f"could not look at {self.uri(key)}: there is no such object"
+            raise ObjectMissing(msg, hint="create it first")
+        return self._stored(key)
+
+    def remove(self, key: str) -> None:
+        self.contents.pop(key, None)
+
+    def abort_uploads(self, prefix: str) -> int:
+        ended = [upload for upload in self.uploads if upload.key.startswith(prefix)]
+        for upload in ended:
+            upload.discard()
+        return len(ended)
 
     def list(self, prefix: str) -> Iterator[StoredObject]:
         yield from (self._stored(key) for key in sorted(self.contents, key=str.encode) if key.startswith(prefix))
@@ -58,7 +75,7 @@ class MemoryUpload:
 
     def __init__(self, store: MemoryObjectStore, key: str) -> None:
         self._store = store
-        self._key = key
+        self.key = key
         self._buffer = bytearray()
         self._open = True
 
@@ -69,13 +86,15 @@ class MemoryUpload:
     def commit(self) -> StoredObject:
         self._check_open()
         self._open = False
-        return self._store.create(self._key, bytes(self._buffer))
+        return self._store.create(self.key, bytes(self._buffer))
 
     def discard(self) -> None:
         self._open = False
         self._buffer = bytearray()
+        if self in self._store.uploads:
+            self._store.uploads.remove(self)
 
     def _check_open(self) -> None:
         if not self._open:
-            msg = f"the upload of {self._store.uri(self._key)} is over"
+            msg = f"the upload of {self._store.uri(self.key)} is over"
             raise ValueError(msg)

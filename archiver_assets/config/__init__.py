@@ -5,13 +5,14 @@ collide are a mistake in the file. What does not: connections, Dagster itself, a
 """
 
 from archiver_assets.config.load import config_path, load_config
-from archiver_assets.config.models import ColumnConfig, Config, DatabaseConfig, S3Config, Settings, TableConfig
+from archiver_assets.config.models import ColumnConfig, Config, DatabaseConfig, ReplicaConfig, S3Config, Settings, TableConfig
 from archiver_assets.config.naming import TableName, dagster_name
 
 __all__ = [
     "ColumnConfig",
     "Config",
     "DatabaseConfig",
+    "ReplicaConfig",
     "S3Config",
     "Settings",
     "TableConfig",

@@ -6,9 +6,9 @@ What belongs here: which keys stand where, and which level's setting wins. What 
 from dataclasses import dataclass
 from typing import Final
 
-from archiver_assets.config.document import Entries, Node
+from archiver_assets.config.document import Entries, Node, Scalar
 from archiver_assets.config.fields import identifier_problem
-from archiver_assets.config.models import ColumnConfig, Config, DatabaseConfig, S3Config, Settings, TableConfig
+from archiver_assets.config.models import ColumnConfig, Config, DatabaseConfig, ReplicaConfig, S3Config, Settings, TableConfig
 from archiver_assets.config.naming import TableName
 from archiver_assets.config.problems import Problems, joined_path
 from archiver_assets.config.sections import Section, Values, child, found, items, read
@@ -27,9 +27,10 @@ S3 = Section(
 DATABASE = Section(
     models=(DatabaseConfig, Settings),
     required=frozenset({"name", "host", "user", "password_env", "tables"}),
-    nested=frozenset({"tables"}),
+    nested=frozenset({"tables", "read_replica"}),
     hints=dict.fromkeys(_PASSWORDS, _PASSWORD_HINT),
 )
+REPLICA = Section(models=(ReplicaConfig,), required=frozenset({"host"}), hints=dict.fromkeys(_PASSWORDS, _PASSWORD_HINT))
 TABLE = Section(
     models=(TableConfig,),
     required=frozenset({"name", "timestamp_column", "primary_key"}),
@@ -67,6 +68,7 @@ class DatabaseDraft:
     path: str
     line: int
     values: Values
+    replica: Values | None
     tables: tuple[TableDraft, ...]
 
     @property
@@ -102,12 +104,18 @@ def _database(node: Node, inherited: Values, problems: Problems) -> DatabaseDraf
     values = read(node, DATABASE, problems)
     own = {name: value for name, value in values.items() if name in Settings.model_fields}
     tables = items(child(node, "tables"), DATABASE.expected("tables"), problems)
+    replica = child(node, "read_replica")
     return DatabaseDraft(
         path=node.path,
         line=node.line,
         values={name: value for name, value in values.items() if name not in own},
+        replica=None if replica is None or _is_null(replica) else read(replica, REPLICA, problems),
         tables=tuple(_table(table, inherited | own, problems) for table in tables),
     )
+
+
+def _is_null(node: Node) -> bool:
+    return isinstance(node, Scalar) and node.value is None
 
 
 def _table(node: Node, inherited: Values, problems: Problems) -> TableDraft:

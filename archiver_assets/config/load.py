@@ -12,7 +12,7 @@ from typing import Final
 from archiver_assets.config.collisions import note_collisions
 from archiver_assets.config.document import Document
 from archiver_assets.config.drafts import DatabaseDraft, FileDraft, TableDraft, read_file
-from archiver_assets.config.models import ColumnConfig, Config, DatabaseConfig, S3Config, TableConfig
+from archiver_assets.config.models import ColumnConfig, Config, DatabaseConfig, ReplicaConfig, S3Config, TableConfig
 from archiver_assets.config.problems import Problems
 from archiver_assets.config.syntax import compose, read_text
 
@@ -47,7 +47,8 @@ def _config(draft: FileDraft) -> Config:
 
 def _database(draft: DatabaseDraft) -> DatabaseConfig:
     tables = tuple(_table(table, draft.label) for table in draft.tables)
-    return DatabaseConfig.model_validate({**draft.values, "tables": tables})
+    replica = None if draft.replica is None else ReplicaConfig.model_validate(draft.replica)
+    return DatabaseConfig.model_validate({**draft.values, "read_replica": replica, "tables": tables})
 
 
 def _table(draft: TableDraft, database: str | None) -> TableConfig:

@@ -114,6 +114,13 @@ class TableConfig(Settings):
         return self.table_name.dagster_name
 
 
+class ReplicaConfig(_Model):
+    """A streaming standby of a database, from which its rows may be read; role, password and TLS are those of the primary."""
+
+    host: Host = Field(max_length=255, description="the name or address of the standby, or the absolute path of its socket's directory")
+    port: int = Field(default=5432, ge=1, le=65_535, description="the standby's port, 1 to 65535")
+
+
 class DatabaseConfig(_Model):
     """One database and how to reach it. The password is not here: `password()` reads it when a connection is made."""
 
@@ -132,6 +139,9 @@ class DatabaseConfig(_Model):
     )
     sslrootcert: PlainText | None = Field(
         default=None, description="the path of a file of certificates to trust, or system, or null for libpq's own default"
+    )
+    read_replica: ReplicaConfig | None = Field(
+        default=None, description="a mapping with host and port of a streaming standby, from which the archive reads its rows, or null"
     )
     tables: tuple[TableConfig, ...] = Field(min_length=1, description="a list of at least one table")
 

@@ -37,8 +37,8 @@ class Line:
 
     @property
     def ok(self) -> bool:
-        """Tell whether the day adds up: all archived rows were verified, and what was not purged is still there."""
-        return self.archived == self.verified and self.left >= self.archived - self.purged
+        """Tell whether the day adds up: all archived row versions were verified, and no row is left."""
+        return self.archived == self.verified and self.left == 0
 
 
 @dataclass(frozen=True)
@@ -104,8 +104,9 @@ class Play:
         )
 
     def _bytes_in_bucket(self, uri: str) -> int:
-        key = uri.removeprefix(f"s3://{BUCKET}/")
-        return int(self._stage.s3.client().head_object(Bucket=BUCKET, Key=key)["ContentLength"])
+        """Return the size of all objects beside the one at `uri`, and of itself: those of all generations of the day."""
+        prefix = uri.removeprefix(f"s3://{BUCKET}/").rpartition("/")[0] + "/rows-"
+        return sum(each["Size"] for each in self._stage.s3.client().list_objects_v2(Bucket=BUCKET, Prefix=prefix).get("Contents", []))
 
 
 def perform(play: Play, days: int) -> Iterator[Line]:
@@ -149,10 +150,10 @@ def summary(lines: list[Line], days: int) -> str:
     )
     foot = f"{total.label:<{width + 11}} {_numbers(total)}"
     changed = len(_changed_days(days))
-    expected = changed * (LATE_ROWS + 1)
     survived = (
-        f"{changed} days changed between archive and purge: {changed * LATE_ROWS} rows inserted late and {changed} updated rows; "
-        f"expected {expected} rows left in the tables, found {total.left}"
+        f"{changed} days changed between archive and purge: {changed * LATE_ROWS} rows inserted late and {changed} updated rows became "
+        f"generation 2; expected {changed} archived row versions that the updates had replaced, found {total.archived - total.purged}; "
+        f"expected 0 rows left in the tables, found {total.left}"
     )
     return "\n".join([head, *rows, foot, "", survived])
 
@@ -162,9 +163,8 @@ def _numbers(line: Line) -> str:
 
 
 def adds_up(lines: list[Line], days: int) -> bool:
-    """Tell whether every day adds up and exactly the changed rows are left."""
-    changed = len(_changed_days(days))
-    return all(line.ok for line in lines) and sum(line.left for line in lines) == changed * (LATE_ROWS + 1)
+    """Tell whether every day adds up, and all that was archived was purged but for the versions that an update had replaced."""
+    return all(line.ok for line in lines) and sum(line.archived - line.purged for line in lines) == len(_changed_days(days))
 
 
 def _metadata(result: dg.ExecuteInProcessResult, key: dg.AssetKey) -> dict[str, dg.MetadataValue]:

@@ -1,29 +1,42 @@
-"""Archive: copy a partition's rows, exactly, into one Parquet object, and commit it with a manifest.
+"""Archive: copy the rows of a partition that no generation holds, exactly, into one Parquet object, and commit it with a manifest.
 
-What belongs here: the order of the steps that make a generation. What does not: reading it back (`verify.py`), deleting (`purge.py`).
+What belongs here: the order of the steps that make a generation. What does not: which rows are held already (`coverage.py`), what is
+learned of rows on the way (`content.py`), reading back (`verify.py`), deleting (`purge.py`).
 
 The order is the guarantee: the object is whole before the manifest is created, and a generation exists if and only if its manifest does.
-A crash before that leaves at most an object that no manifest names.
+A crash before that leaves at most an object that no manifest names, which the next archive removes.
 """
 
 import hashlib
-from collections.abc import Iterable
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from datetime import date, datetime
 from importlib.metadata import version
 from typing import Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from archiver_assets.errors import ObjectExists, SourceError, SourceUnavailable, TableRefused
-from archiver_assets.lifecycle.generations import Generation, find_generation, read_whole, require_same_source
-from archiver_assets.lifecycle.task import Progress, Task, log
+from archiver_assets.errors import ObjectExists, SourceChanged, SourceError, SourceUnavailable, StoreError, TableRefused
+from archiver_assets.lifecycle.content import Content, TimestampRange
+from archiver_assets.lifecycle.coverage import Coverage, read_coverage
+from archiver_assets.lifecycle.generations import Generation, read_generations, read_whole, remove_leftovers, require_own_source
+from archiver_assets.lifecycle.retrying import persistently
+from archiver_assets.lifecycle.task import Step, Task, log
 from archiver_assets.source import sql
-from archiver_assets.source.catalog import Connection, Server, Table, count_rows, read_server, read_table
+from archiver_assets.source.catalog import (
+    XMIN,
+    Connection,
+    Server,
+    Table,
+    count_rows,
+    count_without_day,
+    read_server,
+    read_table,
+    require_standby_of,
+)
 from archiver_assets.source.reading import read_rows
-from archiver_assets.source.session import Snapshot, flushed, open_snapshot, partition_lock
+from archiver_assets.source.session import Snapshot, Source, flushed, locked_table, open_snapshot, partition_lock
 from archiver_assets.store.digest import ContentDigest
 from archiver_assets.store.keys import Mark
 from archiver_assets.store.manifest import (
@@ -38,7 +51,6 @@ from archiver_assets.store.manifest import (
     encode,
     sha256_of,
 )
-from archiver_assets.store.objects import StoredObject
 from archiver_assets.store.parquet import ParquetEncoder, Sink
 
 _FLUSH_SECONDS = 60
@@ -46,59 +58,181 @@ _FLUSH_SECONDS = 60
 
 @dataclass(frozen=True)
 class Archived:
-    """What an archive did. `rows` is what this call archived, `rows_in_table` what the table held of the partition in the same snapshot."""
+    """What an archive did. `rows` is what this call archived.
+
+    `rows_in_table` is what the table held of the partition in the same snapshot, `rows_in_archive` what all generations that count hold.
+
+    `generation` is the new one, else the newest that counts. `rows_without_day` are those of the whole table whose timestamp is NULL or
+    infinite: no partition has them, and nothing touches them.
+    """
 
     outcome: Literal["archived", "already archived", "empty"]
     generation: Generation | None
     table: Table
     rows: int
     rows_in_table: int
+    rows_in_archive: int
+    rows_without_day: int
     seconds: float
 
 
-def archive(task: Task) -> Archived:
-    """Make generation 1 of the partition, unless it exists. A partition without rows gets no object, and that is a success.
+@dataclass(frozen=True)
+class _Reader:
+    """Where rows are read: the primary, or a standby of it, in one snapshot."""
 
-    Raises NotExpired, PartitionBusy, TableRefused, ValueRefused, SourceChanged where a generation of another table lies there, and the
-    errors of source and store; then no generation was made.
+    source: Source
+    connection: Connection
+    snapshot: Snapshot
+    table: Table
+    read_from: Literal["primary", "standby"]
+
+
+def archive(task: Task) -> Archived:
+    """Make a generation of the partition's rows that no generation covers. None: no generation, and that is a success.
+
+    Raises NotExpired, PartitionBusy, TableRefused, ValueRefused, SourceChanged where a generation of another database lies there, and
+    the errors of source and store; then no generation was made.
     """
+    return persistently(task, "archive", lambda: _archive(task))
+
+
+def _archive(task: Task) -> Archived:
     started = task.monotonic()
     with task.source.connect() as connection, partition_lock(connection, table=task.table.label, partition=task.partition):
+        task.reached(Step.LOCKED)
         server = read_server(connection)
         task.partition.require_expired(now=server.now, retention_days=task.table.retention_days, table=task.table.label)
-        generation = find_generation(task)
-        relation = sql.Relation(task.table.schema_name, task.table.name)
-        with open_snapshot(connection, relation) as snapshot:
+        with locked_table(connection, _relation(task)):
             table = read_table(connection, task.table)
-            rows = count_rows(connection, table.days(task.partition))
-            outcome: Literal["archived", "already archived", "empty"] = "already archived" if generation else "empty"
-            archived_rows = 0
-            if generation is None and rows > 0:
-                generation = _make_generation(task, connection, server, table, snapshot, rows)
-                outcome, archived_rows = "archived", rows
-            elif generation is not None:
-                require_same_source(task, server, table, generation)
-    log.info("%s: %s, %s rows archived, %s in the table", task.label, outcome, f"{archived_rows:,}", f"{rows:,}")
-    return Archived(outcome, generation, table, archived_rows, rows, task.monotonic() - started)
+            without_day = count_without_day(connection, table)
+        generations = read_generations(task)
+        require_own_source(task, server, generations)
+        remove_leftovers(task, generations)
+        covered = read_coverage(task, server, table, generations)
+        with _reading(task, connection, server, table) as reader:
+            task.reached(Step.SNAPSHOT_TAKEN)
+            rows = count_rows(reader.connection, table.days(task.partition))
+            new_rows = _count_uncovered(task, reader, covered) if covered else rows
+            generation = generations.live[-1] if generations.live else None
+            if new_rows:
+                generation = _make_generation(task, connection, server, reader, covered, generations.next_number, new_rows)
+        task.reached(Step.UNLOCKED)
+    outcome: Literal["archived", "already archived", "empty"] = "archived" if new_rows else "already archived" if generation else "empty"
+    log.info("%s: %s, %s rows archived, %s in the table", task.label, outcome, f"{new_rows:,}", f"{rows:,}")
+    if without_day:
+        log.warning("%s: %s rows have no day: their timestamp is NULL or infinite; they stay", task.table.label, f"{without_day:,}")
+    in_archive = sum(each.manifest.rows for each in generations.live) + new_rows
+    return Archived(outcome, generation, table, new_rows, rows, in_archive, without_day, task.monotonic() - started)
 
 
-def _make_generation(task: Task, connection: Connection, server: Server, table: Table, snapshot: Snapshot, rows: int) -> Generation:
+def _relation(task: Task) -> sql.Relation:
+    return sql.Relation(task.table.schema_name, task.table.name)
+
+
+@contextmanager
+def _reading(task: Task, primary: Connection, server: Server, table: Table) -> Iterator[_Reader]:
+    """Open the snapshot that the rows are read in: on the configured standby, else on the primary, in the session that holds the lock."""
+    standby = task.source.replica
+    if standby is None:
+        with open_snapshot(primary, _relation(task)) as snapshot:
+            yield _Reader(task.source, primary, snapshot, _same_table(task, primary, table), "primary")
+        return
+    with standby.connect() as connection:
+        require_standby_of(connection, server, task.table.label)
+        with open_snapshot(connection, _relation(task)) as snapshot:
+            yield _Reader(standby, connection, snapshot, _same_table(task, connection, table), "standby")
+
+
+def _same_table(task: Task, connection: Connection, table: Table) -> Table:
+    found = read_table(connection, task.table)
+    if (found.oid, found.fingerprint) != (table.oid, table.fingerprint):
+        message = f"table {task.table.label} was altered or replaced while it was archived, or the standby lags behind that"
+        raise SourceChanged(message, hint="run again; no generation was made")
+    return found
+
+
+def _count_uncovered(task: Task, reader: _Reader, covered: Coverage) -> int:
+    keys = reader.table.only([column.name for column in reader.table.key])
+    with closing(read_rows(reader.source, keys, keys.days(task.partition), reader.snapshot.id)) as batches:
+        return sum(int(pc.sum(covered.uncovered(batch)).as_py() or 0) for batch in batches)
+
+
+def _make_generation(
+    task: Task, connection: Connection, server: Server, reader: _Reader, covered: Coverage, number: int, new_rows: int
+) -> Generation:
     _require_real_day(task)
-    identity = _identity(task, server, table, snapshot)
-    content = _Content(table, task.progress("archive", rows))
-    key = task.keys.new_rows(identity.generation)
-    with task.store.upload(key) as upload, closing(read_rows(task.source, table, table.days(task.partition), snapshot.id)) as batches:
+    table, days = reader.table, reader.table.days(task.partition)
+    identity = _identity(task, server, reader, number)
+    content, digest, timestamps = Content(table), ContentDigest(table.schema), TimestampRange(table, task.partition.timezone)
+    progress = task.progress("archive", new_rows)
+    key = task.keys.new_rows(number)
+    with task.store.upload(key) as upload, closing(read_rows(reader.source, table, days, reader.snapshot.id)) as batches:
         sink = _HashingSink(upload)
         with ParquetEncoder(sink, table.schema, identity.footer()) as encoder:
             for batch in batches:
                 content.add(batch)
-                encoder.write(batch)
-            content.require_rows(rows, task.label)
+                new = _uncovered(table, covered, batch)
+                if new.num_rows:
+                    digest.update(new)
+                    timestamps.add(new)
+                    encoder.write(new)
+                    progress.add(new.num_rows)
+                task.reached(Step.BATCH_STREAMED)
+            _require_rows(task, new_rows, progress.rows)
+            content.require_same_as(task, reader.connection, days)
             encoder.finish()
+        task.reached(Step.OBJECT_ENCODED)
         stored = upload.commit()
-    _wait_until_flushed(task, connection, snapshot)
-    manifest = _manifest(task, identity, content, stored, sink.sha256)
-    return _commit(task, manifest)
+    task.reached(Step.OBJECT_UPLOADED)
+    _require_conditions_kept(task, key)
+    if reader.read_from == "primary":  # a standby is sent nothing that is not flushed
+        _wait_until_flushed(task, connection, reader.snapshot)
+    task.reached(Step.WAL_FLUSHED)
+    manifest = Manifest(
+        **{name: getattr(identity, name) for name in Identity.model_fields},
+        object=ObjectFacts(key=stored.key, bytes=stored.bytes, sha256=sink.sha256, etag=stored.etag, version_id=stored.version_id),
+        rows=progress.rows,
+        content_digest=digest.result(),
+        timestamp_min=timestamps.smallest,
+        timestamp_max=timestamps.largest,
+        columns=_column_facts(table),
+        ddl=table.ddl,
+        archived_at=task.clock(),
+    )
+    _require_still_locked(connection)
+    generation = _commit(task, manifest)
+    task.reached(Step.MANIFEST_CREATED)
+    return generation
+
+
+def _uncovered(table: Table, covered: Coverage, batch: pa.RecordBatch) -> pa.RecordBatch:
+    if not covered:
+        return batch
+    return batch.filter(covered.uncovered(batch.select([*(column.name for column in table.key), XMIN])))
+
+
+def _require_rows(task: Task, counted: int, streamed: int) -> None:
+    if counted != streamed:
+        message = f"{task.label}: expected {counted} rows, as counted in the snapshot, found {streamed} in its stream"
+        raise SourceError(message, hint="report this; no generation was made and nothing was deleted")
+
+
+def _require_still_locked(connection: Connection) -> None:
+    """Ask the session that holds the lock for anything: if it was lost during a long upload, another archive may be at work."""
+    connection.execute("SELECT 1")
+
+
+def _require_conditions_kept(task: Task, key: str) -> None:
+    """Raise StoreError if the store creates an object whose key is taken: manifests would not be commit marks there.
+
+    The key is that of the data just uploaded, which no manifest names, so that a store that fails this spoils nothing.
+    """
+    try:
+        task.store.create(key, b"")
+    except ObjectExists:
+        return
+    message = f"expected {task.store.uri(key)} to be refused because the key is taken, found that the store ignores If-None-Match"
+    raise StoreError(message, hint="use a store that knows conditional writes; no generation was made and nothing was deleted")
 
 
 def _require_real_day(task: Task) -> None:
@@ -120,7 +254,8 @@ def _wait_until_flushed(task: Task, connection: Connection, snapshot: Snapshot) 
         task.sleep(0.1)
 
 
-def _identity(task: Task, server: Server, table: Table, snapshot: Snapshot) -> Identity:
+def _identity(task: Task, server: Server, reader: _Reader, number: int) -> Identity:
+    table, snapshot = reader.table, reader.snapshot
     return Identity(
         format=FORMAT,
         database=task.table.database,
@@ -129,7 +264,7 @@ def _identity(task: Task, server: Server, table: Table, snapshot: Snapshot) -> I
         partition=PartitionFacts(
             column=table.timestamp.name, timezone=task.partition.timezone, start=task.partition.start, end=task.partition.end
         ),
-        generation=1,
+        generation=number,
         primary_key=task.table.primary_key,
         fingerprint=table.fingerprint,
         source=SourceFacts(
@@ -140,7 +275,7 @@ def _identity(task: Task, server: Server, table: Table, snapshot: Snapshot) -> I
             server_version=server.server_version,
             snapshot=snapshot.snapshot,
             lsn=snapshot.lsn,
-            read_from="primary",
+            read_from=reader.read_from,
             leaves=tuple(LeafFacts(oid=leaf.oid, columns=leaf.columns) for leaf in table.leaves),
         ),
         archiver_version=version("audit-archiver"),
@@ -148,21 +283,10 @@ def _identity(task: Task, server: Server, table: Table, snapshot: Snapshot) -> I
     )
 
 
-def _manifest(task: Task, identity: Identity, content: "_Content", stored: StoredObject, sha256: str) -> Manifest:
-    table = content.table
-    return Manifest(
-        **{name: getattr(identity, name) for name in Identity.model_fields},
-        object=ObjectFacts(key=stored.key, bytes=stored.bytes, sha256=sha256, etag=stored.etag, version_id=stored.version_id),
-        rows=content.progress.rows,
-        content_digest=content.digest.result(),
-        timestamp_min=table.instant(content.smallest, task.partition.timezone),
-        timestamp_max=table.instant(content.largest, task.partition.timezone),
-        columns=tuple(
-            ColumnFacts(name=column.name, pg_type=column.pg_type, arrow_type=str(column.field.type), not_null=column.not_null)
-            for column in table.columns
-        ),
-        ddl=table.ddl,
-        archived_at=task.clock(),
+def _column_facts(table: Table) -> tuple[ColumnFacts, ...]:
+    return tuple(
+        ColumnFacts(name=column.name, pg_type=column.pg_type, arrow_type=str(column.field.type), not_null=column.not_null)
+        for column in table.columns
     )
 
 
@@ -174,7 +298,7 @@ def _commit(task: Task, manifest: Manifest) -> Generation:
         # Our own create may have succeeded and only its answer been lost: then the very same bytes lie there.
         if read_whole(task.store, key) != data:
             raise
-    return Generation(manifest, sha256_of(data), manifest.object.key, receipt=None)
+    return Generation(manifest, sha256_of(data), manifest.object.key)
 
 
 class _HashingSink:
@@ -191,37 +315,3 @@ class _HashingSink:
     @property
     def sha256(self) -> str:
         return f"sha256:{self._hash.hexdigest()}"
-
-
-class _Content:
-    """What is learned of the rows while they stream: their number, digest, and the extremes of the timestamp."""
-
-    def __init__(self, table: Table, progress: Progress) -> None:
-        self.table = table
-        self.progress = progress
-        self.digest = ContentDigest(table.schema)
-        self._extremes: list[datetime | date] = []
-
-    def add(self, batch: pa.RecordBatch) -> None:
-        self.digest.update(batch)
-        extremes = pc.min_max(batch.column(self.table.timestamp.name)).as_py()
-        self._extremes = _outermost([*self._extremes, *extremes.values()])
-        self.progress.add(batch.num_rows)
-
-    @property
-    def smallest(self) -> datetime | date:
-        return self._extremes[0]
-
-    @property
-    def largest(self) -> datetime | date:
-        return self._extremes[-1]
-
-    def require_rows(self, counted: int, label: str) -> None:
-        if self.progress.rows != counted:
-            message = f"{label}: expected {counted} rows, as counted in the snapshot, found {self.progress.rows} in its stream"
-            raise SourceError(message, hint="report this; no generation was made and nothing was deleted")
-
-
-def _outermost(values: Iterable[datetime | date | None]) -> list[datetime | date]:
-    present = [value for value in values if value is not None]
-    return [min(present), max(present)] if present else []

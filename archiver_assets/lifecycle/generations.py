@@ -1,16 +1,17 @@
-"""The generations of a partition, as the store has them.
+"""The generations of a partition, as the store has them, and what they are to the table at hand.
 
-What belongs here: reading manifests and marks, and whether a generation is of the table at hand. What does not: the objects' data, or
-changing anything.
+What belongs here: reading manifests and marks, whether a generation's row versions can be believed, rejecting one, removing what crashes
+left. What does not: the objects' data.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from archiver_assets.errors import ManifestInvalid, NotVerified, SourceChanged
-from archiver_assets.lifecycle.task import Task
+from archiver_assets.errors import ManifestInvalid, ObjectExists, ObjectMissing, SourceChanged, StoreError
+from archiver_assets.lifecycle.task import Step, Task, log
 from archiver_assets.source.catalog import Server, Table
 from archiver_assets.store.keys import Mark
-from archiver_assets.store.manifest import Manifest, Receipt, decode, sha256_of
+from archiver_assets.store.manifest import Manifest, Receipt, Rejected, decode, encode, sha256_of
 from archiver_assets.store.objects import ObjectStore
 
 
@@ -21,12 +22,43 @@ class Generation:
     manifest: Manifest
     manifest_sha256: str
     object_key: str
-    receipt: Receipt | None
+    receipt: Receipt | None = None
+    purging: bool = False
+    rejected: bool = False
 
     @property
     def number(self) -> int:
         """Its number, from 1."""
         return self.manifest.generation
+
+    @property
+    def live(self) -> bool:
+        """Whether it counts. A rejection beside a purge that has begun is void: rows may be nowhere else."""
+        return self.purging or not self.rejected
+
+    @property
+    def open(self) -> bool:
+        """Whether rows of it may still be in the table, to be purged by it. One that somebody rejected purges nothing any more."""
+        return self.receipt is None and not self.rejected
+
+
+@dataclass(frozen=True)
+class Generations:
+    """What lies in a partition's folder: the committed generations in order, the next free number, and what crashes left behind."""
+
+    committed: tuple[Generation, ...]
+    next_number: int
+    leftovers: tuple[str, ...]
+
+    @property
+    def live(self) -> tuple[Generation, ...]:
+        """Those that count, in order."""
+        return tuple(each for each in self.committed if each.live)
+
+    @property
+    def open(self) -> tuple[Generation, ...]:
+        """Those by which rows may be purged, oldest first."""
+        return tuple(each for each in self.committed if each.open)
 
 
 def read_whole(store: ObjectStore, key: str) -> bytes:
@@ -34,35 +66,35 @@ def read_whole(store: ObjectStore, key: str) -> bytes:
     return b"".join(store.read(key))
 
 
-def find_generation(task: Task) -> Generation | None:
-    """Return the partition's generation, or None if it has none. This version makes at most one generation of a partition.
-
-    Raises ManifestInvalid for a manifest that cannot be believed, and NotVerified if somebody rejected the generation.
-    """
-    marks = {mark for found in task.store.list(task.keys.folder) if (mark := task.keys.parse_mark(found.key))}
-    numbers = sorted({number for _, number in marks})
-    if not numbers:
-        return None
-    if numbers != [1]:
-        message = f"expected at most generation 1 of {task.label}, found marks of the generations {', '.join(map(str, numbers))}"
-        raise ManifestInvalid(message, hint="use the version of the archiver that wrote them; nothing was changed")
-    if (Mark.REJECTED, 1) in marks:
-        message = f"generation 1 of {task.label} was rejected, see {task.keys.mark(Mark.REJECTED, 1)}"
-        raise NotVerified(message, hint="use the version of the archiver that rejected it; nothing was deleted")
-    return _read_generation(task, 1, purged=(Mark.PURGED, 1) in marks)
+def read_generations(task: Task) -> Generations:
+    """Return the partition's generations. Raises ManifestInvalid for a manifest or a mark that cannot be believed."""
+    keys = [found.key for found in task.store.list(task.keys.folder)]
+    marks = {mark for key in keys if (mark := task.keys.parse_mark(key))}
+    committed = tuple(_read_generation(task, number, marks) for mark, number in sorted(marks) if mark is Mark.MANIFEST)
+    for orphan in sorted({number for _, number in marks} - {each.number for each in committed}):
+        message = f"expected {task.keys.mark(Mark.MANIFEST, orphan)} beside the other marks of generation {orphan}, found none"
+        raise ManifestInvalid(message, hint="bring the manifest back from an older version or a copy; nothing was deleted")
+    numbers = {key: number for key in keys if (number := task.keys.number(key)) is not None}
+    named = {each.object_key for each in committed}
+    # A number with a mark was committed once: its data are no leftover, whatever its manifest says.
+    marked = {number for _, number in marks}
+    leftovers = tuple(key for key, number in numbers.items() if number not in marked and key not in named)
+    return Generations(committed, max(numbers.values(), default=0) + 1, leftovers)
 
 
-def _read_generation(task: Task, number: int, *, purged: bool) -> Generation:
+def _read_generation(task: Task, number: int, marks: set[tuple[Mark, int]]) -> Generation:
     key = task.keys.mark(Mark.MANIFEST, number)
     data = read_whole(task.store, key)
     manifest = decode(Manifest, data, key=key)
     object_key = _require_own(task, manifest, number, key)
     receipt_key = task.keys.mark(Mark.PURGED, number)
-    receipt = decode(Receipt, read_whole(task.store, receipt_key), key=receipt_key) if purged else None
+    receipt = decode(Receipt, read_whole(task.store, receipt_key), key=receipt_key) if (Mark.PURGED, number) in marks else None
     if receipt is not None and receipt.manifest_sha256 != sha256_of(data):
         message = f"expected the receipt {receipt_key} to speak of the manifest {key}, found the digest of another one"
         raise ManifestInvalid(message, hint="compare both objects with their older versions or a copy; nothing was deleted")
-    return Generation(manifest, sha256_of(data), object_key, receipt)
+    return Generation(
+        manifest, sha256_of(data), object_key, receipt, purging=(Mark.PURGING, number) in marks, rejected=(Mark.REJECTED, number) in marks
+    )
 
 
 def _require_own(task: Task, manifest: Manifest, number: int, key: str) -> str:
@@ -77,29 +109,83 @@ def _require_own(task: Task, manifest: Manifest, number: int, key: str) -> str:
     raise ManifestInvalid(message, hint="somebody moved or replaced it: compare it with its older versions; nothing was deleted")
 
 
-def require_same_source(task: Task, server: Server, table: Table, generation: Generation) -> None:
-    """Raise SourceChanged unless server, table and partition are those of the generation: only there a row version means the same row.
+def require_own_source(task: Task, server: Server, generations: Generations) -> None:
+    """Raise SourceChanged unless all generations that count came from this server and database."""
+    for generation in generations.live:
+        source = generation.manifest.source
+        changed = [*_changed("system identifier", source.system_identifier, server.system_identifier)]
+        changed += _changed("database oid", source.database_oid, server.database_oid)
+        if changed:
+            message = f"{task.label}: this is not the server that generation {generation.number} was archived from: {'; '.join(changed)}"
+            raise SourceChanged(message, hint="point the config back at the database of the manifest; nothing was deleted")
 
-    A generation that was purged may have other columns and lie on another timeline by now: nothing is deleted by it any more.
-    """
+
+def drift(task: Task, table: Table, generation: Generation) -> list[str]:
+    """Say how the table is not of the shape that the generation recorded. Such a generation holds none of the rows as they are now."""
     manifest = generation.manifest
-    source, partition = manifest.source, manifest.partition
-    compared: dict[str, tuple[object, object]] = {
-        "system identifier": (source.system_identifier, server.system_identifier),
-        "database oid": (source.database_oid, server.database_oid),
-        "start": (partition.start, task.partition.start),
-        "end": (partition.end, task.partition.end),
-    }
-    if generation.receipt is None:
-        compared |= {
-            "table oid": (source.table_oid, table.oid),
-            "timeline": (source.timeline, server.timeline),
-            "columns": (manifest.fingerprint, table.fingerprint),
-            "primary key": (manifest.primary_key, task.table.primary_key),
-            "timestamp column": (partition.column, table.timestamp.name),
-            "time zone": (partition.timezone, task.partition.timezone),
-        }
-    changed = [f"{what} {then} is now {now}" for what, (then, now) in compared.items() if then != now]
-    if changed:
-        message = f"{task.label}: the table is not the one that generation {generation.number} was archived from: {'; '.join(changed)}"
-        raise SourceChanged(message, hint="point the config back at the table of the manifest; nothing was deleted")
+    return [
+        *_changed("columns", manifest.fingerprint, table.fingerprint),
+        *_changed("primary key", manifest.primary_key, task.table.primary_key),
+        *_changed("timestamp column", manifest.partition.column, table.timestamp.name),
+    ]
+
+
+def versions_believed(generation: Generation, server: Server, table: Table) -> bool:
+    """Tell whether a key and an xmin name the same row here as in the generation, as far as the server and the table decide that."""
+    source = generation.manifest.source
+    return (source.table_oid, source.timeline) == (table.oid, server.timeline)
+
+
+def _changed(what: str, then: object, now: object) -> Iterator[str]:
+    if then != now:
+        yield f"{what} {then} is now {now}"
+
+
+def remove_leftovers(task: Task, generations: Generations) -> None:
+    """Remove what crashes of earlier archives left: objects that no manifest names, unfinished uploads. The caller holds the lock.
+
+    Where versions are kept, a delete marker is all that is added. A store that forbids it keeps them: they are in nobody's way.
+    """
+    try:
+        aborted = task.store.abort_uploads(f"{task.keys.folder}rows-")
+        for key in generations.leftovers:
+            task.store.remove(key)
+    except StoreError as error:
+        log.warning("%s: could not remove what an earlier archive left: %s", task.label, error.message)
+        return
+    if aborted or generations.leftovers:
+        log.info("%s: removed %s objects and %s uploads that an earlier archive left", task.label, len(generations.leftovers), aborted)
+
+
+def reject(task: Task, generation: Generation, mismatches: tuple[str, ...]) -> bool:
+    """Say in the store that a generation does not count, unless its purge has begun. The caller holds the lock. Return whether it did."""
+    if _exists(task, Mark.PURGING, generation.number):
+        log.error("%s: generation %s is damaged and its purge had begun: it stays", task.label, generation.number)
+        return False
+    mark = Rejected(
+        generation=generation.number,
+        manifest_sha256=generation.manifest_sha256,
+        at=task.clock(),
+        run_id=task.run_id,
+        mismatches=mismatches,
+    )
+    try:
+        task.store.create(task.keys.mark(Mark.REJECTED, generation.number), encode(mark))
+    except ObjectExists:
+        log.info("%s: generation %s was rejected before", task.label, generation.number)
+    log.warning("%s: generation %s does not count any more: %s", task.label, generation.number, "; ".join(mismatches))
+    task.reached(Step.REJECTED)
+    return True
+
+
+def was_rejected(task: Task, generation: Generation) -> bool:
+    """Tell whether a rejection lies in the store now, also one that came in the last moment."""
+    return _exists(task, Mark.REJECTED, generation.number)
+
+
+def _exists(task: Task, mark: Mark, number: int) -> bool:
+    try:
+        task.store.head(task.keys.mark(mark, number))
+    except ObjectMissing:
+        return False
+    return True

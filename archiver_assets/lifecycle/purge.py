@@ -1,4 +1,4 @@
-"""Purge: delete from the table exactly the row versions that a generation holds, having proven the generation itself.
+"""Purge: delete from the table exactly the rows that a generation holds, having proven the generation itself.
 
 What belongs here: the order of proof, mark, deletes and receipt, and everything that stops a purge. What does not: how a batch is deleted
 (`source/deleting.py`), how a generation is proven (`verify.py`).
@@ -7,68 +7,106 @@ Nothing that ran before is trusted, no check and no earlier verification: whoeve
 between any two steps leaves a state from which running purge again finishes.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from archiver_assets.errors import ManifestInvalid, NotArchived, ObjectExists, SourceChanged
-from archiver_assets.lifecycle.generations import Generation, find_generation, read_whole, require_same_source
-from archiver_assets.lifecycle.task import Task, log
-from archiver_assets.lifecycle.verify import LocalCopy, Verification, read_back
+from archiver_assets.errors import ArchiverError, ManifestInvalid, NotArchived, NotVerified, ObjectExists, SourceChanged, SourceConflict
+from archiver_assets.lifecycle.generations import (
+    Generation,
+    drift,
+    read_generations,
+    read_whole,
+    reject,
+    require_own_source,
+    versions_believed,
+    was_rejected,
+)
+from archiver_assets.lifecycle.retrying import persistently
+from archiver_assets.lifecycle.task import Step, Task, log
+from archiver_assets.lifecycle.verify import LocalCopy, RowGroup, read_back
+from archiver_assets.lifecycle.versions import doubtful
 from archiver_assets.source import sql
 from archiver_assets.source.catalog import XMIN, Connection, Server, Table, count_rows, read_server, read_table
-from archiver_assets.source.deleting import Target, delete_row_versions
+from archiver_assets.source.deleting import Batch, Deleted, Target, delete_rows
 from archiver_assets.source.session import locked_table, partition_lock
 from archiver_assets.store.keys import Mark
 from archiver_assets.store.manifest import Manifest, PurgeSettings, Purging, Receipt, decode, encode
 
-_XID_SPACE = 2**32
+_CONFLICT_PAUSES = (0.1, 0.2, 0.4, 0.8)
+"""Seconds between tries at a batch that the server ended for the sake of another transaction."""
 
 
 @dataclass(frozen=True)
 class Tally:
-    """What became of a generation's rows: `purged` by this call; `changed`, their key has another version; `gone` before this call."""
+    """What became of the rows of the generations purged, in how many batches. Those that this call deleted are `purged`."""
 
-    purged: int = 0
-    changed: int = 0
-    gone: int = 0
+    rows: Deleted = field(default_factory=Deleted)
     batches: int = 0
+
+    @property
+    def purged(self) -> int:
+        """The rows that this call deleted."""
+        return self.rows.by_version + self.rows.by_content
+
+    @property
+    def left(self) -> int:
+        """The rows that should have gone, and could not: locked by others, or no longer of the partition's range."""
+        return self.rows.locked + self.rows.elsewhere
+
+    def __add__(self, other: "Tally") -> "Tally":
+        """Add each number."""
+        return Tally(self.rows + other.rows, self.batches + other.batches)
 
 
 @dataclass(frozen=True)
 class Purged:
-    """What a purge did. `late` is what the table still holds of the partition: row versions that the generation does not hold."""
+    """What a purge did. `late` is what the table still holds of the partition and no purged generation does; `generation` is the newest.
 
-    outcome: Literal["purged", "already purged", "empty"]
+    "incomplete" means that rows which should have gone were locked by others; another purge goes on with them.
+    """
+
+    outcome: Literal["purged", "already purged", "empty", "incomplete"]
     generation: Generation | None
-    verification: Verification | None
     table: Table
     tally: Tally
     late: int
     seconds: float
 
 
-def purge(task: Task) -> Purged:
-    """Purge the partition's generation. A partition without rows and without generation is a success that deletes nothing.
+@dataclass(frozen=True)
+class _Session:
+    """The session that holds the lock, and what it found there."""
 
-    Raises NotArchived for rows without a generation, NotVerified for a generation that does not prove itself, SourceChanged where the
-    row versions of the manifest cannot be believed, and NotExpired, PartitionBusy, TableRefused and the errors of source and store.
-    Rows deleted before an error are those of whole batches, each of them proven.
+    task: Task
+    connection: Connection
+    server: Server
+    table: Table
+
+
+def purge(task: Task) -> Purged:
+    """Purge the partition's open generations, oldest first. Without rows and without generation that is a success that deletes nothing.
+
+    A generation that does not prove itself is skipped, and the others are purged all the same. Raises NotArchived for rows without a
+    generation, NotVerified for a generation that failed, SourceChanged where the table is not that of the manifest, and NotExpired,
+    PartitionBusy, TableRefused and the errors of source and store. Rows deleted before an error are those of whole batches, each proven.
     """
+    return persistently(task, "purge", lambda: _purge(task))
+
+
+def _purge(task: Task) -> Purged:
     started = task.monotonic()
     with task.source.connect() as connection, partition_lock(connection, table=task.table.label, partition=task.partition):
+        task.reached(Step.LOCKED)
         server = read_server(connection)
         task.partition.require_expired(now=server.now, retention_days=task.table.retention_days, table=task.table.label)
-        table = _read_table(task, connection)
-        generation = find_generation(task)
-        if generation is None or generation.receipt is not None:
-            result = _nothing_to_purge(task, connection, table, generation)
-        else:
-            result = _purge_generation(task, connection, server, table, generation)
+        session = _Session(task, connection, server, _read_table(task, connection))
+        result = _purge_open(session)
+        task.reached(Step.UNLOCKED)
     log.info("%s: %s, %s rows purged, %s left", task.label, result.outcome, f"{result.tally.purged:,}", f"{result.late:,}")
     return replace(result, seconds=task.monotonic() - started)
 
@@ -78,50 +116,65 @@ def _read_table(task: Task, connection: Connection) -> Table:
         return read_table(connection, task.table)
 
 
-def _nothing_to_purge(task: Task, connection: Connection, table: Table, generation: Generation | None) -> Purged:
-    left = count_rows(connection, table.days(task.partition))
-    if generation is None and left > 0:
-        message = f"{task.label}: expected a generation that holds the {left} rows of the table, found none"
+def _purge_open(session: _Session) -> Purged:
+    task = session.task
+    generations = read_generations(task)
+    require_own_source(task, session.server, generations)
+    tally, refusals, purged = Tally(), [], []
+    for generation in generations.open:
+        try:
+            tally += _purge_generation(session, generation)
+        except (NotVerified, SourceChanged) as refusal:
+            log.warning("%s: generation %s is skipped: %s", task.label, generation.number, refusal.message)
+            refusals.append(refusal)
+        else:
+            purged.append(generation)
+    left = count_rows(session.connection, session.table.days(task.partition))
+    _require_nothing_wrong(task, refusals, left, any_live=bool(generations.live))
+    newest = generations.live[-1] if generations.live else None
+    outcome: Literal["purged", "already purged", "empty", "incomplete"] = "already purged" if newest else "empty"
+    if purged:
+        outcome = "incomplete" if tally.left else "purged"
+    return Purged(outcome, newest, session.table, tally, max(left - tally.rows.locked, 0), 0.0)
+
+
+def _require_nothing_wrong(task: Task, refusals: Sequence[ArchiverError], left: int, *, any_live: bool) -> None:
+    # Rows of another shape that are gone, archived anew by a later generation, are no reason to complain for ever.
+    serious = [refusal for refusal in refusals if left or isinstance(refusal, NotVerified)]
+    if serious:
+        raise serious[0]
+    if left and not any_live:
+        message = f"{task.label}: expected a generation that holds the {left} rows of the table, found none that counts"
         raise NotArchived(message, hint="archive the partition first; nothing was deleted")
-    return Purged("already purged" if generation else "empty", generation, None, table, Tally(), left, 0.0)
 
 
-def _purge_generation(task: Task, connection: Connection, server: Server, table: Table, generation: Generation) -> Purged:
-    started_at = task.clock()
-    require_same_source(task, server, table, generation)
-    with read_back(task.store, generation) as copy:
-        copy.verification.require_passed(task.label)
-        _require_believable_versions(task, server, generation.manifest, copy)
+def _purge_generation(session: _Session, generation: Generation) -> Tally:
+    task, started_at = session.task, session.task.clock()
+    if changed := drift(task, session.table, generation):
+        message = f"{task.label}: the table is not as generation {generation.number} recorded it: {'; '.join(changed)}"
+        raise SourceChanged(message, hint="archive the partition again, then purge; nothing was deleted by this generation")
+    with read_back(task, generation) as copy:
+        if not copy.verification.passed:
+            reject(task, generation, copy.verification.mismatches)
+            raise copy.verification.failure(task.label)
+        task.reached(Step.READ_BACK)
         _mark_purging(task, generation)
-        tally = _delete_all(task, connection, _target(task, table, generation.manifest), copy)
-    late = count_rows(connection, table.days(task.partition))
-    receipt = _write_receipt(task, generation, tally, late, started_at)
-    return Purged("purged", replace(generation, receipt=receipt), copy.verification, table, tally, late, 0.0)
+        task.reached(Step.PURGE_MARKED)
+        _require_not_rejected(task, generation)
+        tally = _delete_all(session, generation, copy)
+    if tally.left:
+        log.warning("%s: %s rows are locked by others or of another day by now; they stay", task.label, f"{tally.left:,}")
+        return tally
+    _write_receipt(session, generation, tally, started_at)
+    task.reached(Step.RECEIPT_WRITTEN)
+    return tally
 
 
-def _require_believable_versions(task: Task, server: Server, manifest: Manifest, copy: LocalCopy) -> None:
-    """Raise SourceChanged for rows whose xmin was in progress at the snapshot or given out since: it may name another version today."""
-    snapshot = manifest.source.snapshot
-    doubtful = sum(doubtful_versions(batch.column(XMIN), snapshot, server.next_xid) for batch in copy.batches([XMIN]))
-    if doubtful:
-        message = f"{task.label}: {doubtful} row versions carry transaction ids that were given out again since the archive"
-        raise SourceChanged(message, hint="this version cannot purge them; nothing was deleted")
-
-
-def doubtful_versions(xmins: pa.Array, snapshot: str, next_xid: int) -> int:
-    """Count the xmins (uint32) that were in progress at the snapshot, or given out between it and `next_xid` (64 bits).
-
-    `snapshot` is `xmin:xmax:xip`, 64 bits wide each; rows store ids modulo 2^32, so they are compared so. A row that the snapshot saw has
-    such an xmin only if it was frozen an epoch ago.
-    """
-    _, xmax, in_progress = snapshot.split(":")
-    if next_xid < int(xmax):
-        return len(xmins)  # the server went back in time: a crash lost transactions, or an older copy of its disk was put back
-    ids = xmins.cast(pa.int64())
-    age = pc.bit_wise_and(pc.subtract(ids, int(xmax) % _XID_SPACE), _XID_SPACE - 1)
-    running = pa.array([int(xid) % _XID_SPACE for xid in in_progress.split(",") if xid], pa.int64())
-    doubtful = pc.or_(pc.less(age, next_xid - int(xmax)), pc.is_in(ids, running))
-    return int(pc.sum(doubtful).as_py() or 0)
+def _require_not_rejected(task: Task, generation: Generation) -> None:
+    """Raise NotVerified if somebody rejected the generation while its purge began: void beside a purging mark, but it stops the purge."""
+    if was_rejected(task, generation):
+        message = f"{task.label}: generation {generation.number} was rejected while its purge began"
+        raise NotVerified(message, hint="archive the partition again, then purge; nothing was deleted by this generation")
 
 
 def _mark_purging(task: Task, generation: Generation) -> None:
@@ -144,45 +197,83 @@ def _mark_purging(task: Task, generation: Generation) -> None:
         if earlier.manifest_sha256 != generation.manifest_sha256:
             message = f"expected {key} to speak of the manifest of {task.label}, found the digest of another one"
             raise ManifestInvalid(message, hint="compare both with their older versions or a copy; nothing was deleted") from error
-        log.info("%s: an earlier purge had begun; going on with it", task.label)
+        log.info("%s: an earlier purge of generation %s had begun; going on with it", task.label, generation.number)
 
 
-def _target(task: Task, table: Table, manifest: Manifest) -> Target:
+def _target(session: _Session, generation: Generation) -> Target:
+    table, manifest = session.table, generation.manifest
     # Keys and xmins of a leaf that was attached since may be the same by chance, and its rows are in no object.
     archived = {(leaf.oid, leaf.columns) for leaf in manifest.source.leaves}
     leaves = tuple(leaf.oid for leaf in table.leaves if (leaf.oid, leaf.columns) in archived)
-    return Target(task.table, table, table.days(task.partition), leaves)
+    return Target(session.task.table, table, _days(session, manifest), leaves)
 
 
-def _delete_all(task: Task, connection: Connection, target: Target, copy: LocalCopy) -> Tally:
+def _days(session: _Session, manifest: Manifest) -> sql.Days:
+    """Return the range that both the manifest and today's config call the partition: the time zone may have changed between them."""
+    days = session.table.days(session.task.partition)
+    if session.table.timestamp.builtin_type != "timestamptz":
+        return days  # local days have the same bounds in every zone
+    partition = session.task.partition
+    return replace(days, lower=max(partition.start, manifest.partition.start), upper=min(partition.end, manifest.partition.end))
+
+
+def _delete_all(session: _Session, generation: Generation, copy: LocalCopy) -> Tally:
+    task, target = session.task, _target(session, generation)
     progress = task.progress("purge", copy.verification.rows_in_manifest)
     tally = Tally()
-    for versions in _batches(copy, [column.name for column in target.table.key], task.table.batch_size):
+    for batch in _batches(session, generation, copy):
         if tally.batches and task.table.sleep_between_batches:
             task.sleep(task.table.sleep_between_batches)
-        done = delete_row_versions(connection, target, versions)
-        tally = Tally(tally.purged + done.deleted, tally.changed + done.changed, tally.gone + done.gone, tally.batches + 1)
-        progress.add(versions.num_rows)
+        tally += Tally(_delete_past_conflicts(session, target, batch), 1)
+        progress.add(batch.versions.num_rows)
+        task.reached(Step.BATCH_DELETED)
     return tally
 
 
-def _batches(copy: LocalCopy, key: list[str], batch_size: int) -> Iterator[pa.RecordBatch]:
-    for group in copy.batches([*key, XMIN]):
-        for start in range(0, group.num_rows, batch_size):
-            yield group.slice(start, batch_size)
+def _delete_past_conflicts(session: _Session, target: Target, batch: Batch) -> Deleted:
+    # A row that moves from leaf to leaf, or a deadlock, ends the transaction and not the session.
+    for pause in _CONFLICT_PAUSES:
+        try:
+            with session.task.source.errors():
+                return delete_rows(session.connection, target, batch)
+        except SourceConflict as conflict:
+            log.info("%s: trying a batch again after: %s", session.task.label, conflict.message)
+        session.task.sleep(pause)
+    return delete_rows(session.connection, target, batch)
 
 
-def _write_receipt(task: Task, generation: Generation, tally: Tally, late: int, started_at: datetime) -> Receipt:
+def _batches(session: _Session, generation: Generation, copy: LocalCopy) -> Iterator[Batch]:
+    names = [*(column.name for column in session.table.key), XMIN]
+    size = session.task.table.batch_size
+    for group in copy.row_groups():
+        versions = group.columns(names)
+        believed = _believed(session, generation, versions)
+        for start in range(0, versions.num_rows, size):
+            yield Batch(versions.slice(start, size), believed.slice(start, size), _content(group, start))
+
+
+def _believed(session: _Session, generation: Generation, versions: pa.RecordBatch) -> pa.BooleanArray:
+    if not versions_believed(generation, session.server, session.table):
+        return pa.array([False] * versions.num_rows)
+    return pc.invert(doubtful(versions.column(XMIN), generation.manifest.source, session.server.next_xid))
+
+
+def _content(group: RowGroup, offset: int) -> Callable[[int, int], pa.RecordBatch]:
+    return lambda start, stop: group.whole.slice(offset + start, stop - start)
+
+
+def _write_receipt(session: _Session, generation: Generation, tally: Tally, started_at: datetime) -> None:
+    task = session.task
     receipt = Receipt(
         generation=generation.number,
         manifest_sha256=generation.manifest_sha256,
         at=task.clock(),
         run_id=task.run_id,
         started_at=started_at,
-        rows_purged_by_version=tally.purged,
-        rows_purged_by_content=0,
-        rows_gone=tally.gone,
-        rows_late=late,
+        rows_purged_by_version=tally.rows.by_version,
+        rows_purged_by_content=tally.rows.by_content,
+        rows_gone=tally.rows.gone,
+        rows_late=count_rows(session.connection, session.table.days(task.partition)),
         rows_held_before=0,
         batches=tally.batches,
         wal_bytes=None,
@@ -191,4 +282,3 @@ def _write_receipt(task: Task, generation: Generation, tally: Tally, late: int, 
         task.store.create(task.keys.mark(Mark.PURGED, generation.number), encode(receipt))
     except ObjectExists:
         log.info("%s: the receipt lies there already, by a try whose answer was lost", task.label)
-    return receipt

@@ -1,6 +1,6 @@
 """What every verb is given: one partition of one table, and the means to work on it.
 
-What belongs here: the frozen bundle of those means, and progress lines. What does not: any step of the protocol.
+What belongs here: the frozen bundle of those means, the names of the steps, and progress lines. What does not: any step of the protocol.
 """
 
 import logging
@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from enum import StrEnum
 
 from archiver_assets.config import TableConfig
 from archiver_assets.partition import Partition
@@ -18,8 +19,30 @@ from archiver_assets.store.objects import ObjectStore
 log = logging.getLogger("archiver")
 
 
+class Step(StrEnum):
+    """The points between which a crash can fall, in the order in which a run passes them; `BATCH_...` ones come again and again."""
+
+    LOCKED = "locked"
+    SNAPSHOT_TAKEN = "snapshot taken"
+    BATCH_STREAMED = "batch streamed"
+    OBJECT_ENCODED = "object encoded"
+    OBJECT_UPLOADED = "object uploaded"
+    WAL_FLUSHED = "wal flushed"
+    MANIFEST_CREATED = "manifest created"
+    READ_BACK = "read back"
+    REJECTED = "rejected"
+    PURGE_MARKED = "purge marked"
+    BATCH_DELETED = "batch deleted"
+    RECEIPT_WRITTEN = "receipt written"
+    UNLOCKED = "unlocked"
+
+
 def _utc_now() -> datetime:
     return datetime.now(UTC)
+
+
+def _pass_by(step: Step) -> None:
+    log.debug("reached: %s", step)
 
 
 @dataclass(frozen=True)
@@ -39,6 +62,7 @@ class Task:
     clock: Callable[[], datetime] = _utc_now
     sleep: Callable[[float], None] = time.sleep
     monotonic: Callable[[], float] = time.monotonic
+    reached: Callable[[Step], None] = _pass_by
 
     @property
     def keys(self) -> PartitionKeys:

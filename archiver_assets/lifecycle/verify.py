@@ -1,6 +1,7 @@
-"""Verify: read a generation back from the store, whole, and compare it with its manifest.
+"""Verify: read generations back from the store, whole, and compare them with their manifests.
 
-What belongs here: fetching the object into a private local copy, and naming every mismatch. What does not: what follows from one.
+What belongs here: fetching an object into a private local copy, naming every mismatch, and rejecting what failed twice. What does not:
+what a purge or an archive does about it.
 
 The copy is what was proven: purge deletes by the rows of the same copy, so that nothing can change between proof and use. It is a temporary
 file without a name, so the disk needs room for one object, and a killed process leaves nothing behind.
@@ -10,25 +11,31 @@ import hashlib
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from functools import cached_property
 from typing import IO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from archiver_assets.errors import ManifestInvalid, NotVerified, ObjectMissing
-from archiver_assets.lifecycle.generations import Generation, find_generation
-from archiver_assets.lifecycle.task import Task, log
+from archiver_assets.errors import ManifestInvalid, NotVerified, ObjectMissing, PartitionBusy
+from archiver_assets.lifecycle.generations import Generation, read_generations, reject
+from archiver_assets.lifecycle.retrying import persistently
+from archiver_assets.lifecycle.task import Step, Task, log
 from archiver_assets.source.catalog import count_rows, read_table
+from archiver_assets.source.session import partition_lock
 from archiver_assets.store.digest import content_digest
 from archiver_assets.store.manifest import Manifest
-from archiver_assets.store.objects import ObjectStore
 from archiver_assets.store.parquet import open_parquet, read_batches
 
 
 @dataclass(frozen=True)
 class Verification:
-    """What was read back. `mismatches` says, one line each, what is not as the manifest says; none means proven."""
+    """What was read back. `mismatches` says, one line each, what is not as the manifest says; none means proven.
+
+    Of several generations `generation` is the newest, and the numbers are sums.
+    """
 
     generation: Generation | None
     rows_in_manifest: int
@@ -39,14 +46,13 @@ class Verification:
 
     @property
     def passed(self) -> bool:
-        """Tell whether the generation is proven."""
+        """Tell whether everything is proven."""
         return not self.mismatches
 
-    def require_passed(self, label: str) -> None:
-        """Raise NotVerified, naming every mismatch, unless the generation is proven."""
-        if self.mismatches:
-            message = f"{label}: the generation is not what its manifest says: {'; '.join(self.mismatches)}"
-            raise NotVerified(message, hint="nothing was deleted; restore the object from an older version or a copy, then run again")
+    def failure(self, label: str) -> NotVerified:
+        """Return the error that names every mismatch."""
+        message = f"{label}: the generation is not what its manifest says: {'; '.join(self.mismatches)}"
+        return NotVerified(message, hint="no row was deleted by it; restore the object from an older version or a copy, or archive again")
 
 
 @dataclass(frozen=True)
@@ -56,48 +62,117 @@ class LocalCopy:
     verification: Verification
     _file: IO[bytes]
 
+    @cached_property
+    def _parquet(self) -> pq.ParquetFile:
+        self._file.seek(0)
+        return open_parquet(self._file)
+
     def batches(self, columns: list[str]) -> Iterator[pa.RecordBatch]:
         """Yield the given columns of all rows in order, holding one row group in memory."""
-        self._file.seek(0)
-        return read_batches(open_parquet(self._file), columns)
+        return read_batches(self._parquet, columns)
+
+    def row_groups(self) -> Iterator["RowGroup"]:
+        """Yield the row groups, in order; nothing is decoded yet."""
+        return (RowGroup(self._parquet, number) for number in range(self._parquet.num_row_groups))
+
+
+@dataclass(frozen=True)
+class RowGroup:
+    """One row group of a proven object."""
+
+    _parquet: pq.ParquetFile
+    _number: int
+
+    def columns(self, names: list[str]) -> pa.RecordBatch:
+        """Return some columns of all its rows, in one batch."""
+        return _one_batch(self._parquet.read_row_group(self._number, columns=names).select(names))
+
+    @cached_property
+    def whole(self) -> pa.RecordBatch:
+        """All columns of all its rows, in one batch, decoded once."""
+        return _one_batch(self._parquet.read_row_group(self._number))
+
+
+def _one_batch(table: pa.Table) -> pa.RecordBatch:
+    (batch,) = table.replace_schema_metadata(None).combine_chunks().to_batches()
+    return batch
 
 
 def verify(task: Task) -> Verification:
-    """Verify the partition's generation. Where there is none, the partition must have no rows in the table.
+    """Verify the partition's generations that count. Where there is none, the partition must have no rows in the table.
 
-    Raises the errors of source and store: then nothing is known, which is not the same as a mismatch.
+    A generation that fails is read a second time, and rejected if it fails again and no purge of it has begun. Raises the errors of
+    source and store: then nothing is known, which is not the same as a mismatch.
     """
+    return persistently(task, "verify", lambda: _verify(task))
+
+
+def _verify(task: Task) -> Verification:
     try:
-        generation = find_generation(task)
-    except (ManifestInvalid, NotVerified) as error:
+        live = read_generations(task).live
+    except ManifestInvalid as error:
         return Verification(None, 0, 0, None, 0, (error.message,))
-    if generation is None:
+    if not live:
         return _verify_absence(task)
-    with read_back(task.store, generation) as copy:
-        log.info("verify %s: %s", task.label, "; ".join(copy.verification.mismatches) or "passed")
-        return copy.verification
+    done = [_verify_one(task, generation) for generation in live]
+    task.reached(Step.READ_BACK)
+    mismatches = tuple(line for each in done for line in each.mismatches)
+    log.info("verify %s: %s", task.label, "; ".join(mismatches) or "passed")
+    return Verification(
+        live[-1],
+        sum(each.rows_in_manifest for each in done),
+        sum(each.rows_in_object for each in done),
+        None,
+        sum(each.bytes_in_object for each in done),
+        mismatches,
+    )
+
+
+def _verify_one(task: Task, generation: Generation) -> Verification:
+    with read_back(task, generation) as copy:
+        verification = copy.verification
+    if verification.passed:
+        return verification
+    if generation.open:
+        _reject_under_lock(task, generation, verification)
+    return replace(verification, mismatches=tuple(f"generation {generation.number}: {line}" for line in verification.mismatches))
+
+
+def _reject_under_lock(task: Task, generation: Generation, verification: Verification) -> None:
+    try:
+        with task.source.connect() as connection, partition_lock(connection, table=task.table.label, partition=task.partition):
+            reject(task, generation, verification.mismatches)
+    except PartitionBusy:
+        log.warning("%s: generation %s is damaged, but another session works on it: not rejected", task.label, generation.number)
 
 
 def _verify_absence(task: Task) -> Verification:
     with task.source.connect() as connection:
         table = read_table(connection, task.table)
         rows = count_rows(connection, table.days(task.partition))
-    mismatches = (f"the table holds {rows} rows of the partition and there is no generation",) if rows else ()
+    mismatches = (f"the table holds {rows} rows of the partition and there is no generation that counts",) if rows else ()
     return Verification(None, 0, 0, rows, 0, mismatches)
 
 
 @contextmanager
-def read_back(store: ObjectStore, generation: Generation) -> Iterator[LocalCopy]:
-    """Fetch the generation's object, whole and by version, and compare it with its manifest."""
+def read_back(task: Task, generation: Generation) -> Iterator[LocalCopy]:
+    """Fetch the generation's object, whole and by version, and compare it with its manifest; once more if it does not prove itself."""
     with tempfile.TemporaryFile(prefix="archiver-") as file:
-        yield LocalCopy(_compare(store, generation, file), file)
+        copy = LocalCopy(_compare(task, generation, file), file)
+        if copy.verification.passed:
+            yield copy
+            return
+        log.warning("%s: reading generation %s again: %s", task.label, generation.number, "; ".join(copy.verification.mismatches))
+    with tempfile.TemporaryFile(prefix="archiver-") as file:
+        yield LocalCopy(_compare(task, generation, file), file)
 
 
-def _compare(store: ObjectStore, generation: Generation, file: IO[bytes]) -> Verification:
+def _compare(task: Task, generation: Generation, file: IO[bytes]) -> Verification:
     manifest = generation.manifest
-    rows, size, mismatches = 0, 0, _hidden(store, generation)
+    rows, size, mismatches = 0, 0, []
     try:
-        size, sha256 = _fetch(store, generation, file)
+        mismatches += _compare_current(task, generation)
+        size, sha256 = _fetch(task, generation, file)
     except ObjectMissing as error:
         mismatches.append(error.message)
     else:
@@ -108,16 +183,25 @@ def _compare(store: ObjectStore, generation: Generation, file: IO[bytes]) -> Ver
     return Verification(generation, manifest.rows, rows, None, size, tuple(mismatches))
 
 
-def _hidden(store: ObjectStore, generation: Generation) -> list[str]:
-    """Name an object that only its version id still reaches: a delete marker hides it, and a lifecycle rule would remove it later."""
-    if any(found.key == generation.object_key for found in store.list(generation.object_key)):
-        return []
-    return [f"{store.uri(generation.object_key)} is not listed: it is gone, or hidden by a delete marker"]
+def _compare_current(task: Task, generation: Generation) -> list[str]:
+    """Compare with what is there without asking for a version: a delete marker or a lifecycle rule would remove the object later."""
+    uri = task.store.uri(generation.object_key)
+    try:
+        current = task.store.head(generation.object_key)
+    except ObjectMissing:
+        return [f"{uri} is gone, or hidden by a delete marker"]
+    mismatches = []
+    if generation.manifest.object.version_id is not None:
+        mismatches = _unequal(f"current version of {uri}", generation.manifest.object.version_id, current.version_id)
+    until = generation.manifest.archived_at + timedelta(days=task.table.retention_days)
+    if current.expires_at is not None and current.expires_at < until:
+        mismatches.append(f"expiration of {uri}: expected none before {until:%Y-%m-%d}, found {current.expires_at:%Y-%m-%d}")
+    return mismatches
 
 
-def _fetch(store: ObjectStore, generation: Generation, file: IO[bytes]) -> tuple[int, str]:
+def _fetch(task: Task, generation: Generation, file: IO[bytes]) -> tuple[int, str]:
     size, digest = 0, hashlib.sha256()
-    for chunk in store.read(generation.object_key, version_id=generation.manifest.object.version_id):
+    for chunk in task.store.read(generation.object_key, version_id=generation.manifest.object.version_id):
         size += len(chunk)
         digest.update(chunk)
         file.write(chunk)

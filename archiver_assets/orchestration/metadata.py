@@ -19,13 +19,13 @@ Metadata = Mapping[str, dg.MetadataValue]
 
 
 def archived_result(task: Task, archived: Archived) -> dg.MaterializeResult[None]:
-    """Return the materialization of an archive; its row count is that of the generation."""
-    rows = archived.generation.manifest.rows if archived.generation else 0
+    """Return the materialization of an archive; its row count is that of all generations."""
     metadata = {
         "outcome": dg.MetadataValue.text(archived.outcome),
         "rows_archived": dg.MetadataValue.int(archived.rows),
         "rows_in_table": dg.MetadataValue.int(archived.rows_in_table),
-        **_standard(task, archived.table, rows, archived.rows, archived.seconds),
+        "rows_without_day": dg.MetadataValue.int(archived.rows_without_day),
+        **_standard(task, archived.table, archived.rows_in_archive, archived.rows, archived.seconds),
         **_object(task, archived.generation),
     }
     return dg.MaterializeResult(metadata=metadata)
@@ -39,8 +39,10 @@ def purged_result(task: Task, purged: Purged) -> dg.MaterializeResult[None]:
         "rows_purged": dg.MetadataValue.int(tally.purged),
         "rows_late": dg.MetadataValue.int(purged.late),
         "rows_held": dg.MetadataValue.int(0),
-        "rows_changed": dg.MetadataValue.int(tally.changed),
-        "rows_gone": dg.MetadataValue.int(tally.gone),
+        "rows_purged_by_content": dg.MetadataValue.int(tally.rows.by_content),
+        "rows_changed": dg.MetadataValue.int(tally.rows.changed),
+        "rows_gone": dg.MetadataValue.int(tally.rows.gone),
+        "rows_locked": dg.MetadataValue.int(tally.rows.locked),
         "batches": dg.MetadataValue.int(tally.batches),
         **_standard(task, purged.table, tally.purged, tally.purged, purged.seconds),
         **_object(task, purged.generation),

@@ -6,7 +6,7 @@ The days come from the database and not from the clock of the tick, so that days
 See https://docs.dagster.io/guides/automate/schedules.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from itertools import islice
 
@@ -47,7 +47,7 @@ def table_schedule(table: TableConfig, job_name: str) -> dg.ScheduleDefinition |
     )
     def schedule(context: dg.ScheduleEvaluationContext, services: dg.ResourceParam[Services]) -> Iterator[dg.RunRequest | dg.SkipReason]:
         busy = _partitions_in_progress(context.instance, table)
-        waiting = _waiting_days(services, table, _is_settled(context.instance, table, busy))
+        waiting = _waiting_days(services, table, busy)
         if not waiting:
             yield dg.SkipReason(f"no expired day of {table.label} is waiting ({len(busy)} in progress)")
         for day in waiting:
@@ -56,15 +56,9 @@ def table_schedule(table: TableConfig, job_name: str) -> dg.ScheduleDefinition |
     return schedule
 
 
-def _waiting_days(services: Services, table: TableConfig, is_settled: Callable[[str], bool]) -> list[str]:
+def _waiting_days(services: Services, table: TableConfig, busy: set[str]) -> list[str]:
     with closing(expired_partitions(services.source(table), table)) as partitions:
-        return list(islice((each.key for each in partitions if not is_settled(each.key)), table.max_partitions_per_tick))
-
-
-def _is_settled(instance: dg.DagsterInstance, table: TableConfig, busy: set[str]) -> Callable[[str], bool]:
-    # One generation per day: once a day was purged, what is left of it are late rows, which another run would leave where they are.
-    purged = instance.get_materialized_partitions(table_keys(table).purge)
-    return lambda day: day in busy or day in purged
+        return list(islice((each.key for each in partitions if each.key not in busy), table.max_partitions_per_tick))
 
 
 def _partitions_in_progress(instance: dg.DagsterInstance, table: TableConfig) -> set[str]:

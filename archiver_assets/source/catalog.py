@@ -6,8 +6,8 @@ Call `read_table` with ACCESS SHARE on the table, so that what it returns stays 
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from functools import cached_property
 from typing import Any
@@ -19,7 +19,7 @@ from psycopg import sql as composed
 from psycopg.rows import DictRow
 
 from archiver_assets.config import TableConfig
-from archiver_assets.errors import TableRefused
+from archiver_assets.errors import SourceUnavailable, TableRefused
 from archiver_assets.partition import Partition
 from archiver_assets.source import sql
 from archiver_assets.source.types import exact_type
@@ -77,6 +77,11 @@ class Table:
         """The stored columns: those of the table, then `_xmin`."""
         xmin = pa.field(XMIN, pa.uint32(), nullable=False, metadata={"pg_type": "xid"})
         return pa.schema([*(column.field for column in self.columns), xmin])
+
+    def only(self, names: Sequence[str]) -> "Table":
+        """Return the table as if it had only the named columns, in this order."""
+        by_name = {column.name: column for column in self.columns}
+        return replace(self, columns=tuple(by_name[name] for name in names))
 
     @property
     def fingerprint(self) -> str:
@@ -144,6 +149,19 @@ def read_server(connection: Connection) -> Server:
     return Server(**{name: found[name] for name in Server.__dataclass_fields__})
 
 
+def require_standby_of(connection: Connection, server: Server, label: str) -> None:
+    """Raise SourceUnavailable unless the session is on a standby of the primary `server`, on its timeline.
+
+    Else a row version that is read here could be another one there.
+    """
+    found = _one(connection, sql.STANDBY)
+    expected = {"in_recovery": True, "system_identifier": server.system_identifier, "timeline": server.timeline}
+    wrong = [f"{name} {found[name]} in place of {value}" for name, value in expected.items() if found[name] != value]
+    if wrong:
+        message = f"expected the read_replica of {label} to be a standby of its primary, on the same timeline, found {', '.join(wrong)}"
+        raise SourceUnavailable(message, hint="after a failover wait for the standby's next restartpoint, or correct read_replica")
+
+
 def read_table(connection: Connection, config: TableConfig) -> Table:
     """Return the table of `config` as it is now.
 
@@ -173,6 +191,12 @@ def read_table(connection: Connection, config: TableConfig) -> Table:
 def count_rows(connection: Connection, days: sql.Days) -> int:
     """Return the number of rows in range that the session sees."""
     row = connection.execute(sql.count_rows(days)).fetchone()
+    return int(row["rows"]) if row else 0
+
+
+def count_without_day(connection: Connection, table: Table) -> int:
+    """Return the number of rows whose timestamp is NULL or infinite, which no partition has."""
+    row = connection.execute(sql.count_without_day(table.relation, table.timestamp.name)).fetchone()
     return int(row["rows"]) if row else 0
 
 

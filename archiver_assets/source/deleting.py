@@ -1,62 +1,120 @@
-"""Deleting row versions, and counting what became of them.
+"""Deleting rows that an object holds, and counting what became of them.
 
-What belongs here: one transaction for one batch of row versions. What does not: which versions may be deleted, and when (`lifecycle`).
+What belongs here: one transaction for one batch of rows, proven row by row: by version, or by equality of every column. What does not:
+which rows an object holds, whether it is proven, and when (`lifecycle`).
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import psycopg
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from archiver_assets.config import TableConfig
 from archiver_assets.errors import SourceChanged, SourceError
 from archiver_assets.source import sql
 from archiver_assets.source.catalog import XMIN, Connection, Table, read_table
+from archiver_assets.source.literals import to_input_text
+
+_ROW_LOCK_MILLISECONDS = 5_000
+_SECOND_LOCK_MILLISECONDS = 200
 
 
 @dataclass(frozen=True)
 class Deleted:
-    """What became of one batch: `deleted` now; `changed`, the key is there under another xmin and stays; or `gone` before."""
+    """What became of rows: deleted `by_version` or `by_content`; or `changed`, the key has another row; `gone` before; `locked` by others.
 
-    deleted: int
-    changed: int
-    gone: int
+    `elsewhere` are rows that were not deleted because they lie outside the range although they are the archived versions.
+    """
+
+    by_version: int = 0
+    by_content: int = 0
+    changed: int = 0
+    gone: int = 0
+    locked: int = 0
+    elsewhere: int = 0
+
+    def __add__(self, other: "Deleted") -> "Deleted":
+        """Add each number."""
+        return Deleted(**{name: getattr(self, name) + getattr(other, name) for name in Deleted.__dataclass_fields__})
 
 
 @dataclass(frozen=True)
 class Target:
-    """The table whose row versions are deleted, as it was when the purge proved its generation, and the leaves whose rows it may touch."""
+    """The table whose rows are deleted, as it was when the purge proved its generation; and the leaves in which versions are believed."""
 
     config: TableConfig
     table: Table
     days: sql.Days
     leaves: tuple[int, ...]
 
+    @property
+    def key(self) -> list[tuple[str, str]]:
+        """Names and types of the key's columns."""
+        return [(column.name, column.pg_type) for column in self.table.key]
 
-def delete_row_versions(connection: Connection, target: Target, versions: pa.RecordBatch) -> Deleted:
-    """Delete the rows whose key and xmin are in `versions` and that are still in range, in one READ COMMITTED transaction.
 
-    `versions` has the key's columns, in the key's order, and `_xmin`. Raises SourceChanged or TableRefused if the table is not as it was
-    proven, looked at under the lock of the DELETE; and SourceError if a row version that should have gone would still be there at the end
-    of the transaction. Then nothing of the batch was deleted.
+@dataclass(frozen=True)
+class Batch:
+    """Rows of an object: `versions` has the key's columns and `_xmin`, `believed` tells where they name the archived row for sure.
+
+    `content` gives the rows whole, `[start, stop)` of the batch; it is asked only for rows whose versions do not decide.
     """
-    table, days = target.table, target.days
-    key = [(column.name, column.pg_type) for column in table.key]
-    arrays = [versions.column(name).to_pylist() for name, _ in key]
-    arrays += [[str(xmin) for xmin in versions.column(XMIN).to_pylist()], list(target.leaves)]
+
+    versions: pa.RecordBatch
+    believed: pa.BooleanArray
+    content: Callable[[int, int], pa.RecordBatch]
+
+    def part(self, start: int, stop: int) -> "Batch":
+        """Return the rows `[start, stop)` as a batch of their own."""
+        return Batch(
+            self.versions.slice(start, stop - start),
+            self.believed.slice(start, stop - start),
+            lambda first, last: self.content(start + first, start + last),
+        )
+
+
+def delete_rows(connection: Connection, target: Target, batch: Batch) -> Deleted:
+    """Delete the rows of `batch` that are in the table, in range, and proven to be those of the object, in one READ COMMITTED transaction.
+
+    A row is deleted by its version where that is believed, else if it equals the object's row byte by byte. Rows that others have locked
+    for longer than 5 seconds are left, which takes further transactions.
+
+    Raises SourceChanged or TableRefused if the table is not as it was proven, looked at under the lock of the DELETE; and SourceError if
+    a row version that should have gone would still be there. Then nothing of the batch was deleted.
+    """
+    try:
+        return _delete_at_once(connection, target, batch, _ROW_LOCK_MILLISECONDS)
+    except _RowsLocked:
+        return _delete_unlocked(connection, target, batch)
+
+
+class _RowsLocked(Exception):
+    """A row of the batch stayed locked."""
+
+
+def _delete_unlocked(connection: Connection, target: Target, batch: Batch) -> Deleted:
+    # By halves, because finding locked rows with SKIP LOCKED would take the right to UPDATE.
+    rows = batch.versions.num_rows
+    try:
+        return _delete_at_once(connection, target, batch, _SECOND_LOCK_MILLISECONDS)
+    except _RowsLocked:
+        if rows == 1:
+            return Deleted(locked=1)
+    half = rows // 2
+    return _delete_unlocked(connection, target, batch.part(0, half)) + _delete_unlocked(connection, target, batch.part(half, rows))
+
+
+def _delete_at_once(connection: Connection, target: Target, batch: Batch, lock_milliseconds: int) -> Deleted:
     with connection.transaction():
         connection.execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE")
         _require_unchanged(connection, target)
-        deleted = connection.execute(sql.delete_versions(days, key), arrays).rowcount
-        if deleted == versions.num_rows:
-            return Deleted(deleted, changed=0, gone=0)
-        left = _count_left(connection, sql.count_versions(days, key), arrays)
-        if left["same"]:
-            message = f"{left['same']} archived row versions of {table.relation.schema}.{table.relation.name} could not be deleted"
-            raise SourceError(
-                message, hint="look for rows that were moved to another day by changing their timestamp without a new version"
-            )
-        return Deleted(deleted, changed=left["changed"], gone=versions.num_rows - deleted - left["changed"])
+        connection.execute(sql.lock_timeout(lock_milliseconds))
+        try:
+            return _delete(connection, target, batch)
+        except psycopg.errors.LockNotAvailable as error:
+            raise _RowsLocked from error
 
 
 def _require_unchanged(connection: Connection, target: Target) -> None:
@@ -66,9 +124,55 @@ def _require_unchanged(connection: Connection, target: Target) -> None:
         raise SourceChanged(message, hint="run again; this batch deleted nothing")
 
 
-def _count_left(connection: Connection, statement: psycopg.sql.Composed, arrays: list[list[object]]) -> dict[str, int]:
-    row = connection.execute(statement, arrays).fetchone()
-    if row is None:
-        message = "expected one row of counts, found none"
-        raise SourceError(message, hint="report this: the statement always gives a row")
-    return row
+def _delete(connection: Connection, target: Target, batch: Batch) -> Deleted:
+    rows = batch.versions.num_rows
+    believed = batch.versions.filter(batch.believed)
+    by_version = 0
+    if believed.num_rows:
+        by_version = connection.execute(sql.delete_versions(target.days, target.key), _versions(target, believed)).rowcount
+        if by_version == rows:
+            return Deleted(by_version)
+    left = _find(connection, target, batch)
+    inside = [position for position, found in left.items() if found.inside]
+    by_content = _delete_equal(connection, target, batch, inside)
+    if by_content:
+        left = _find(connection, target, batch)
+    return _count(target, left, batch.believed, Deleted(by_version, by_content, gone=rows - by_version - by_content - len(left)))
+
+
+@dataclass(frozen=True)
+class _Found:
+    same: bool
+    inside: bool
+
+
+def _find(connection: Connection, target: Target, batch: Batch) -> dict[int, _Found]:
+    """Return what the table has under the batch's keys, by the position in the batch."""
+    found = connection.execute(sql.find_keys(target.days, target.key), _versions(target, batch.versions))
+    return {row["position"] - 1: _Found(row["same"], row["inside"]) for row in found}
+
+
+def _count(target: Target, left: dict[int, _Found], believed: pa.BooleanArray, deleted: Deleted) -> Deleted:
+    same = {position: found for position, found in left.items() if found.same and believed[position].as_py()}
+    stuck = sum(found.inside for found in same.values())
+    if stuck:
+        message = f"{stuck} archived row versions of {target.config.label} could not be deleted"
+        raise SourceError(message, hint="look for what keeps them; nothing of this batch was deleted")
+    inside = sum(found.inside for found in left.values())
+    moved = len(left) - inside - len(same)
+    return deleted + Deleted(changed=inside, elsewhere=len(same), gone=moved)
+
+
+def _delete_equal(connection: Connection, target: Target, batch: Batch, positions: Sequence[int]) -> int:
+    if not positions:
+        return 0
+    first, last = min(positions), max(positions) + 1
+    rows = batch.content(first, last).take(pa.array([position - first for position in positions]))
+    columns = [(column.name, column.pg_type) for column in target.table.columns]
+    arrays = [to_input_text(rows.column(name)) for name, _ in columns]
+    return connection.execute(sql.delete_equal(target.days, [name for name, _ in target.key], columns), arrays).rowcount
+
+
+def _versions(target: Target, versions: pa.RecordBatch) -> list[object]:
+    arrays: list[object] = [to_input_text(versions.column(name)) for name, _ in target.key]
+    return [*arrays, pc.cast(versions.column(XMIN), pa.string()).to_pylist(), list(target.leaves)]

@@ -6,20 +6,21 @@ What belongs here: the life of a connection. What does not: statements (`sql.py`
 import hashlib
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
 
 import psycopg
 from psycopg.conninfo import make_conninfo
 from psycopg.rows import dict_row
 
 from archiver_assets.config import DatabaseConfig
-from archiver_assets.errors import PartitionBusy, SourceError, SourceUnavailable, TableRefused
+from archiver_assets.errors import PartitionBusy, SourceConflict, SourceError, SourceUnavailable, TableRefused
 from archiver_assets.partition import Partition
 from archiver_assets.source import sql
 from archiver_assets.source.catalog import Connection
 
 _CONNECT_TIMEOUT_SECONDS = 15
+_CANCEL_SECONDS = 5
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,16 @@ class Source:
         with self.errors(), psycopg.connect(conninfo, autocommit=True, row_factory=dict_row) as connection:
             connection.cursor_factory = psycopg.RawCursor
             connection.execute(sql.PIN, [list(sql.PINNED_SETTINGS), list(sql.PINNED_SETTINGS.values())])
-            yield connection
+            with _cancelled_if_abandoned(connection):
+                yield connection
+
+    @property
+    def replica(self) -> "Source | None":
+        """The configured standby, from which rows may be read; None if there is none."""
+        standby = self.config.read_replica
+        if standby is None:
+            return None
+        return replace(self, config=self.config.model_copy(update={"host": standby.host, "port": standby.port, "read_replica": None}))
 
     @contextmanager
     def errors(self) -> Iterator[None]:
@@ -81,14 +91,31 @@ class Source:
             return PartitionBusy(message, hint="another session holds a lock on the table or its rows; run again when it is gone")
         if sqlstate == "42501":
             return TableRefused(message, hint=f"grant the missing right to the role {config.user}")
+        if sqlstate in {"40001", "40P01"}:
+            return SourceConflict(message, hint="run again; if it persists on a standby, raise its max_standby_streaming_delay")
         if sqlstate is None or sqlstate[:2] in {"08", "28", "3D", "53", "57"}:
             return SourceUnavailable(message, hint="check that the server is up, and host, port, user, password and sslmode in the config")
         return SourceError(message, hint="nothing was deleted that is not archived; mend the cause and run again")
 
 
+@contextmanager
+def _cancelled_if_abandoned(connection: Connection) -> Iterator[None]:
+    """Let an interrupt in the middle of a statement, such as Dagster raises on SIGTERM, end the statement on the server too."""
+    try:
+        yield
+    except BaseException:
+        if connection.info.transaction_status == psycopg.pq.TransactionStatus.ACTIVE:
+            with suppress(psycopg.Error):
+                connection.cancel_safe(timeout=_CANCEL_SECONDS)
+        raise
+
+
 @dataclass(frozen=True)
 class Snapshot:
-    """One REPEATABLE READ snapshot: `id` to import it by; `snapshot` is `xmin:xmax:xip`; `lsn` the insert position after it."""
+    """One REPEATABLE READ snapshot: `id` to import it by; `snapshot` is `xmin:xmax:xip`; `lsn` the insert position after it.
+
+    On a standby `lsn` is the replay position, and `xip` is empty: of the transactions from xmin on, some were still running.
+    """
 
     id: str
     snapshot: str
@@ -110,8 +137,13 @@ def open_snapshot(connection: Connection, relation: sql.Relation) -> Iterator[Sn
             raise SourceError(message, hint="report this: the statement always gives a row")
         yield Snapshot(**row)
     finally:
-        if not connection.closed:
+        if _idle(connection):
             connection.rollback()
+
+
+def _idle(connection: Connection) -> bool:
+    """Tell whether the session can take a statement: it is open, and no interrupt has left it in the middle of one."""
+    return not connection.closed and connection.info.transaction_status != psycopg.pq.TransactionStatus.ACTIVE
 
 
 def flushed(connection: Connection, snapshot: Snapshot) -> bool:
@@ -146,7 +178,7 @@ def partition_lock(connection: Connection, *, table: str, partition: Partition) 
     try:
         yield
     finally:
-        if not connection.closed:
+        if _idle(connection):
             connection.execute(sql.UNLOCK_PARTITION, [number])
 
 

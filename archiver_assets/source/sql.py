@@ -5,7 +5,7 @@ running them. Identifiers are always `sql.Identifier`. Values are bound as `$1`,
 the bounds of a range are literals, because they also stand in a COPY, which cannot bind.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 
@@ -78,6 +78,12 @@ SERVER = """
            pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS next_xid
 """
 
+# Catalog only. A standby cannot name its timeline but by its control file, which follows with the next restartpoint.
+STANDBY = """
+    SELECT pg_is_in_recovery() AS in_recovery, (SELECT system_identifier::text FROM pg_control_system()) AS system_identifier,
+           (SELECT timeline_id FROM pg_control_checkpoint()) AS timeline
+"""
+
 # Catalog only.
 IN_RECOVERY = "SELECT pg_is_in_recovery() AS in_recovery"
 
@@ -88,7 +94,8 @@ UNLOCK_PARTITION = "SELECT pg_advisory_unlock($1)"
 # REPEATABLE READ: every statement after the first query sees one snapshot, which other sessions can import.
 BEGIN_SNAPSHOT = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY"
 EXPORT_SNAPSHOT = """
-    SELECT pg_export_snapshot() AS id, pg_current_snapshot()::text AS snapshot, pg_current_wal_insert_lsn()::text AS lsn
+    SELECT pg_export_snapshot() AS id, pg_current_snapshot()::text AS snapshot,
+           (CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_insert_lsn() END)::text AS lsn
 """
 
 # Catalog only; the caller holds ACCESS SHARE on the table, so that the answer stays true.
@@ -171,6 +178,11 @@ def lock_table(relation: Relation) -> sql.Composed:
     return sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(relation.identifier)
 
 
+def lock_timeout(milliseconds: int) -> sql.Composed:
+    """Bound the waits for locks to the end of the transaction."""
+    return sql.SQL("SET LOCAL lock_timeout = {}").format(sql.Literal(milliseconds))
+
+
 def lock_table_for_delete(relation: Relation) -> sql.Composed:
     """ROW EXCLUSIVE on the table and its leaves, as a DELETE takes it: nobody can alter or rename them, or add triggers or foreign keys."""
     return sql.SQL("LOCK TABLE {} IN ROW EXCLUSIVE MODE").format(relation.identifier)
@@ -210,6 +222,53 @@ def select_rows(days: Days, columns: Sequence[tuple[str, bool]], xmin: str) -> s
     return sql.SQL("SELECT {} FROM {} AS t WHERE {}").format(sql.SQL(", ").join(fields), days.relation.identifier, days.condition("t"))
 
 
+def count_without_day(relation: Relation, column: str) -> sql.Composed:
+    """Count the rows whose timestamp is NULL or infinite: they are of no day. ACCESS SHARE. Wants an index on the timestamp."""
+    return sql.SQL(
+        "SELECT count(*) AS rows FROM {table} AS t WHERE {column} IS NULL OR {column} = 'infinity' OR {column} = '-infinity'"
+    ).format(table=relation.identifier, column=sql.Identifier("t", column))
+
+
+def compare_columns(days: Days, columns: Sequence[tuple[str, str | None]]) -> sql.Composed:
+    """Count the rows in range and, of each column, those that are not null; and compare extremes with the bound values.
+
+    `columns` gives names and types; a column without type has no extremes to compare, each other one takes two values: the least and the
+    greatest. The answer has `rows`, and for the column at each position `present0`, and `same0` if it has extremes. ACCESS SHARE.
+    """
+    number = 1
+    fields: list[sql.Composable] = [sql.SQL("count(*) AS rows")]
+    for position, (name, pg_type) in enumerate(columns):
+        column = sql.Identifier("t", name)
+        fields.append(sql.SQL("count({}) AS {}").format(column, sql.Identifier(f"present{position}")))
+        if pg_type is not None:
+            least, greatest = (trusted(f"${number + offset}::text::{pg_type}") for offset in (0, 1))
+            number += 2
+            fields.append(
+                sql.SQL("(min({column}) IS NOT DISTINCT FROM {least} AND max({column}) IS NOT DISTINCT FROM {greatest}) AS {name}").format(
+                    column=column, least=least, greatest=greatest, name=sql.Identifier(f"same{position}")
+                )
+            )
+    return sql.SQL("SELECT {} FROM {} AS t WHERE {}").format(sql.SQL(", ").join(fields), days.relation.identifier, days.condition("t"))
+
+
+def compare_rows(days: Days, key: Sequence[str], columns: Sequence[tuple[str, str]]) -> sql.Composed:
+    """Compare whole rows, byte by byte, with the bound arrays: those of `columns` (names and types), then the xmins.
+
+    The answer has `found`, the rows of the table in range with one of the keys and xmins, and for the column at each position the number
+    of them in which it differs, as `differs0`. ACCESS SHARE. Needs the unique index on the key.
+    """
+    position_of = {name: position for position, (name, _) in enumerate(columns)}
+    fields = [sql.SQL("count(*) AS found")] + [
+        sql.SQL("count(*) FILTER (WHERE NOT ({})) AS {}").format(_same_image([column], [position]), sql.Identifier(f"differs{position}"))
+        for position, column in enumerate(columns)
+    ]
+    types = dict(columns)
+    same_key = _equal((name, types[name], position_of[name]) for name in key)
+    return sql.SQL("SELECT {} FROM {} AS t JOIN {} ON {} AND t.xmin = given.stored_xmin WHERE {}").format(
+        sql.SQL(", ").join(fields), days.relation.identifier, _given([*columns], xmin=True), same_key, days.condition("t")
+    )
+
+
 def delete_versions(days: Days, key: Sequence[tuple[str, str]]) -> sql.Composed:
     """Delete the rows whose key and xmin are in the bound arrays, as far as they are still in range; `key` gives names and types.
 
@@ -219,51 +278,94 @@ def delete_versions(days: Days, key: Sequence[tuple[str, str]]) -> sql.Composed:
     transaction changes while this statement waits for it is checked again, with its new xmin, and stays.
     """
     return sql.SQL("DELETE FROM {} AS t USING {} WHERE {} AND {} AND {}").format(
-        days.relation.identifier, _versions(key), _same_key(key), _same_version(key), days.condition("t")
+        days.relation.identifier, _given(key, xmin=True), _same_key(key), _same_version(key), days.condition("t")
     )
 
 
-def count_versions(days: Days, key: Sequence[tuple[str, str]]) -> sql.Composed:
-    """Of the keys and xmins in the bound arrays, count those that are in the table: as `same` or under another xmin as `changed`.
+def delete_equal(days: Days, key: Sequence[str], columns: Sequence[tuple[str, str]]) -> sql.Composed:
+    """Delete the rows that are, byte by byte, those of the bound arrays, one array a column; `columns` gives names and types.
 
+    Images, or PostgreSQL's text, are compared and not values, for which 1.0 equals 1.00 and 0 equals -0. Locks as `delete_versions`: a row
+    that changes while this statement waits for it is compared again, and stays if it is another one now.
+    """
+    position_of = {name: position for position, (name, _) in enumerate(columns)}
+    types = dict(columns)
+    return sql.SQL("DELETE FROM {} AS t USING {} WHERE {} AND {} AND {}").format(
+        days.relation.identifier,
+        _given(columns, xmin=False),
+        _equal((name, types[name], position_of[name]) for name in key),
+        _same_image(columns, range(len(columns))),
+        days.condition("t"),
+    )
+
+
+def find_keys(days: Days, key: Sequence[tuple[str, str]]) -> sql.Composed:
+    """Of the keys and xmins in the bound arrays (the last is that of the leaves), find those of which the table has a row.
+
+    The answer has a row for each: its `position` from 1, whether the row is the `same` version, and whether it is `inside` the range.
     ACCESS SHARE. Needs the unique index on the key.
     """
-    counts = sql.SQL("count(*) FILTER (WHERE {same}) AS same, count(*) FILTER (WHERE NOT ({same})) AS changed")
-    return sql.SQL("SELECT {} FROM {} AS t JOIN {} ON {}").format(
-        counts.format(same=_same_version(key)), days.relation.identifier, _versions(key), _same_key(key)
+    return sql.SQL("SELECT given.position, {} AS same, {} AS inside FROM {} AS t JOIN {} ON {}").format(
+        _same_version(key), days.condition("t"), days.relation.identifier, _given(key, xmin=True, ordinality=True), _same_key(key)
     )
 
 
-def _versions(key: Sequence[tuple[str, str]]) -> sql.Composed:
-    # Types come from the catalog's format_type, which quotes and qualifies them. The last array is the one of the xmins.
-    # unnest would flatten an array of arrays: keys that are arrays travel as text.
-    types = [*("text" if _is_array(pg_type) else pg_type for _, pg_type in key), "xid"]
+def _given(columns: Sequence[tuple[str, str]], *, xmin: bool, ordinality: bool = False) -> sql.Composed:
+    # Types come from the catalog's format_type, which quotes and qualifies them.
+    types = [*("text" if _travels_as_text(pg_type) else pg_type for _, pg_type in columns), *(["xid"] if xmin else [])]
     arrays = [f"${number}::{pg_type}[]" for number, pg_type in enumerate(types, start=1)]
-    names = [*(f"key{position}" for position in range(len(key))), "stored_xmin"]
-    return sql.SQL("unnest({}) AS version({})").format(
-        sql.SQL(", ").join(trusted(array) for array in arrays), sql.SQL(", ").join(map(sql.Identifier, names))
+    names = [*(f"column{position}" for position in range(len(columns))), *(["stored_xmin"] if xmin else [])]
+    names += ["position"] if ordinality else []
+    return sql.SQL("unnest({}) {} AS given({})").format(
+        sql.SQL(", ").join(trusted(array) for array in arrays),
+        sql.SQL("WITH ORDINALITY" if ordinality else ""),
+        sql.SQL(", ").join(map(sql.Identifier, names)),
+    )
+
+
+def _value(pg_type: str, position: int) -> sql.Composed:
+    return sql.SQL("{}{}").format(
+        sql.Identifier("given", f"column{position}"), trusted(f"::{pg_type}" if _travels_as_text(pg_type) else "")
+    )
+
+
+def _equal(columns: Iterable[tuple[str, str, int]]) -> sql.Composed:
+    return sql.SQL(" AND ").join(
+        sql.SQL("{} = {}").format(sql.Identifier("t", name), _value(pg_type, position)) for name, pg_type, position in columns
     )
 
 
 def _same_key(key: Sequence[tuple[str, str]]) -> sql.Composed:
-    pairs = [
-        sql.SQL("{} = {}{}").format(
-            sql.Identifier("t", name),
-            sql.Identifier("version", f"key{position}"),
-            trusted(f"::{pg_type}" if _is_array(pg_type) else ""),
-        )
-        for position, (name, pg_type) in enumerate(key)
+    return _equal((name, pg_type, position) for position, (name, pg_type) in enumerate(key))
+
+
+def _same_image(columns: Sequence[tuple[str, str]], positions: Iterable[int]) -> sql.Composed:
+    # What travels as text is compared as text, which a type whose text does not hold its value is refused for: an image of a composite
+    # also changes when an attribute is added to its type.
+    pairs = list(zip(columns, positions, strict=True))
+    same: list[sql.Composable] = [
+        sql.SQL("{}::text IS NOT DISTINCT FROM {}").format(sql.Identifier("t", name), sql.Identifier("given", f"column{position}"))
+        for (name, pg_type), position in pairs
+        if _travels_as_text(pg_type)
     ]
-    return sql.SQL(" AND ").join(pairs)
+    plain = [(name, position) for (name, pg_type), position in pairs if not _travels_as_text(pg_type)]
+    if plain:
+        stored = sql.SQL(", ").join(sql.Identifier("t", name) for name, _ in plain)
+        given = sql.SQL(", ").join(sql.Identifier("given", f"column{position}") for _, position in plain)
+        # The function behind `*=`, which between two row constructors would be taken column by column.
+        same.append(sql.SQL("record_image_eq(ROW({}), ROW({}))").format(stored, given))
+    return sql.SQL(" AND ").join(same)
 
 
 def _same_version(key: Sequence[tuple[str, str]]) -> sql.Composed:
     leaves = trusted(f"${len(key) + 2}")  # after the arrays of the keys and the one of the xmins
-    return sql.SQL("t.xmin = version.stored_xmin AND t.tableoid = ANY ({}::oid[])").format(leaves)
+    return sql.SQL("(t.xmin = given.stored_xmin AND t.tableoid = ANY ({}::oid[]))").format(leaves)
 
 
-def _is_array(pg_type: str) -> bool:
-    return pg_type.endswith("[]")
+def _travels_as_text(pg_type: str) -> bool:
+    # Arrays of arrays would be flattened by unnest, arrays of composites spread into columns. Only types outside pg_catalog are
+    # written with their schema.
+    return pg_type.endswith("[]") or "." in pg_type
 
 
 def trusted(text: str) -> sql.SQL:

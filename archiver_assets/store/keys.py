@@ -64,10 +64,18 @@ class PartitionKeys:
         found = _OBJECT.fullmatch(name)
         return self.folder + name if found and found["rows"] and int(found["rows"]) == generation else None
 
+    def number(self, key: str) -> int | None:
+        """Return the generation of any object of this partition, data or mark; None for any other key."""
+        found = self._parse(key)
+        return int(found["rows"] or found["number"]) if found else None
+
     def parse_mark(self, key: str) -> tuple[Mark, int] | None:
         """Return kind and generation of a JSON object of this partition; None for any other key."""
-        found = _OBJECT.fullmatch(key.removeprefix(self.folder)) if key.startswith(self.folder) else None
+        found = self._parse(key)
         return (Mark(found["mark"]), int(found["number"])) if found and found["mark"] else None
+
+    def _parse(self, key: str) -> re.Match[str] | None:
+        return _OBJECT.fullmatch(key.removeprefix(self.folder)) if key.startswith(self.folder) else None
 
 
 def _encoded(part: str) -> str:

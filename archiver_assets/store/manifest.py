@@ -1,4 +1,4 @@
-"""The JSON objects of a generation: manifest, purging mark and receipt.
+"""The JSON objects of a generation: manifest, rejection, purging mark and receipt.
 
 What belongs here: their fields, their form as JSON, and reading them back with suspicion. What does not: when they are written, and
 what follows from them.
@@ -103,7 +103,7 @@ class SourceFacts(_Frozen):
     server_version: str
     snapshot: Annotated[str, Field(pattern=r"^[0-9]+:[0-9]+:([0-9]+(,[0-9]+)*)?$")]
     lsn: str
-    read_from: Literal["primary"]
+    read_from: Literal["primary", "standby"]
     leaves: tuple[LeafFacts, ...]
 
 
@@ -151,6 +151,17 @@ class PurgeSettings(_Frozen):
     batch_size: int
     sleep_between_batches: float
     retention_days: int
+
+
+class Rejected(_Frozen):
+    """Written when two reads of a generation's object, one after the other, were not what its manifest says; it does not count any more."""
+
+    format: Literal["archiver/1"] = FORMAT
+    generation: int
+    manifest_sha256: Sha256
+    at: Instant
+    run_id: str
+    mismatches: tuple[str, ...]
 
 
 class Purging(_Frozen):

@@ -7,17 +7,22 @@ What does not: S3 (`s3.py`), the names of objects (`keys.py`), what is inside th
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
 
 
 @dataclass(frozen=True)
 class StoredObject:
-    """One object as the store reports it: `key` as it was given, size in `bytes`; `version_id` is None where versions are off."""
+    """One object as the store reports it: `key` as it was given, size in `bytes`; `version_id` is None where versions are off.
+
+    `expires_at` is when the bucket's rules will remove it, as far as the store announces that.
+    """
 
     key: str
     bytes: int
     etag: str
     version_id: str | None
+    expires_at: datetime | None = None
 
 
 class Upload(Protocol):
@@ -27,7 +32,10 @@ class Upload(Protocol):
         """Append `data`. At most two parts are in memory at a time, whatever the size of the whole."""
 
     def commit(self) -> StoredObject:
-        """Make the object appear, whole, under its key. Nothing was visible before. Raises ObjectExists if the key is taken."""
+        """Make the object appear, whole, under its key. Nothing was visible before.
+
+        Raises ObjectExists if the key is taken, unless by this very upload, whose answer was lost: that is a success.
+        """
 
 
 class ObjectStore(Protocol):
@@ -51,9 +59,18 @@ class ObjectStore(Protocol):
     def read(self, key: str, *, version_id: str | None = None) -> Iterator[bytes]:
         """Yield the content in order, in chunks of at most 1 MiB; with `version_id`, of exactly that version.
 
-        Raises ObjectMissing, at the call or at the first chunk, if there is no such object. A stream that ends early raises
-        StoreUnavailable, never a short result.
+        Raises ObjectMissing, at the call or at the first chunk, if there is no such object. A stream that ends early is
+        taken up again where it ended; at last it raises StoreUnavailable, and is never a short result.
         """
+
+    def head(self, key: str) -> StoredObject:
+        """Return what is known of the current version. Raises ObjectMissing if there is none, also where a delete marker hides it."""
+
+    def remove(self, key: str) -> None:
+        """Remove the current version; where versions are kept, this adds a delete marker. No error if there is no such object."""
+
+    def abort_uploads(self, prefix: str) -> int:
+        """End all unfinished uploads whose keys begin with `prefix`, whoever began them, and return how many there were."""
 
     def list(self, prefix: str) -> Iterator[StoredObject]:
         """Yield the objects whose keys begin with `prefix`, in the order of their keys (UTF-8 bytes); what was created is listed at once.

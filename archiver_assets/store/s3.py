@@ -9,19 +9,24 @@ https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html
 """
 
 import base64
+import hashlib
 import logging
+import random
+import re
 import time
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from archiver_assets.errors import StoreError, StoreUnavailable
+from archiver_assets.errors import ObjectExists, ObjectMissing, StoreError, StoreUnavailable
 from archiver_assets.store.objects import StoredObject
-from archiver_assets.store.s3_errors import AGAIN, Attempt, code_of, translated
+from archiver_assets.store.s3_errors import AGAIN, Attempt, code_of, refusal, translated
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -34,6 +39,9 @@ MAX_PARTS = 10_000
 CHUNK_SIZE = MIB
 CONFLICT_PAUSES = (0.1, 0.2, 0.4, 0.8)
 """Seconds between tries at a key on which another call is at work (409)."""
+
+RESUME_PAUSES = (0.2, 0.5, 1.0, 2.0)
+"""Seconds before a stream that ended early is taken up again."""
 
 log = logging.getLogger("archiver.s3")
 Answer = TypeVar("Answer")
@@ -101,15 +109,54 @@ class S3ObjectStore:
         version: dict[str, Any] = {"VersionId": version_id} if version_id else {}
         attempt = Attempt("read", self.uri(key), "s3:GetObjectVersion" if version_id else "s3:GetObject")
         with translated(attempt):
-            answer = self.client.get_object(Bucket=self.bucket, Key=key, **version)
-        missing = answer["ContentLength"]
-        with translated(attempt), closing(answer["Body"]) as body:
-            for chunk in body.iter_chunks(CHUNK_SIZE):
-                missing -= len(chunk)
-                yield chunk
-        if missing:
-            msg = f"{attempt.failed}: expected {answer['ContentLength']} bytes, but the stream ended {missing} bytes early"
+            answer: Any = self.client.get_object(Bucket=self.bucket, Key=key, **version)
+        size, etag, done = answer["ContentLength"], answer["ETag"], 0
+        for pause in (*RESUME_PAUSES, None):
+            try:
+                for chunk in _chunks(attempt, answer):
+                    done += len(chunk)
+                    yield chunk
+            except StoreUnavailable as error:
+                log.info("%s", error.message)
+            if done >= size:
+                return
+            if pause is not None:
+                self.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - jitter
+                answer = self._rest(attempt, {"Bucket": self.bucket, "Key": key, **version}, etag, done)
+        msg = f"{attempt.failed}: expected {size} bytes, but the stream ended {size - done} bytes early, again and again"
+        raise StoreUnavailable(msg, hint=AGAIN)
+
+    def _rest(self, attempt: Attempt, place: dict[str, Any], etag: str, done: int) -> Any:  # noqa: ANN401 -- boto3's own type
+        """Ask for what follows the first `done` bytes of the same object: what was read so far belongs to it."""
+        with translated(attempt):
+            answer = self.client.get_object(**place, IfMatch=etag, Range=f"bytes={done}-")
+        if not answer.get("ContentRange", "").startswith(f"bytes {done}-"):
+            answer["Body"].close()
+            msg = f"{attempt.failed}: the stream ended early, and the store does not continue it from byte {done}"
             raise StoreUnavailable(msg, hint=AGAIN)
+        return answer
+
+    def head(self, key: str) -> StoredObject:
+        """See ObjectStore."""
+        with translated(Attempt("look at", self.uri(key), "s3:GetObject")):
+            answer = self.client.head_object(Bucket=self.bucket, Key=key)
+        found = stored(key, answer["ContentLength"], answer)
+        return replace(found, expires_at=_expiry(answer.get("Expiration")))
+
+    def remove(self, key: str) -> None:
+        """See ObjectStore."""
+        with translated(Attempt("remove", self.uri(key), "s3:DeleteObject")):
+            self.client.delete_object(Bucket=self.bucket, Key=key)
+
+    def abort_uploads(self, prefix: str) -> int:
+        """See ObjectStore."""
+        aborted = 0
+        with translated(Attempt("end the unfinished uploads of", self.uri(prefix), "s3:ListBucketMultipartUploads")):
+            pages = self.client.get_paginator("list_multipart_uploads").paginate(Bucket=self.bucket, Prefix=prefix)
+            for each in [upload for page in pages for upload in page.get("Uploads", [])]:
+                self.client.abort_multipart_upload(Bucket=self.bucket, Key=each["Key"], UploadId=each["UploadId"])
+                aborted += 1
+        return aborted
 
     def list(self, prefix: str) -> Iterator[StoredObject]:
         """See ObjectStore. The listing is gathered first (about 0.4 kB an object)."""
@@ -156,6 +203,10 @@ class S3ObjectStore:
         return getattr(self.client.meta.config, "request_checksum_calculation", None) != "when_required"
 
 
+class _UploadGone(StoreUnavailable):
+    """A multipart upload that the store does not know any more: completed, or dropped."""
+
+
 class S3Upload:
     """One Upload: parts of PART_SIZE as soon as each is full, or a single PUT if there is never a full one (S3 has no empty parts)."""
 
@@ -188,9 +239,34 @@ class S3Upload:
         if self._parts and self._buffer:
             self._send_part()
         self._open = False
-        done = self._complete() if self._parts else self._store.put(self._attempt, self._key, self._buffer, **self._storage)
+        try:
+            done = self._complete() if self._parts else self._put()
+        except (ObjectExists, _UploadGone) as error:
+            done = self._own_object(error)
         self._upload_id = None
         return done
+
+    def _own_object(self, error: StoreError) -> StoredObject:
+        """Return the object if it is the one of this upload, whose answer was lost on the way; raise `error` if not."""
+        try:
+            found = self._store.head(self._key)
+        except ObjectMissing:
+            raise error from None
+        if (found.bytes, found.etag) != (self._sent, self._etag()):
+            raise error
+        log.info("%s is there, by a try whose answer was lost", self._attempt.uri)
+        return found
+
+    def _etag(self) -> str:
+        """Return the ETag that S3 gives the object: of its MD5, or of those of its parts."""
+        if not self._parts:
+            return hashlib.md5(self._buffer, usedforsecurity=False).hexdigest()
+        of_parts = b"".join(bytes.fromhex(part["ETag"].strip('"')) for part in self._parts)
+        return f"{hashlib.md5(of_parts, usedforsecurity=False).hexdigest()}-{len(self._parts)}"
+
+    def _put(self) -> StoredObject:
+        self._sent = len(self._buffer)
+        return self._store.put(self._attempt, self._key, self._buffer, **self._storage)
 
     def discard(self) -> None:
         """Abort what was not committed. Its own failure is logged, for an error that led here is the one to hear of."""
@@ -232,11 +308,30 @@ class S3Upload:
         return {"PartNumber": number, "ETag": answer["ETag"], **checksum}
 
     def _complete(self) -> StoredObject:
-        # After a 409 here AWS may have dropped the upload: the next try then fails with NoSuchUpload, which is an error but no loss.
+        # After a 409, or an answer that was lost, the next try fails with NoSuchUpload: then the object decides whether it succeeded.
         call = {**self._place, "UploadId": self._upload_id, "MultipartUpload": {"Parts": self._parts}, "IfNoneMatch": "*"}
-        with translated(self._attempt):
+        try:
             answer = self._store.past_conflicts(lambda: self._store.client.complete_multipart_upload(**call))
+        except ClientError as error:
+            if code_of(error) == "NoSuchUpload":
+                msg = f"{self._attempt.failed}: its parts are gone"
+                raise _UploadGone(msg, hint="run again; if it persists, a rule that aborts incomplete uploads may be too short") from error
+            raise refusal(self._attempt, error) from error
+        except BotoCoreError as error:
+            with translated(self._attempt):
+                raise error from None
         return stored(self._key, self._sent, answer)
+
+
+def _chunks(attempt: Attempt, answer: Any) -> Iterator[bytes]:  # noqa: ANN401 -- boto3 has a type of its own for each call
+    with translated(attempt), closing(answer["Body"]) as body:
+        yield from body.iter_chunks(CHUNK_SIZE)
+
+
+def _expiry(header: str | None) -> datetime | None:
+    """Return the date in `x-amz-expiration`: `expiry-date="Fri, 21 Dec 2012 00:00:00 GMT", rule-id="..."`."""
+    found = re.search(r'expiry-date="([^"]+)"', header or "")
+    return parsedate_to_datetime(found[1]) if found else None
 
 
 def stored(key: str, size: int, answer: Any) -> StoredObject:  # noqa: ANN401 -- boto3 has a type of its own for each call

@@ -9,7 +9,6 @@ encoder; so the differences are those of reading. The CSV candidate stores uuids
 
 import os
 import sys
-import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -24,13 +23,14 @@ from psycopg import sql as composed
 from psycopg.rows import tuple_row
 
 from archiver_assets.config import ColumnConfig, DatabaseConfig, TableConfig
-from archiver_assets.lifecycle.archive import _Content, _HashingSink
-from archiver_assets.lifecycle.task import Progress
+from archiver_assets.lifecycle.archive import _HashingSink
+from archiver_assets.lifecycle.content import Content
 from archiver_assets.partition import Partition
 from archiver_assets.source import sql
 from archiver_assets.source.catalog import XMIN, Column, Connection, Table, read_table
 from archiver_assets.source.reading import read_rows
 from archiver_assets.source.session import Source, open_snapshot
+from archiver_assets.store.digest import ContentDigest
 from archiver_assets.store.parquet import ParquetEncoder
 from archiver_assets_tests.benchmarks.measuring import Read, report
 from archiver_assets_tests.benchmarks.workload import DAY
@@ -143,13 +143,14 @@ def extract(candidate: Candidate, path: Path) -> Read:
     """Write the day to a Parquet file, digested and hashed on the way as in an archive."""
     database = source()
     with opened(database, candidate.table) as (table, snapshot_id), path.open("wb") as file:
-        content = _Content(table, Progress("benchmark", 0, time.monotonic))
+        content, digest = Content(table), ContentDigest(table.schema)
         with ParquetEncoder(_HashingSink(_LocalFile(file)), table.schema, {}) as encoder:
             for batch in candidate.read(database, table, snapshot_id):
                 content.add(batch)
+                digest.update(batch)
                 encoder.write(batch)
             encoder.finish()
-    return Read(content.progress.rows, path.stat().st_size)
+    return Read(content.rows, path.stat().st_size)
 
 
 class _LocalFile:

@@ -11,10 +11,14 @@ from dagster._core.definitions.schedule_definition import ScheduleExecutionData
 from archiver_assets.config import TableConfig
 from archiver_assets.demo.seaweed import EmbeddedS3
 from archiver_assets.errors import NotArchived, NotExpired, NotVerified
+from archiver_assets.lifecycle.purge import purge
+from archiver_assets.lifecycle.task import Step
 from archiver_assets.orchestration.assets import TableKeys, table_keys
 from archiver_assets.orchestration.build import build_definitions
 from archiver_assets.orchestration.partitions import shared_job_name
 from archiver_assets.orchestration.schedules import run_tags
+from archiver_assets.source.session import partition_lock
+from archiver_assets_tests.faults.test_generations import Killed, kill_at
 from archiver_assets_tests.lab import DAY, Lab, only
 
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -118,15 +122,12 @@ def test_a_purge_alone_after_no_archive_deletes_nothing_and_fails(lab: Lab, runs
     assert runs.materialized(runs.keys.purge) == set()
 
 
-def test_a_purge_alone_after_a_failed_check_deletes_nothing_and_fails(lab: Lab, runs: Runs, s3_server: EmbeddedS3) -> None:
+def test_a_purge_alone_of_a_damaged_object_deletes_nothing_and_fails(lab: Lab, runs: Runs, s3_server: EmbeddedS3) -> None:
     lab.fill(rows=20)
     runs.run(runs.keys.archive)
     key = only(lab.objects(), lambda each: "rows-" in each)
     s3_server.client().put_object(Bucket=lab.bucket, Key=key, Body=bytes(len(lab.content(key))))
 
-    checked = runs.run(runs.keys.archive, raise_on_error=False)
-    assert not checked.success
-    assert [each.passed for each in checked.get_asset_check_evaluations()] == [False]
     with pytest.raises(NotVerified):
         runs.run(runs.keys.purge)
 
@@ -136,6 +137,9 @@ def test_a_purge_alone_after_a_failed_check_deletes_nothing_and_fails(lab: Lab, 
 def test_a_failed_check_keeps_the_purge_of_the_same_run_from_starting(lab: Lab, runs: Runs, s3_server: EmbeddedS3) -> None:
     lab.fill(rows=20)
     runs.run(runs.keys.archive)
+    # Its purge has begun, so that it cannot be rejected and replaced.
+    with pytest.raises(Killed):
+        purge(lab.task(reached=kill_at(Step.PURGE_MARKED)))
     key = only(lab.objects(), lambda each: "rows-" in each)
     s3_server.client().put_object(Bucket=lab.bucket, Key=key, Body=lab.content(key)[:-1])
 
@@ -259,15 +263,27 @@ def test_a_tick_leaves_days_alone_that_are_in_progress(lab: Lab, kept_instance: 
     assert runs.tick().run_requests == []
 
 
-def test_a_day_that_failed_comes_again(lab: Lab, kept_instance: dg.DagsterInstance, s3_server: EmbeddedS3) -> None:
+def test_a_day_that_failed_comes_again(lab: Lab, kept_instance: dg.DagsterInstance) -> None:
     runs = Runs(lab, kept_instance)
     lab.fill(rows=3)
-    runs.run(runs.keys.archive)
-    key = only(lab.objects(), lambda each: "rows-" in each)
-    s3_server.client().delete_object(Bucket=lab.bucket, Key=key)
-    runs.run(raise_on_error=False)
+    task = lab.task()
+    with task.source.connect() as connection, partition_lock(connection, table=task.table.label, partition=task.partition):
+        assert not runs.run(raise_on_error=False).success
 
     assert [each.partition_key for each in runs.tick().run_requests or []] == [str(DAY)]
+
+
+def test_a_purged_day_that_got_late_rows_comes_again(lab: Lab, kept_instance: dg.DagsterInstance) -> None:
+    runs = Runs(lab, kept_instance)
+    lab.fill(rows=3)
+    runs.run()
+    assert runs.tick().run_requests == []
+    lab.fill(rows=2)
+
+    assert [each.partition_key for each in runs.tick().run_requests or []] == [str(DAY)]
+    runs.run()
+
+    assert lab.count() == 0
 
 
 def test_loading_a_thousand_tables_connects_to_nothing(lab: Lab) -> None:

@@ -30,11 +30,11 @@ def test_the_demo_accounts_for_every_row(tmp_path: Path) -> None:
 
     assert demo.returncode == 0, output
     assert "every row is accounted for" in output
-    assert "expected 16 rows left in the tables, found 16" in output
+    assert "expected 0 rows left in the tables, found 0" in output
     days = re.findall(r"^(\S.*?/.*?) +(\d{4}-\d\d-\d\d) +(\d+) +(\d+) +(\d+) +(\d+) +([\d,]+)  (s3://\S+\.parquet)$", output, re.MULTILINE)
     assert len(days) == 8
     counted = {(archived, verified, purged, left) for _, _, archived, verified, purged, left, _, _ in days}
-    assert counted == {("300", "300", "299", "4"), ("300", "300", "300", "0")}
+    assert counted == {("304", "304", "303", "0"), ("300", "300", "300", "0")}
     assert list(tmp_path.iterdir()) == []
 
 
@@ -48,7 +48,7 @@ def test_a_kept_demo_answers_the_query_that_it_prints_and_leaves_nothing_behind(
         demo.communicate(timeout=60)
 
     assert answer.returncode == 0, answer.stderr
-    assert re.search(r"\d{4}-\d\d-\d\d.*50", answer.stdout), answer.stdout
+    assert re.search(r"\d{4}-\d\d-\d\d.*54", answer.stdout), answer.stdout
     assert not Path(env_file).parent.exists()
 
 

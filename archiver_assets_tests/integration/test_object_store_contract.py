@@ -410,3 +410,41 @@ def test_the_uri_names_bucket_and_key(store: S3ObjectStore) -> None:
 
 def test_the_double_has_uris_of_its_own() -> None:
     assert MemoryObjectStore().uri("a/b") == "memory://a/b"
+
+
+# --- head, remove, abort_uploads
+
+
+@on(ALL)
+def test_what_is_known_of_an_object_is_what_its_creation_said(store: ObjectStore) -> None:
+    made = store.create("a", b"12345")
+    found = store.head("a")
+    assert (found.key, found.bytes, found.etag, found.version_id, found.expires_at) == ("a", 5, made.etag, made.version_id, None)
+
+
+@on(ALL)
+def test_nothing_is_known_of_an_object_that_is_not_there(store: ObjectStore) -> None:
+    with pytest.raises(ObjectMissing, match="a"):
+        store.head("a")
+
+
+@on(ALL)
+def test_a_removed_object_is_gone_and_removing_it_again_is_no_error(store: ObjectStore) -> None:
+    store.create("a", b"1")
+    store.create("ab", b"2")
+    store.remove("a")
+    store.remove("a")
+    assert keys(store) == ["ab"]
+
+
+@on(ALL)
+def test_unfinished_uploads_of_others_are_ended_by_their_prefix(subject: Subject) -> None:
+    store = subject.store
+    with store.upload("p/a") as first, store.upload("q/a") as second:
+        first.write(bytes(PART_SIZE))
+        second.write(bytes(PART_SIZE))
+        assert store.abort_uploads("p/") == 1
+        assert store.abort_uploads("p/") == 0
+        second.commit()
+    assert keys(store) == ["q/a"]
+    assert subject.unfinished() == []

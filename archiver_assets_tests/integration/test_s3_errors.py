@@ -4,9 +4,11 @@ What belongs here: errors, and what only the requests themselves show. What does
 (`test_object_store_contract.py`). Where no real server can be made to fail as needed, a scripted one on loopback answers.
 """
 
+import hashlib
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 
@@ -16,7 +18,7 @@ from archiver_assets.demo.processes import free_ports
 from archiver_assets.demo.seaweed import EmbeddedS3
 from archiver_assets.errors import ObjectExists, StoreError, StoreUnavailable
 from archiver_assets.store.objects import Upload
-from archiver_assets.store.s3 import CONFLICT_PAUSES, MAX_PARTS, MIB, PART_SIZE, Patience, S3ObjectStore
+from archiver_assets.store.s3 import CONFLICT_PAUSES, MAX_PARTS, MIB, PART_SIZE, RESUME_PAUSES, Patience, S3ObjectStore
 
 HASTY = Patience(max_attempts=1, connect_timeout=2, read_timeout=2)
 STARTED = "<InitiateMultipartUploadResult><UploadId>u1</UploadId></InitiateMultipartUploadResult>"
@@ -68,7 +70,7 @@ def serve(aws_environment: dict[str, str], slept: list[float]) -> Iterator[Serve
             def do_GET(self) -> None:
                 script.play(self)
 
-            do_PUT = do_POST = do_DELETE = do_GET  # noqa: N815 -- http.server's names
+            do_PUT = do_POST = do_DELETE = do_HEAD = do_GET  # noqa: N815 -- http.server's names
 
             def log_message(self, *_: object) -> None:
                 pass
@@ -156,10 +158,64 @@ def test_an_endpoint_that_is_no_url_is_refused_before_anything_is_sent() -> None
 
 
 @pytest.mark.parametrize("sent", [0, 10, 3 * MIB // 2])
-def test_a_stream_that_ends_early_is_never_a_short_result(serve: Serve, sent: int) -> None:
-    store = serve(Script([(200, {"Content-Length": str(2 * MIB), "ETag": '"e"'}, bytes(sent))]))
+def test_a_stream_that_ends_early_is_never_a_short_result(serve: Serve, slept: list[float], sent: int) -> None:
+    first = (200, {"Content-Length": str(2 * MIB), "ETag": '"e"'}, bytes(sent))
+    store = serve(Script([first, *[(206, _range(sent, sent, 2 * MIB), b"")] * len(RESUME_PAUSES)]))
     with pytest.raises(StoreUnavailable, match="s3://bucket/a"):
         list(store.read("a"))
+    assert len(slept) == len(RESUME_PAUSES)
+
+
+def _range(start: int, sent: int, size: int) -> dict[str, str]:
+    return {"Content-Length": str(size - start), "Content-Range": f"bytes {start}-{size - 1}/{size}", "ETag": f'"{sent}"'}
+
+
+def test_a_stream_that_ends_early_goes_on_where_it_ended(serve: Serve) -> None:
+    content = bytes(range(256)) * 8
+    first = (200, {"Content-Length": "2048", "ETag": '"e"'}, content[:1000])
+    second = (206, _range(1000, 0, 2048), content[1000:1500])
+    script = Script([first, second, (206, _range(1500, 0, 2048), content[1500:])])
+
+    assert b"".join(serve(script).read("a")) == content
+
+    assert [(each["range"], each["if-match"]) for _, _, each in script.requests[1:]] == [("bytes=1000-", '"e"'), ("bytes=1500-", '"e"')]
+
+
+def test_another_object_is_never_read_to_the_end_of_the_first(serve: Serve) -> None:
+    first = (200, {"Content-Length": "2048", "ETag": '"e"'}, bytes(1000))
+    with pytest.raises(StoreError, match="PreconditionFailed"):
+        list(serve(Script([first, (412, {}, error_body("PreconditionFailed"))])).read("a"))
+    with pytest.raises(StoreUnavailable, match="from byte 1000"):
+        list(serve(Script([first, (200, {"Content-Length": "2048", "ETag": '"e"'}, bytes(2048))])).read("a"))
+
+
+PART_TAGS = hashlib.md5(hashlib.md5(bytes(PART_SIZE), usedforsecurity=False).digest(), usedforsecurity=False).hexdigest() + "-1"
+LOST = [
+    (200, dict[str, str](), STARTED.encode()),
+    (200, {"ETag": f'"{hashlib.md5(bytes(PART_SIZE), usedforsecurity=False).hexdigest()}"'}, b""),
+]
+
+
+@pytest.mark.parametrize("answer", [(404, dict[str, str](), error_body("NoSuchUpload")), (412, {}, error_body("PreconditionFailed"))])
+def test_a_completion_whose_answer_was_lost_is_recognised_by_the_object(serve: Serve, answer: tuple[int, dict[str, str], bytes]) -> None:
+    there = (200, {"Content-Length": str(PART_SIZE), "ETag": f'"{PART_TAGS}"'}, b"")
+    store = serve(Script([*LOST, answer, there]))
+    with store.upload("a") as writer:
+        writer.write(bytes(PART_SIZE))
+        assert (made := writer.commit()).bytes == PART_SIZE
+    assert made.etag == PART_TAGS
+
+
+def test_a_completion_that_met_somebody_elses_object_is_an_error(serve: Serve) -> None:
+    other = (200, {"Content-Length": str(PART_SIZE), "ETag": '"other-1"'}, b"")
+    with pytest.raises(ObjectExists):
+        upload(serve(Script([*LOST, (412, {}, error_body("PreconditionFailed")), other, (204, {}, b"")])), PART_SIZE)
+
+
+def test_an_announced_expiration_is_told(serve: Serve) -> None:
+    header = 'expiry-date="Fri, 21 Dec 2012 00:00:00 GMT", rule-id="r"'
+    store = serve(Script([(200, {"Content-Length": "5", "ETag": '"e"', "x-amz-expiration": header}, b"")]))
+    assert store.head("a").expires_at == datetime(2012, 12, 21, tzinfo=UTC)
 
 
 def test_content_that_is_not_what_its_checksum_says_is_refused(serve: Serve) -> None:

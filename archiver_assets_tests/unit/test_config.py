@@ -12,6 +12,7 @@ from archiver_assets.config import (
     ColumnConfig,
     Config,
     DatabaseConfig,
+    ReplicaConfig,
     S3Config,
     Settings,
     TableConfig,
@@ -96,6 +97,7 @@ databases:
     sslmode: verify-full
     sslrootcert: system
     sleep_between_batches: 0.5
+    read_replica: {host: standby.example.com, port: 6544}
     tables:
       - name: Änderungen
         schema: audit
@@ -113,6 +115,7 @@ databases:
     database = config.database("live")
     assert (database.host, database.port, database.user, database.dbname) == ("/var/run/postgresql", 6543, "on", "app")
     assert (database.sslmode, database.sslrootcert) == ("verify-full", "system")
+    assert database.read_replica == ReplicaConfig(host="standby.example.com", port=6544)
     table = only_table(config)
     assert (table.label, table.primary_key, table.description) == ("live/audit/Änderungen", ("tenant", "id"), "who changed what")
     assert (table.retention_days, table.batch_size, table.max_partitions_per_tick, table.sleep_between_batches) == (1, 2, 3, 0.5)
@@ -259,6 +262,6 @@ def test_a_validation_error_of_a_model_holds_no_input() -> None:
     assert "hunter2" not in str(caught.value)
 
 
-@pytest.mark.parametrize("model", [ColumnConfig, Settings, TableConfig, DatabaseConfig, S3Config, Config])
+@pytest.mark.parametrize("model", [ColumnConfig, Settings, TableConfig, DatabaseConfig, ReplicaConfig, S3Config, Config])
 def test_every_field_has_a_description(model: type[BaseModel]) -> None:
     assert [name for name, info in model.model_fields.items() if not info.description] == []

@@ -5,13 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from archiver_assets.config import DatabaseConfig, S3Config, TableConfig, load_config
+from archiver_assets.config import DatabaseConfig, ReplicaConfig, S3Config, TableConfig, load_config
 
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize("model", [S3Config, DatabaseConfig, TableConfig])
-def test_every_key_of_the_config_is_in_its_reference_with_its_description(model: type[S3Config | DatabaseConfig | TableConfig]) -> None:
+@pytest.mark.parametrize("model", [S3Config, DatabaseConfig, ReplicaConfig, TableConfig])
+def test_every_key_of_the_config_is_in_its_reference_with_its_description(
+    model: type[S3Config | DatabaseConfig | ReplicaConfig | TableConfig],
+) -> None:
     reference = (ROOT / "docs" / "configuration.md").read_text()
     own_label = {"database"} if model is TableConfig else set()
 

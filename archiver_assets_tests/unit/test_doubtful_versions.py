@@ -4,13 +4,20 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from archiver_assets.lifecycle.purge import doubtful_versions
+from archiver_assets.lifecycle.versions import WHILE_IT_RUNS, doubtful
+from archiver_assets.store.manifest import SourceFacts
 
 EPOCH = 2**32
 
 
-def _count(xmins: list[int], snapshot: str, next_xid: int) -> int:
-    return doubtful_versions(pa.array(xmins, pa.uint32()), snapshot, next_xid)
+def _source(snapshot: str, read_from: str) -> SourceFacts:
+    values = {"system_identifier": "1", "database_oid": 5, "table_oid": 16_384, "timeline": 1, "server_version": "17.0", "lsn": "0/1"}
+    return SourceFacts.model_validate({**values, "snapshot": snapshot, "read_from": read_from, "leaves": ()})
+
+
+def _count(xmins: list[int], snapshot: str, next_xid: int, *, read_from: str = "primary", soon: int = 0) -> int:
+    found = doubtful(pa.array(xmins, pa.uint32()), _source(snapshot, read_from), next_xid, soon)
+    return sum(found.to_pylist())
 
 
 def test_ids_older_than_the_snapshot_are_believed() -> None:
@@ -37,6 +44,16 @@ def test_every_id_is_doubted_after_a_whole_epoch() -> None:
 
 def test_every_id_is_doubted_on_a_server_that_went_back_in_time() -> None:
     assert _count([3, 960], "1000:1000:", 950) == 2
+
+
+def test_a_snapshot_of_a_standby_does_not_say_what_was_running() -> None:
+    assert _count([739, 740, 741, 744], "740:745:", 745, read_from="standby") == 3
+    assert _count([739, 740, 741, 744], "740:745:", 745) == 0
+
+
+def test_ids_that_come_round_while_the_purge_runs_are_doubted() -> None:
+    assert _count([EPOCH - 1], "742:742:", EPOCH - 2, soon=WHILE_IT_RUNS) == 1
+    assert _count([EPOCH - 1], "742:742:", EPOCH - 2) == 0
 
 
 def test_no_ids_are_none() -> None:

@@ -1,0 +1,160 @@
+"""What is learned of a partition's rows while they stream, and its comparison with what the server itself says of them.
+
+What belongs here: counts, extremes, a random sample. What does not: the digest of an object, which starts after the driver's decoding
+and so could not notice what that did to a value.
+"""
+
+import random
+from datetime import date, datetime
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from archiver_assets.errors import SourceError, ValueRefused
+from archiver_assets.lifecycle.task import Task
+from archiver_assets.source import sql
+from archiver_assets.source.catalog import XMIN, Column, Connection, Table
+from archiver_assets.source.literals import to_input_text
+
+_SAMPLED_ROWS = 100
+_SAMPLED_ROWS_PER_BATCH = 8
+
+
+class Content:
+    """All rows of the partition that a snapshot shows, whether or not the new generation takes them."""
+
+    def __init__(self, table: Table) -> None:
+        """Begin with no rows."""
+        self.rows = 0
+        self._table = table
+        self._present = [0] * len(table.columns)
+        # Where the driver decodes a value; the others are the server's own bytes.
+        self._decoded = [position for position, column in enumerate(table.columns) if _is_decoded(column)]
+        self._extremes: dict[int, list[pa.Scalar]] = {position: [] for position in self._decoded}
+        self._sample: list[pa.RecordBatch] = []
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        """Take the rows of a batch into account."""
+        self.rows += batch.num_rows
+        for position in range(len(self._present)):
+            self._present[position] += batch.num_rows - batch.column(position).null_count
+        for position in self._decoded:
+            self._extremes[position] = _outermost(
+                [*self._extremes[position], *_extremes(batch.column(position))], batch.schema[position].type
+            )
+        chosen = random.sample(range(batch.num_rows), min(_SAMPLED_ROWS_PER_BATCH, batch.num_rows))
+        self._sample.append(batch.take(pa.array(chosen, pa.int64())))
+        if len(self._sample) > _SAMPLED_ROWS:
+            self._sample = [self._choose()]
+
+    def require_same_as(self, task: Task, connection: Connection, days: sql.Days) -> None:
+        """Compare with the server, in the snapshot that the rows came from.
+
+        Raises ValueRefused, naming the column, where a value is not the server's, and SourceError where rows are missing.
+        """
+        self._compare_columns(task, connection, days)
+        self._compare_sample(task, connection, days)
+
+    def _compare_columns(self, task: Task, connection: Connection, days: sql.Days) -> None:
+        columns = [
+            (column.name, column.pg_type if self._extremes.get(position) else None) for position, column in enumerate(self._table.columns)
+        ]
+        bound = [
+            text
+            for position in self._decoded
+            if self._extremes[position]
+            for text in to_input_text(_array(self._extremes[position], self._table.columns[position]))
+        ]
+        found = connection.execute(sql.compare_columns(days, columns), bound).fetchone() or {}
+        if found.get("rows") != self.rows:
+            message = f"{task.label}: expected {found.get('rows')} rows, as counted in the snapshot, found {self.rows} in its stream"
+            raise SourceError(message, hint="report this; no generation was made and nothing was deleted")
+        for position, column in enumerate(self._table.columns):
+            if found[f"present{position}"] != self._present[position] or not found.get(f"same{position}", True):
+                raise _differs(task, column, "the number of nulls, or the least or greatest value")
+
+    def _compare_sample(self, task: Task, connection: Connection, days: sql.Days) -> None:
+        if not self._sample:
+            return
+        sample = self._choose()
+        columns = [(column.name, column.pg_type) for column in self._table.columns]
+        bound: list[object] = [to_input_text(sample.column(name)) for name, _ in columns]
+        bound.append(pc.cast(sample.column(XMIN), pa.string()).to_pylist())
+        found = connection.execute(sql.compare_rows(days, [column.name for column in self._table.key], columns), bound).fetchone() or {}
+        for position, column in enumerate(self._table.columns):
+            if found[f"differs{position}"]:
+                raise _differs(task, column, f"{found[f'differs{position}']} of {sample.num_rows} values")
+        if found["found"] != sample.num_rows:
+            message = f"{task.label}: expected to find {sample.num_rows} rows again by key and xmin, found {found['found']}"
+            raise SourceError(message, hint="report this, with the types of the key's columns; no generation was made")
+
+    def _choose(self) -> pa.RecordBatch:
+        table = pa.Table.from_batches(self._sample)
+        chosen = random.sample(range(table.num_rows), min(_SAMPLED_ROWS, table.num_rows))
+        return table.take(pa.array(chosen, pa.int64())).combine_chunks().to_batches()[0]
+
+
+class TimestampRange:
+    """The least and the greatest timestamp of the rows in an object."""
+
+    def __init__(self, table: Table, timezone: str) -> None:
+        """Begin with no rows."""
+        self._table = table
+        self._timezone = timezone
+        self._values: list[datetime | date] = []
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        """Take the rows of a batch, at least one, into account."""
+        found = pc.min_max(batch.column(self._table.timestamp.name)).as_py()
+        present = [*self._values, found["min"], found["max"]]
+        self._values = [min(present), max(present)]
+
+    @property
+    def smallest(self) -> datetime:
+        """The least, as an aware time."""
+        return self._table.instant(self._values[0], self._timezone)
+
+    @property
+    def largest(self) -> datetime:
+        """The greatest, as an aware time."""
+        return self._table.instant(self._values[-1], self._timezone)
+
+
+def _is_decoded(column: Column) -> bool:
+    kind = column.arrow_type
+    return kind is not None and (
+        pa.types.is_integer(kind)
+        or pa.types.is_floating(kind)
+        or pa.types.is_decimal(kind)
+        or pa.types.is_date(kind)
+        or pa.types.is_timestamp(kind)
+    )
+
+
+def _extremes(column: pa.Array) -> list[pa.Scalar]:
+    # NaN is the greatest float to PostgreSQL, and skipped by Arrow.
+    found = pc.min_max(column)
+    values = [value for value in (found["min"], found["max"]) if value.is_valid]
+    if pa.types.is_floating(column.type) and pc.any(pc.is_nan(column)).as_py():
+        numbers = column.filter(pc.invert(pc.is_nan(column.fill_null(0)))).drop_null()
+        values = [*_extremes(numbers)[:1], pa.scalar(float("nan"), column.type)]
+    return values
+
+
+def _outermost(values: list[pa.Scalar], kind: pa.DataType) -> list[pa.Scalar]:
+    found = _extremes(pa.array([value.as_py() for value in values], kind) if pa.types.is_floating(kind) else _of(values, kind))
+    return [found[0], found[-1]] if found else []
+
+
+def _of(values: list[pa.Scalar], kind: pa.DataType) -> pa.Array:
+    # Not by way of Python's values: their dates end with the year 9999.
+    return pa.concat_arrays([pa.repeat(value, 1) for value in values]) if values else pa.array([], kind)
+
+
+def _array(values: list[pa.Scalar], column: Column) -> pa.Array:
+    return _of(values, column.field.type)
+
+
+def _differs(task: Task, column: Column, what: str) -> ValueRefused:
+    message = f"column {column.name!r} of {task.table.label}: expected the values that the server has, found others in {what}"
+    return ValueRefused(message, hint=f"set columns: {{{column.name}: {{store_as: text}}}} for this table in the config, and report this")
