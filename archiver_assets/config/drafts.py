@@ -6,7 +6,7 @@ What belongs here: which keys stand where, and which level's setting wins. What 
 from dataclasses import dataclass
 from typing import Final
 
-from archiver_assets.config.document import Entries, Node, Scalar
+from archiver_assets.config.document import INVALID, Entries, Node, Scalar
 from archiver_assets.config.fields import identifier_problem
 from archiver_assets.config.models import ColumnConfig, Config, DatabaseConfig, ReplicaConfig, S3Config, Settings, TableConfig
 from archiver_assets.config.naming import TableName
@@ -95,9 +95,21 @@ def read_file(root: Node, problems: Problems) -> FileDraft:
     databases = items(child(root, "databases"), FILE.expected("databases"), problems)
     return FileDraft(
         values=values,
-        s3=read(s3, S3, problems) if s3 else {},
+        s3=_s3(s3, problems) if s3 else {},
         databases=tuple(_database(node, inherited, problems) for node in databases),
     )
+
+
+def _s3(node: Node, problems: Problems) -> Values:
+    values = read(node, S3, problems)
+    kind, key = values.get("encryption", "none"), values.get("kms_key_id")
+    if INVALID in (kind, key) or (kind == "SSE-KMS") == (key is not None):
+        return values
+    place = child(node, "encryption" if key is None else "kms_key_id") or node
+    missing = f"missing key; expected {S3.expected('kms_key_id')}; encryption is SSE-KMS"
+    surplus = "expected none, since encryption is not SSE-KMS; remove it, or set encryption to SSE-KMS"
+    problems.add(place.line, joined_path(node.path, "kms_key_id"), missing if key is None else surplus)
+    return values
 
 
 def _database(node: Node, inherited: Values, problems: Problems) -> DatabaseDraft:

@@ -32,6 +32,7 @@ _NUMBERS = r"[0-9*,/-]"
 _MONTHS = "JAN|FEB|MAR|APR|MAY|JUN|JUL|AUG|SEP|OCT|NOV|DEC"
 _DAYS = "SUN|MON|TUE|WED|THU|FRI|SAT"
 _CRON = re.compile(rf"{_NUMBERS}+ +{_NUMBERS}+ +{_NUMBERS}+ +(?:{_NUMBERS}|{_MONTHS})+ +(?:{_NUMBERS}|{_DAYS})+", re.IGNORECASE)
+_KMS_KEY = re.compile(r"[A-Za-z0-9_.-]{1,256}|arn:[a-z-]+:kms:[a-z0-9-]+:[0-9]{12}:key/[A-Za-z0-9-]{1,256}")
 _LONGEST_CRON = 200
 _HIGHEST = (59, 23, 31, 12, 6)
 _MOMENT = datetime(2026, 1, 1, tzinfo=UTC)
@@ -239,6 +240,16 @@ def _storage_class(value: object) -> object:
     return value
 
 
+def _kms_key(value: str) -> str:
+    if "alias/" in value:
+        reason = "an alias cannot be compared with the key that the store reports; name the key that it stands for"
+        raise refusal(reason)
+    if not _KMS_KEY.fullmatch(value):
+        reason = "a key's id such as 1234abcd-12ab-34cd-56ef-1234567890ab, or arn:aws:kms:REGION:ACCOUNT:key/ID"
+        raise refusal(reason)
+    return value
+
+
 def _version(value: object) -> object:
     return "2.0" if isinstance(value, float) and value == float("2.0") else value
 
@@ -256,5 +267,6 @@ Bucket = Annotated[str, AfterValidator(_bucket)]
 Prefix = Annotated[str, AfterValidator(_prefix)]
 Url = Annotated[str, AfterValidator(_url)]
 Copied = BeforeValidator(_copied)
+KmsKey = Annotated[str, AfterValidator(_kms_key)]
 StorageClass = BeforeValidator(_storage_class)
 Version = BeforeValidator(_version)

@@ -21,6 +21,7 @@ from archiver_assets.config.fields import (
     FrozenMapping,
     Host,
     Identifier,
+    KmsKey,
     PathPart,
     PlainText,
     Prefix,
@@ -191,6 +192,12 @@ class S3Config(_Model):
     )
     path_style: bool = Field(
         default=False, description="true for URLs like host/bucket/key, which many stores other than AWS need, or false"
+    )
+    encryption: Literal["none", "SSE-S3", "SSE-KMS"] = Field(
+        default="none", description="one of none, SSE-S3, SSE-KMS: the encryption that every write asks for and finds confirmed"
+    )
+    kms_key_id: KmsKey | None = Field(
+        default=None, description="the id or the ARN of a KMS key, and no alias, if encryption is SSE-KMS, else null"
     )
 
 

@@ -37,6 +37,8 @@ class Services:
             region=s3.region,
             storage_class=s3.storage_class,
             path_style=s3.path_style,
+            encryption=s3.encryption,
+            kms_key_id=s3.kms_key_id,
         )
 
     def task(self, table: TableConfig, partition_key: str, run_id: str) -> Task:

@@ -4,8 +4,8 @@ What belongs here: one function, from an Arrow column of the stored types (`type
 comparing values. The text is meant for sessions with the pinned settings: TimeZone UTC and DateStyle ISO, YMD.
 """
 
-import uuid
 from collections.abc import Callable
+from decimal import Decimal
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -14,51 +14,90 @@ _MICROSECONDS_PER_DAY = 86_400_000_000
 _EPOCH_FROM_YEAR_0 = 719_468
 """Days from 0000-03-01 to 1970-01-01 in the proleptic Gregorian calendar."""
 _DAYS_PER_400_YEARS = 146_097
+_ORDINARY_DAYS = (-719_162, 2_932_896)
+"""0001-01-01 and 9999-12-31: the dates that Arrow and PostgreSQL write alike."""
+_SPELLED = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
 
 
 def to_input_text(column: pa.Array) -> list[str | None]:
     """Return the input text of each value, None for null. Raises TypeError for an Arrow type that is not among the stored ones."""
-    if isinstance(column, pa.ExtensionArray):
-        return [None if value is None else str(uuid.UUID(bytes=value)) for value in column.storage.to_pylist()]
     kind = column.type
-    if pa.types.is_string(kind):
-        return list(column.to_pylist())
-    if pa.types.is_integer(kind) or pa.types.is_boolean(kind):
-        return list(pc.cast(column, pa.string()).to_pylist())
-    for is_kind, text in _TEXTS:
-        if is_kind(kind):
-            return text(column)
-    message = f"no input text for the Arrow type {kind}"
-    raise TypeError(message)
+    text = _decimals if pa.types.is_decimal128(kind) else _TEXTS.get(kind)
+    if text is None:
+        message = f"expected one of the stored types, found the Arrow type {kind}"
+        raise TypeError(message)
+    return text(column)
+
+
+def _unchanged(column: pa.Array) -> list[str | None]:
+    return list(column.to_pylist())
+
+
+def _cast(column: pa.Array) -> list[str | None]:
+    return list(pc.cast(column, pa.string()).to_pylist())
 
 
 def _floats(column: pa.Array) -> list[str | None]:
     # Arrow writes the shortest digits that give the same bits in the column's own width.
-    return list(pc.cast(column, pa.string()).to_pylist())
+    return [text if text is None else _SPELLED.get(text, text) for text in _cast(column)]
 
 
 def _decimals(column: pa.Array) -> list[str | None]:
-    return [None if value is None else f"{value:f}" for value in column.to_pylist()]
+    # Arrow writes an exponent where many zeros follow the point.
+    return [format(Decimal(text), "f") if text and "E" in text else text for text in _cast(column)]
 
 
 def _binaries(column: pa.Array) -> list[str | None]:
     return [None if value is None else rf"\x{value.hex()}" for value in column.to_pylist()]
 
 
+def _uuids(column: pa.Array) -> list[str | None]:
+    return [None if value is None else _uuid(value.hex()) for value in column.storage.cast(pa.binary()).to_pylist()]
+
+
+def _uuid(digits: str) -> str:
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+
+
 def _dates(column: pa.Array) -> list[str | None]:
-    return [None if days is None else _with_era(*_date(days), "") for days in column.cast(pa.int32()).to_pylist()]
+    first, last = _ORDINARY_DAYS
+    return _temporal(column, column.cast(pa.int32()), (first, last), _one_date)
 
 
 def _timestamps(column: pa.Array) -> list[str | None]:
-    zone = "+00" if column.type.tz else ""
-    return [None if value is None else _timestamp(value, zone) for value in column.cast(pa.int64()).to_pylist()]
+    first, last = _ORDINARY_DAYS
+    bounds = (first * _MICROSECONDS_PER_DAY, (last + 1) * _MICROSECONDS_PER_DAY - 1)
+    return _temporal(column, column.cast(pa.int64()), bounds, _one_timestamp)
 
 
-def _timestamp(microseconds: int, zone: str) -> str:
+def _aware_timestamps(column: pa.Array) -> list[str | None]:
+    return [_aware(text) for text in _timestamps(column.cast(pa.int64()).cast(pa.timestamp("us")))]
+
+
+def _aware(text: str | None) -> str | None:
+    if text is None:
+        return None
+    return f"{text[:-3]}+00 BC" if text.endswith(" BC") else f"{text}+00"
+
+
+def _temporal(column: pa.Array, numbers: pa.Array, bounds: tuple[int, int], one: Callable[[int], str]) -> list[str | None]:
+    """Let Arrow write the ordinary values, and `one` the others, whose years have no four digits."""
+    first, last = (pa.scalar(bound, numbers.type) for bound in bounds)
+    ordinary = pc.and_(pc.greater_equal(numbers, first), pc.less_equal(numbers, last))
+    texts = _cast(pc.if_else(ordinary, column, pa.scalar(None, column.type)))
+    for position in pc.indices_nonzero(pc.invert(ordinary)).to_pylist():
+        texts[position] = one(numbers[position].as_py())
+    return texts
+
+
+def _one_date(days: int) -> str:
+    return _with_era(*_date(days), "")
+
+
+def _one_timestamp(microseconds: int) -> str:
     days, rest = divmod(microseconds, _MICROSECONDS_PER_DAY)
     seconds, fraction = divmod(rest, 1_000_000)
-    time = f" {seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}.{fraction:06d}{zone}"
-    return _with_era(*_date(days), time)
+    return _with_era(*_date(days), f" {seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}.{fraction:06d}")
 
 
 def _with_era(year: int, month: int, day: int, time: str) -> str:
@@ -79,10 +118,13 @@ def _date(days: int) -> tuple[int, int, int]:
     return era * 400 + year_of_era + (month <= 2), month, day_of_year - (153 * shifted + 2) // 5 + 1  # noqa: PLR2004 - as above
 
 
-_TEXTS: list[tuple[Callable[[pa.DataType], bool], Callable[[pa.Array], list[str | None]]]] = [
-    (pa.types.is_floating, _floats),
-    (pa.types.is_decimal, _decimals),
-    (pa.types.is_binary, _binaries),
-    (pa.types.is_date32, _dates),
-    (pa.types.is_timestamp, _timestamps),
-]
+_TEXTS: dict[pa.DataType, Callable[[pa.Array], list[str | None]]] = {
+    **dict.fromkeys([pa.bool_(), pa.int16(), pa.int32(), pa.int64(), pa.uint32()], _cast),
+    **dict.fromkeys([pa.float32(), pa.float64()], _floats),
+    pa.string(): _unchanged,
+    pa.binary(): _binaries,
+    pa.uuid(): _uuids,
+    pa.date32(): _dates,
+    pa.timestamp("us"): _timestamps,
+    pa.timestamp("us", tz="UTC"): _aware_timestamps,
+}

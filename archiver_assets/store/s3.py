@@ -17,14 +17,15 @@ import time
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
-from datetime import datetime
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from archiver_assets.errors import ObjectExists, ObjectMissing, StoreError, StoreUnavailable
+from archiver_assets.store.encryption import Encryption, EncryptionKind, described
 from archiver_assets.store.objects import StoredObject
 from archiver_assets.store.s3_errors import AGAIN, Attempt, code_of, refusal, translated
 
@@ -41,7 +42,7 @@ CONFLICT_PAUSES = (0.1, 0.2, 0.4, 0.8)
 """Seconds between tries at a key on which another call is at work (409)."""
 
 RESUME_PAUSES = (0.2, 0.5, 1.0, 2.0)
-"""Seconds before a stream that ended early is taken up again."""
+"""Seconds, on average, before a stream that ended early is taken up again; the last one stays."""
 
 log = logging.getLogger("archiver.s3")
 Answer = TypeVar("Answer")
@@ -62,16 +63,18 @@ class S3ObjectStore:
     """Objects in `bucket`; threads may share it. `connect` makes one.
 
     `storage_class` is that of uploads alone. What `create` stores are small marks that are read often, and each would be billed as 128 KiB
-    for 30 days in the cheaper classes: they stay in STANDARD.
+    for 30 days in the cheaper classes: they stay in STANDARD. `patience.max_attempts` bounds the requests of one read too.
     """
 
     client: "S3Client"
     bucket: str
     storage_class: str
     sleep: Sleep
+    patience: Patience = Patience()
+    encryption: Encryption = field(default_factory=Encryption)
 
     @classmethod
-    def connect(
+    def connect(  # noqa: PLR0913 -- one keyword for each key of the config, and two for tests
         cls,
         *,
         bucket: str,
@@ -81,11 +84,17 @@ class S3ObjectStore:
         path_style: bool = False,
         patience: Patience = Patience(),
         sleep: Sleep = time.sleep,
+        encryption: EncryptionKind = "none",
+        kms_key_id: str | None = None,
     ) -> Self:
-        """Return a store whose credentials come from AWS's default chain; nothing is sent yet. Raises StoreError for unusable settings."""
+        """Return a store whose credentials come from AWS's default chain; nothing is sent yet. Raises StoreError for unusable settings.
+
+        `kms_key_id` goes with SSE-KMS alone: the id of a key or its ARN, and no alias, which could not be compared with what S3 reports.
+        """
+        wanted = Encryption(encryption, kms_key_id)
         with translated(Attempt("prepare for", f"s3://{bucket}", "s3:ListBucket")):
             client = make_client(endpoint, region, path_style=path_style, patience=patience)
-        return cls(client, bucket, storage_class, sleep)
+        return cls(client, bucket, storage_class, sleep, patience, wanted)
 
     def uri(self, key: str) -> str:
         """See ObjectStore."""
@@ -93,7 +102,13 @@ class S3ObjectStore:
 
     def create(self, key: str, data: bytes) -> StoredObject:
         """See ObjectStore."""
-        return self.put(Attempt("create", self.uri(key), "s3:PutObject"), key, data)
+        attempt = Attempt("create", self.uri(key), "s3:PutObject")
+        try:
+            return self.put(attempt, key, data)
+        except ObjectExists:
+            if self.encryption.wanted and b"".join(self.read(key)) == data:
+                self.require_encryption(attempt, self.head(key))  # perhaps made by our own try whose answer was lost
+            raise
 
     @contextmanager
     def upload(self, key: str) -> Iterator["S3Upload"]:
@@ -111,7 +126,7 @@ class S3ObjectStore:
         with translated(attempt):
             answer: Any = self.client.get_object(Bucket=self.bucket, Key=key, **version)
         size, etag, done = answer["ContentLength"], answer["ETag"], 0
-        for pause in (*RESUME_PAUSES, None):
+        for pause in (*self._resume_pauses(), None):
             try:
                 for chunk in _chunks(attempt, answer):
                     done += len(chunk)
@@ -126,10 +141,18 @@ class S3ObjectStore:
         msg = f"{attempt.failed}: expected {size} bytes, but the stream ended {size - done} bytes early, again and again"
         raise StoreUnavailable(msg, hint=AGAIN)
 
+    def _resume_pauses(self) -> Iterator[float]:
+        for number in range(self.patience.max_attempts - 1):
+            yield RESUME_PAUSES[min(number, len(RESUME_PAUSES) - 1)]
+
     def _rest(self, attempt: Attempt, place: dict[str, Any], etag: str, done: int) -> Any:  # noqa: ANN401 -- boto3's own type
         """Ask for what follows the first `done` bytes of the same object: what was read so far belongs to it."""
-        with translated(attempt):
-            answer = self.client.get_object(**place, IfMatch=etag, Range=f"bytes={done}-")
+        try:
+            with translated(attempt):
+                answer = self.client.get_object(**place, IfMatch=etag, Range=f"bytes={done}-")
+        except ObjectExists as error:
+            msg = f"{attempt.failed}: it was replaced while it was read (PreconditionFailed at byte {done}, expected the ETag {etag})"
+            raise StoreUnavailable(msg, hint="read again, and look at who else writes to the bucket") from error
         if not answer.get("ContentRange", "").startswith(f"bytes {done}-"):
             answer["Body"].close()
             msg = f"{attempt.failed}: the stream ended early, and the store does not continue it from byte {done}"
@@ -154,9 +177,18 @@ class S3ObjectStore:
         with translated(Attempt("end the unfinished uploads of", self.uri(prefix), "s3:ListBucketMultipartUploads")):
             pages = self.client.get_paginator("list_multipart_uploads").paginate(Bucket=self.bucket, Prefix=prefix)
             for each in [upload for page in pages for upload in page.get("Uploads", [])]:
-                self.client.abort_multipart_upload(Bucket=self.bucket, Key=each["Key"], UploadId=each["UploadId"])
-                aborted += 1
+                aborted += each["Key"].startswith(prefix) and self._aborted(each["Key"], each["UploadId"])
         return aborted
+
+    def _aborted(self, key: str, upload_id: str) -> bool:
+        """Abort an upload, and tell whether it was still there."""
+        try:
+            self.client.abort_multipart_upload(Bucket=self.bucket, Key=key, UploadId=upload_id)
+        except ClientError as error:
+            if code_of(error) != "NoSuchUpload":
+                raise
+            return False
+        return True
 
     def list(self, prefix: str) -> Iterator[StoredObject]:
         """See ObjectStore. The listing is gathered first (about 0.4 kB an object)."""
@@ -171,11 +203,41 @@ class S3ObjectStore:
                 yield StoredObject(each["Key"], each["Size"], each["ETag"].strip('"'), None)
 
     def put(self, attempt: Attempt, key: str, data: bytes | bytearray, **options: Any) -> StoredObject:  # noqa: ANN401 -- boto3's own keywords
-        """Store `data` whole if `key` is free."""
-        place: dict[str, Any] = {"Bucket": self.bucket, "Key": key, "Body": data, "IfNoneMatch": "*"}
+        """Store `data` whole if `key` is free, encrypted as the store is told to."""
+        place: dict[str, Any] = {"Bucket": self.bucket, "Key": key, "Body": data, "IfNoneMatch": "*", **self.encryption.options}
         with translated(attempt):
             answer = self.past_conflicts(lambda: self.client.put_object(**place, **options, **self.checksum(data)))
-        return stored(key, len(data), answer)
+        return self.kept_if_encrypted(attempt, stored(key, len(data), answer))
+
+    def kept_if_encrypted(self, attempt: Attempt, made: StoredObject) -> StoredObject:
+        """Return what this call has just stored; remove it and raise StoreError unless it is known to be encrypted as it should be."""
+        try:
+            self.require_encryption(attempt, made)
+        except StoreError:
+            self._take_back(made)
+            raise
+        return made
+
+    def require_encryption(self, attempt: Attempt, made: StoredObject) -> None:
+        """Raise StoreError unless the store reports the encryption that was asked for; with none asked for, ask nothing."""
+        if not self.encryption.wanted:
+            return
+        with translated(attempt):
+            answer: Any = self.client.head_object(Bucket=self.bucket, Key=made.key, **_version(made))
+        if not self.encryption.is_met_by(answer):
+            expected = described(self.encryption.options)
+            msg = f"{attempt.failed} encrypted: expected the encryption {expected}, but the store reports {described(answer)}"
+            raise StoreError(msg, hint="see that the store knows this encryption and this key, or correct s3.encryption and s3.kms_key_id")
+
+    def _take_back(self, made: StoredObject) -> None:
+        """Remove an object of our own that must not stay: its version if that is allowed, or else from sight."""
+        for version in (_version(made), {}):
+            try:
+                self.client.delete_object(Bucket=self.bucket, Key=made.key, **version)
+            except (ClientError, BotoCoreError) as error:
+                log.warning("could not remove %s, which is not known to be encrypted: %s", self.uri(made.key), error)
+            else:
+                return
 
     def past_conflicts(self, call: Callable[[], Answer]) -> Answer:
         """Return the answer of `call`, tried again while another call is at work on the same key."""
@@ -252,16 +314,20 @@ class S3Upload:
             found = self._store.head(self._key)
         except ObjectMissing:
             raise error from None
-        if (found.bytes, found.etag) != (self._sent, self._etag()):
+        if found.bytes != self._sent or (self._store.encryption.keeps_etags and found.etag != self._etag()):
             raise error
+        self._store.require_encryption(self._attempt, found)
         log.info("%s is there, by a try whose answer was lost", self._attempt.uri)
         return found
 
-    def _etag(self) -> str:
-        """Return the ETag that S3 gives the object: of its MD5, or of those of its parts."""
+    def _etag(self) -> str | None:
+        """Return the ETag that S3 gives the object: of its MD5, or of those of its parts; None where the parts' ETags are no MD5."""
         if not self._parts:
             return hashlib.md5(self._buffer, usedforsecurity=False).hexdigest()
-        of_parts = b"".join(bytes.fromhex(part["ETag"].strip('"')) for part in self._parts)
+        tags = [part["ETag"].strip('"') for part in self._parts]
+        if not all(re.fullmatch("[0-9a-f]{32}", tag) for tag in tags):
+            return None
+        of_parts = bytes.fromhex("".join(tags))
         return f"{hashlib.md5(of_parts, usedforsecurity=False).hexdigest()}-{len(self._parts)}"
 
     def _put(self) -> StoredObject:
@@ -301,7 +367,8 @@ class S3Upload:
     def _sent_part(self, number: int) -> dict[str, Any]:
         if self._upload_id is None:
             algorithm: dict[str, Any] = {"ChecksumAlgorithm": "CRC32"} if self._store.wants_checksums else {}
-            self._upload_id = self._store.client.create_multipart_upload(**self._place, **self._storage, **algorithm)["UploadId"]
+            options = {**self._storage, **algorithm, **self._store.encryption.options}
+            self._upload_id = self._store.client.create_multipart_upload(**self._place, **options)["UploadId"]
         checksum = self._store.checksum(self._buffer)
         place = {**self._place, "UploadId": self._upload_id, "PartNumber": number, "Body": self._buffer}
         answer = self._store.client.upload_part(**place, **checksum)
@@ -320,7 +387,8 @@ class S3Upload:
         except BotoCoreError as error:
             with translated(self._attempt):
                 raise error from None
-        return stored(self._key, self._sent, answer)
+        self._upload_id = None
+        return self._store.kept_if_encrypted(self._attempt, stored(self._key, self._sent, answer))
 
 
 def _chunks(attempt: Attempt, answer: Any) -> Iterator[bytes]:  # noqa: ANN401 -- boto3 has a type of its own for each call
@@ -331,7 +399,16 @@ def _chunks(attempt: Attempt, answer: Any) -> Iterator[bytes]:  # noqa: ANN401 -
 def _expiry(header: str | None) -> datetime | None:
     """Return the date in `x-amz-expiration`: `expiry-date="Fri, 21 Dec 2012 00:00:00 GMT", rule-id="..."`."""
     found = re.search(r'expiry-date="([^"]+)"', header or "")
-    return parsedate_to_datetime(found[1]) if found else None
+    try:
+        date = parsedate_to_datetime(found[1]) if found else None
+    except ValueError:
+        log.warning("expected a date in the store's x-amz-expiration, found %r", header)
+        return None
+    return date.replace(tzinfo=date.tzinfo or UTC) if date else None
+
+
+def _version(made: StoredObject) -> dict[str, Any]:
+    return {"VersionId": made.version_id} if made.version_id else {}
 
 
 def stored(key: str, size: int, answer: Any) -> StoredObject:  # noqa: ANN401 -- boto3 has a type of its own for each call

@@ -1,17 +1,20 @@
 """Generations add up: late rows, rewritten tables, rejected objects and crashes, each ending with every row archived and none lost."""
 
+import os
 import signal
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 import psycopg
 import pyarrow.parquet as pq
 import pytest
 
-from archiver_assets.demo.postgres import EmbeddedPostgres
+from archiver_assets.demo.postgres import EmbeddedPostgres, find_binaries, icu_data
 from archiver_assets.errors import ArchiverError, ManifestInvalid, NotVerified, PartitionBusy, SourceChanged, StoreError
 from archiver_assets.lifecycle.archive import archive
 from archiver_assets.lifecycle.purge import purge
@@ -160,6 +163,22 @@ def test_a_table_rewritten_with_the_same_values_is_purged(lab: Lab, statement: s
     purged = purge(lab.task())
 
     assert (purged.tally.rows.by_version, purged.tally.rows.by_content, lab.count()) == (by_version, 20 - by_version, 0)
+
+
+def test_a_table_dumped_and_restored_is_purged_by_content(lab: Lab, tmp_path: Path) -> None:
+    lab.fill(rows=20)
+    archive(lab.task())
+    binaries, dump = find_binaries(), tmp_path / "table.dump"
+    environment = os.environ | icu_data(binaries)
+    options = ["--format=custom", "--table=public.audit_logs", f"--file={dump}", lab.database.dsn]
+    subprocess.run([binaries / "pg_dump", *options], env=environment, check=True)
+    lab.execute("DROP TABLE audit_logs")
+    subprocess.run([binaries / "pg_restore", f"--dbname={lab.database.dsn}", dump], env=environment, check=True)
+    assert lab.count() == 20
+
+    purged = purge(lab.task())
+
+    assert (purged.tally.rows.by_version, purged.tally.rows.by_content, lab.count()) == (0, 20, 0)
 
 
 def test_a_rewrite_that_changed_some_values_leaves_those_rows(lab: Lab) -> None:

@@ -448,3 +448,34 @@ def test_unfinished_uploads_of_others_are_ended_by_their_prefix(subject: Subject
         second.commit()
     assert keys(store) == ["q/a"]
     assert subject.unfinished() == []
+
+
+@on(ALL)
+@pytest.mark.parametrize("size", [10, PART_SIZE + 10], ids=["small", "in parts"])
+def test_what_is_known_of_an_uploaded_object_is_what_its_commit_said(store: ObjectStore, size: int) -> None:
+    with store.upload("a") as writer:
+        writer.write(bytes(size))
+        made = writer.commit()
+    assert store.head("a") == made
+
+
+@on(ALL)
+def test_nothing_is_known_of_the_beginning_of_a_key_or_of_a_removed_object(store: ObjectStore) -> None:
+    store.create("a/b", b"x")
+    store.remove("a/b")
+    for key in ("a", "a/b", "a/b/c"):
+        with pytest.raises(ObjectMissing):
+            store.head(key)
+
+
+def test_the_current_version_is_the_one_that_is_known_and_removed(versioned: S3ObjectStore) -> None:
+    made = versioned.create("a", b"1")
+    newer = versioned.client.put_object(Bucket=versioned.bucket, Key="a", Body=b"22")["VersionId"]
+    assert (versioned.head("a").version_id, versioned.head("a").bytes) == (newer, 2)
+
+    versioned.remove("a")
+
+    with pytest.raises(ObjectMissing):
+        versioned.head("a")
+    assert b"".join(versioned.read("a", version_id=made.version_id)) == b"1"
+    assert b"".join(versioned.read("a", version_id=newer)) == b"22"

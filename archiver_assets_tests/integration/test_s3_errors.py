@@ -7,7 +7,7 @@ What belongs here: errors, and what only the requests themselves show. What does
 import hashlib
 import traceback
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
@@ -21,6 +21,8 @@ from archiver_assets.store.objects import Upload
 from archiver_assets.store.s3 import CONFLICT_PAUSES, MAX_PARTS, MIB, PART_SIZE, RESUME_PAUSES, Patience, S3ObjectStore
 
 HASTY = Patience(max_attempts=1, connect_timeout=2, read_timeout=2)
+RESUMING = Patience(max_attempts=6)
+"""For reads alone: the client below stays hasty."""
 STARTED = "<InitiateMultipartUploadResult><UploadId>u1</UploadId></InitiateMultipartUploadResult>"
 
 
@@ -160,10 +162,19 @@ def test_an_endpoint_that_is_no_url_is_refused_before_anything_is_sent() -> None
 @pytest.mark.parametrize("sent", [0, 10, 3 * MIB // 2])
 def test_a_stream_that_ends_early_is_never_a_short_result(serve: Serve, slept: list[float], sent: int) -> None:
     first = (200, {"Content-Length": str(2 * MIB), "ETag": '"e"'}, bytes(sent))
-    store = serve(Script([first, *[(206, _range(sent, sent, 2 * MIB), b"")] * len(RESUME_PAUSES)]))
+    script = Script([first, *[(206, _range(sent, sent, 2 * MIB), b"")] * 9])
     with pytest.raises(StoreUnavailable, match="s3://bucket/a"):
-        list(store.read("a"))
-    assert len(slept) == len(RESUME_PAUSES)
+        list(replace(serve(script), patience=RESUMING).read("a"))
+    assert len(script.requests) == len(slept) + 1 == RESUMING.max_attempts
+    means = (*RESUME_PAUSES, RESUME_PAUSES[-1])
+    assert all(mean * 0.5 <= pause <= mean * 1.5 for pause, mean in zip(slept, means, strict=True))
+
+
+def test_one_attempt_is_one_request(serve: Serve) -> None:
+    script = Script([(200, {"Content-Length": "2", "ETag": '"e"'}, b"1")])
+    with pytest.raises(StoreUnavailable, match="ended 1 bytes early"):
+        list(serve(script).read("a"))
+    assert len(script.requests) == 1
 
 
 def _range(start: int, sent: int, size: int) -> dict[str, str]:
@@ -176,17 +187,20 @@ def test_a_stream_that_ends_early_goes_on_where_it_ended(serve: Serve) -> None:
     second = (206, _range(1000, 0, 2048), content[1000:1500])
     script = Script([first, second, (206, _range(1500, 0, 2048), content[1500:])])
 
-    assert b"".join(serve(script).read("a")) == content
+    assert b"".join(replace(serve(script), patience=RESUMING).read("a", version_id="v1")) == content
 
     assert [(each["range"], each["if-match"]) for _, _, each in script.requests[1:]] == [("bytes=1000-", '"e"'), ("bytes=1500-", '"e"')]
+    assert {path for _, path, _ in script.requests} == {"/bucket/a?versionId=v1"}
 
 
 def test_another_object_is_never_read_to_the_end_of_the_first(serve: Serve) -> None:
     first = (200, {"Content-Length": "2048", "ETag": '"e"'}, bytes(1000))
-    with pytest.raises(StoreError, match="PreconditionFailed"):
-        list(serve(Script([first, (412, {}, error_body("PreconditionFailed"))])).read("a"))
+    replaced = serve(Script([first, (412, {}, error_body("PreconditionFailed"))]))
+    with pytest.raises(StoreUnavailable, match=r"replaced while it was read .*byte 1000"):
+        list(replace(replaced, patience=RESUMING).read("a"))
+    careless = serve(Script([first, (200, {"Content-Length": "2048", "ETag": '"e"'}, bytes(2048))]))
     with pytest.raises(StoreUnavailable, match="from byte 1000"):
-        list(serve(Script([first, (200, {"Content-Length": "2048", "ETag": '"e"'}, bytes(2048))])).read("a"))
+        list(replace(careless, patience=RESUMING).read("a"))
 
 
 PART_TAGS = hashlib.md5(hashlib.md5(bytes(PART_SIZE), usedforsecurity=False).digest(), usedforsecurity=False).hexdigest() + "-1"
@@ -210,6 +224,48 @@ def test_a_completion_that_met_somebody_elses_object_is_an_error(serve: Serve) -
     other = (200, {"Content-Length": str(PART_SIZE), "ETag": '"other-1"'}, b"")
     with pytest.raises(ObjectExists):
         upload(serve(Script([*LOST, (412, {}, error_body("PreconditionFailed")), other, (204, {}, b"")])), PART_SIZE)
+
+
+def test_a_completion_whose_parts_and_object_are_gone_is_transient(serve: Serve) -> None:
+    gone = [(404, dict[str, str](), error_body("NoSuchUpload")), (404, {}, b""), (204, {}, b"")]
+    with pytest.raises(StoreUnavailable, match="parts are gone") as caught:
+        upload(serve(Script([*LOST, *gone])), PART_SIZE)
+    assert "run again" in caught.value.hint
+
+
+@pytest.mark.parametrize(("etag", "ours"), [(hashlib.md5(bytes(9), usedforsecurity=False).hexdigest(), True), ("other", False)])
+def test_a_single_put_whose_answer_was_lost_is_recognised_by_the_object(serve: Serve, etag: str, *, ours: bool) -> None:
+    there = (200, {"Content-Length": "9", "ETag": f'"{etag}"', "x-amz-version-id": "v1"}, b"")
+    with serve(Script([(412, {}, error_body("PreconditionFailed")), there])).upload("a") as writer:
+        writer.write(bytes(9))
+        if ours:
+            made = writer.commit()
+            assert (made.bytes, made.etag, made.version_id) == (9, etag, "v1")
+        else:
+            with pytest.raises(ObjectExists):
+                writer.commit()
+
+
+def test_an_upload_that_ended_meanwhile_is_not_counted_as_aborted(serve: Serve) -> None:
+    uploads = "".join(f"<Upload><Key>p/{name}</Key><UploadId>{name}</UploadId></Upload>" for name in "ab")
+    listing = f"<ListMultipartUploadsResult><IsTruncated>false</IsTruncated>{uploads}</ListMultipartUploadsResult>".encode()
+    script = Script([(200, {}, listing), (404, {}, error_body("NoSuchUpload")), (204, {}, b"")])
+    assert serve(script).abort_uploads("p/") == 1
+
+
+def test_the_pages_of_a_listing_of_uploads_are_all_read(serve: Serve) -> None:
+    def page(name: str, more: str) -> bytes:
+        marker = f"<NextKeyMarker>p/{name}</NextKeyMarker><NextUploadIdMarker>{name}</NextUploadIdMarker>"
+        entry = f"<Upload><Key>p/{name}</Key><UploadId>{name}</UploadId></Upload>"
+        return f"<R><IsTruncated>{more}</IsTruncated>{marker}{entry}</R>".encode()
+
+    script = Script([(200, {}, page("a", "true")), (200, {}, page("b", "false")), (204, {}, b""), (204, {}, b"")])
+    assert serve(script).abort_uploads("p/") == 2
+
+
+def test_a_date_of_expiration_that_is_none_is_passed_over(serve: Serve) -> None:
+    headers = {"Content-Length": "5", "ETag": '"e"', "x-amz-expiration": 'expiry-date="soon", rule-id="r"'}
+    assert serve(Script([(200, headers, b"")])).head("a").expires_at is None
 
 
 def test_an_announced_expiration_is_told(serve: Serve) -> None:

@@ -60,6 +60,8 @@ def test_what_a_file_leaves_out_has_the_documented_default(tmp_path: Path) -> No
         "region": None,
         "storage_class": "STANDARD",
         "path_style": False,
+        "encryption": "none",
+        "kms_key_id": None,
     }
     database = config.database("app")
     assert (database.port, database.database, database.dbname) == (5432, None, "app")

@@ -430,6 +430,55 @@ def test_a_storage_class_that_cannot_be_read_at_once_is_refused_with_the_reason(
     assert "a verification must read the object back" in problem
 
 
+KEY_ID = "1234abcd-12ab-34cd-56ef-1234567890ab"
+KEY_ARN = f"arn:aws:kms:eu-west-1:111122223333:key/{KEY_ID}"
+
+
+@pytest.mark.parametrize("key", [KEY_ID, f"'{KEY_ARN}'", "mrk-1234abcd12ab34cd56ef1234567890ab"])
+def test_a_key_of_kms_goes_with_its_encryption(tmp_path: Path, key: str) -> None:
+    s3 = config_from(tmp_path, with_s3_key(f"encryption: SSE-KMS, kms_key_id: {key}")).s3
+    assert (s3.encryption, s3.kms_key_id) == ("SSE-KMS", key.strip("'"))
+
+
+@pytest.mark.parametrize("kind", ["none", "SSE-S3"])
+def test_other_encryption_needs_no_key(tmp_path: Path, kind: str) -> None:
+    s3 = config_from(tmp_path, with_s3_key(f"encryption: {kind}, kms_key_id: null")).s3
+    assert (s3.encryption, s3.kms_key_id) == (kind, None)
+
+
+@pytest.mark.parametrize("key", ["", ", kms_key_id: null"])
+def test_encryption_by_kms_without_its_key_is_refused_with_the_line(tmp_path: Path, key: str) -> None:
+    problem = problem_of(tmp_path, with_s3_key(f"\n  encryption: SSE-KMS{key}"))
+    assert problem.startswith("config.yaml:3: s3.kms_key_id: missing key; expected the id or the ARN of a KMS key")
+
+
+@pytest.mark.parametrize("kind", ["", "encryption: none, ", "encryption: SSE-S3, ", "encryption: '${KIND}', "])
+def test_a_key_without_encryption_by_kms_is_refused_with_the_line(tmp_path: Path, kind: str) -> None:
+    problem = problem_of(tmp_path, with_s3_key(f"{kind}\n  kms_key_id: {KEY_ID}"), {"KIND": "SSE-S3"})
+    assert problem == (
+        "config.yaml:3: s3.kms_key_id: expected none, since encryption is not SSE-KMS; remove it, or set encryption to SSE-KMS"
+    )
+
+
+@pytest.mark.parametrize("key", ["alias/mine", "'arn:aws:kms:eu-west-1:111122223333:alias/mine'"])
+def test_an_alias_of_a_key_is_refused_with_the_reason(tmp_path: Path, key: str) -> None:
+    problem = problem_of(tmp_path, with_s3_key(f"encryption: SSE-KMS, kms_key_id: {key}"))
+    assert problem.startswith("config.yaml:2: s3.kms_key_id: expected the id or the ARN of a KMS key, and no alias")
+    assert problem.endswith("an alias cannot be compared with the key that the store reports; name the key that it stands for")
+
+
+@pytest.mark.parametrize("key", ["''", "a b", "key/1", "'arn:aws:s3:::bucket'", f"'{KEY_ARN} '", "5"])
+def test_what_is_no_key_of_kms_is_refused(tmp_path: Path, key: str) -> None:
+    problem = problem_of(tmp_path, with_s3_key(f"encryption: SSE-KMS, kms_key_id: {key}"))
+    assert problem.startswith("config.yaml:2: s3.kms_key_id: expected the id or the ARN of a KMS key, and no alias")
+
+
+@pytest.mark.parametrize("kind", ["sse-s3", "AES256", "aws:kms", "true", "null"])
+def test_unknown_encryption_is_refused(tmp_path: Path, kind: str) -> None:
+    problem = problem_of(tmp_path, with_s3_key(f"encryption: {kind}, kms_key_id: {KEY_ID}"))
+    assert problem.startswith("config.yaml:2: s3.encryption: expected one of none, SSE-S3, SSE-KMS")
+
+
 def test_an_unknown_storage_class_is_refused(tmp_path: Path) -> None:
     assert problem_of(tmp_path, with_s3_key("storage_class: standard")).endswith("found 'standard'")
 
@@ -510,10 +559,12 @@ def test_a_malformed_reference_is_refused(tmp_path: Path, written: str) -> None:
 
 def test_values_of_variables_are_not_in_the_error(tmp_path: Path) -> None:
     keys = ["version", "bucket", "endpoint", "prefix", "region", "storage_class", "path_style", "name", "host", "port", "user", "sslmode"]
+    keys += ["encryption", "kms_key_id"]
     keys += ["password_env", "timezone", "schedule", "start_date", "retention_days", "batch_size", "sleep_between_batches", "store_as"]
     text = """\
 version: ${V}
-s3: {bucket: "${V}", endpoint: "${V}", prefix: "${V}", region: "${V}", storage_class: "${V}", path_style: "${V}"}
+s3: {bucket: "${V}", endpoint: "${V}", prefix: "${V}", region: "${V}", storage_class: "${V}", path_style: "${V}",
+  encryption: "${V}", kms_key_id: "${V}"}
 databases:
   - {name: "${V}", host: "${V}", port: "${V}", user: "${V}", sslmode: "${V}", password_env: "${V}", tables: [
       {name: "${V}", schema: "${V}", timestamp_column: "${V}", primary_key: ["${V}"], timezone: "${V}", schedule: "${V}",
