@@ -4,11 +4,13 @@ What belongs here: the models, what each key may hold, how the file is read, and
 collide are a mistake in the file. What does not: connections, Dagster itself, and secrets, which the file only names by their variables.
 """
 
+from archiver_assets.config.fields import ACCEPTABLE_RISKS
 from archiver_assets.config.load import config_path, load_config
 from archiver_assets.config.models import ColumnConfig, Config, DatabaseConfig, ReplicaConfig, S3Config, Settings, TableConfig
 from archiver_assets.config.naming import TableName, dagster_name
 
 __all__ = [
+    "ACCEPTABLE_RISKS",
     "ColumnConfig",
     "Config",
     "DatabaseConfig",

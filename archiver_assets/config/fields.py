@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, date, datetime
 from functools import cache
-from typing import Annotated, Final, Generic, TypeVar
+from typing import Annotated, Final, Generic, Literal, TypeVar, get_args
 from urllib.parse import urlsplit
 from zoneinfo import available_timezones
 
@@ -233,6 +233,10 @@ def _url(value: str) -> str:
     return value
 
 
+def _listed(value: object) -> object:
+    return tuple(value) if isinstance(value, list) else value
+
+
 def _storage_class(value: object) -> object:
     if value in ("GLACIER", "DEEP_ARCHIVE"):
         reason = "objects of this class cannot be read at once, and a verification must read the object back before rows are purged"
@@ -267,6 +271,9 @@ Bucket = Annotated[str, AfterValidator(_bucket)]
 Prefix = Annotated[str, AfterValidator(_prefix)]
 Url = Annotated[str, AfterValidator(_url)]
 Copied = BeforeValidator(_copied)
+Risk = Literal["after_delete_trigger", "inbound_foreign_key", "connection_pooler"]
+ACCEPTABLE_RISKS: tuple[str, ...] = get_args(Risk)
+Risks = Annotated[tuple[Risk, ...], BeforeValidator(_listed)]
 KmsKey = Annotated[str, AfterValidator(_kms_key)]
 StorageClass = BeforeValidator(_storage_class)
 Version = BeforeValidator(_version)

@@ -13,6 +13,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, SecretStr, model_validator
 
 from archiver_assets.config.fields import (
+    ACCEPTABLE_RISKS,
     Bucket,
     Columns,
     Copied,
@@ -25,6 +26,7 @@ from archiver_assets.config.fields import (
     PathPart,
     PlainText,
     Prefix,
+    Risks,
     StorageClass,
     Url,
     VariableName,
@@ -91,6 +93,13 @@ class TableConfig(Settings):
     primary_key: Columns = Field(min_length=1, description="the column of the primary key, or the list of its columns in their order")
     columns: Annotated[Mapping[str, ColumnConfig], Copied, AfterValidator(FrozenMapping), PlainSerializer(dict, return_type=dict)] = Field(
         default=FrozenMapping({}), description="a mapping from columns to how they are stored; the others go by their types"
+    )
+    accepted_risks: Risks = Field(
+        default=(),
+        description=f"a list of risks to take, of {', '.join(ACCEPTABLE_RISKS)}; preflight says which there are, and warns of those taken",
+    )
+    allow_sequential_scan: bool = Field(
+        default=False, description="true to let a large table without an index on the timestamp be read whole for each day, or false"
     )
     description: str | None = Field(default=None, max_length=2000, description="a text for people, at most 2000 characters, or null")
 

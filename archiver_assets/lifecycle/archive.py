@@ -21,6 +21,7 @@ from archiver_assets.errors import ObjectExists, SourceChanged, SourceError, Sou
 from archiver_assets.lifecycle.content import Content, TimestampRange
 from archiver_assets.lifecycle.coverage import Coverage, read_coverage
 from archiver_assets.lifecycle.generations import Generation, read_generations, read_whole, remove_leftovers, require_own_source
+from archiver_assets.lifecycle.preflight import require_preflight
 from archiver_assets.lifecycle.retrying import persistently
 from archiver_assets.lifecycle.task import Step, Task, log
 from archiver_assets.source import sql
@@ -102,6 +103,7 @@ def _archive(task: Task) -> Archived:
         task.reached(Step.LOCKED)
         server = read_server(connection)
         task.partition.require_expired(now=server.now, retention_days=task.table.retention_days, table=task.table.label)
+        require_preflight(task, connection, "archive")
         with locked_table(connection, _relation(task)):
             table = read_table(connection, task.table)
             without_day = count_without_day(connection, table)

@@ -26,6 +26,7 @@ from archiver_assets.lifecycle.generations import (
     versions_believed,
     was_rejected,
 )
+from archiver_assets.lifecycle.preflight import require_preflight
 from archiver_assets.lifecycle.retrying import persistently
 from archiver_assets.lifecycle.task import Step, Task, log
 from archiver_assets.lifecycle.verify import LocalCopy, RowGroup, read_back
@@ -104,6 +105,7 @@ def _purge(task: Task) -> Purged:
         task.reached(Step.LOCKED)
         server = read_server(connection)
         task.partition.require_expired(now=server.now, retention_days=task.table.retention_days, table=task.table.label)
+        require_preflight(task, connection, "purge")
         session = _Session(task, connection, server, _read_table(task, connection))
         result = _purge_open(session)
         task.reached(Step.UNLOCKED)

@@ -8,7 +8,7 @@ from collections import defaultdict
 import dagster as dg
 
 from archiver_assets.config import Config, TableConfig
-from archiver_assets.orchestration.assets import archive_asset, purge_asset, row_counts_check, source_asset, table_keys
+from archiver_assets.orchestration.assets import archive_asset, preflight_check, purge_asset, row_counts_check, source_asset, table_keys
 from archiver_assets.orchestration.partitions import PartitionsCatalog, shared_job_name
 from archiver_assets.orchestration.resources import Services
 from archiver_assets.orchestration.schedules import table_schedule
@@ -25,7 +25,7 @@ def build_definitions(config: Config, services: Services | None = None) -> dg.De
             for table in tables
             for asset in (source_asset(table), archive_asset(table, partitions.of(table)), purge_asset(table, partitions.of(table)))
         ],
-        asset_checks=[row_counts_check(table, partitions.of(table)) for table in tables],
+        asset_checks=[check for table in tables for check in (preflight_check(table), row_counts_check(table, partitions.of(table)))],
         jobs=[dg.define_asset_job(name, selection=dg.AssetSelection.assets(*keys)) for name, keys in _shared_jobs(tables).items()],
         schedules=[schedule for schedule in schedules if schedule is not None],
         resources={"services": services or Services(config)},

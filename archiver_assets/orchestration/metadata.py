@@ -4,7 +4,7 @@ What belongs here: names and types of metadata. What does not: counting.
 See https://docs.dagster.io/guides/build/assets/metadata-and-tags for the `dagster/` keys.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import dagster as dg
 
@@ -14,6 +14,7 @@ from archiver_assets.lifecycle.purge import Purged
 from archiver_assets.lifecycle.task import Task
 from archiver_assets.lifecycle.verify import Verification
 from archiver_assets.source.catalog import Table
+from archiver_assets.source.findings import Finding
 
 Metadata = Mapping[str, dg.MetadataValue]
 
@@ -62,6 +63,23 @@ def verification_result(task: Task, verification: Verification) -> dg.AssetCheck
         severity=dg.AssetCheckSeverity.ERROR,
         description=_description(verification),
         metadata={**counted, **_object(task, verification.generation)},
+    )
+
+
+def preflight_result(findings: Sequence[Finding]) -> dg.AssetCheckResult:
+    """Return the evaluation of `preflight`, one line for each finding; it is a warning if none of them stops anything."""
+    stopping = [each for each in findings if each.stops != "nothing"]
+    records = [dg.TableRecord({"finding": each.name, "stops": each.stops, "what": each.what, "next step": each.hint}) for each in findings]
+    columns = [dg.TableColumn(name) for name in ("finding", "stops", "what", "next step")]
+    return dg.AssetCheckResult(
+        passed=not findings,
+        severity=dg.AssetCheckSeverity.ERROR if stopping else dg.AssetCheckSeverity.WARN,
+        description="\n".join(each.line for each in findings) or "nothing speaks against archiving and purging this table",
+        metadata={
+            "stopping": dg.MetadataValue.int(len(stopping)),
+            "warnings": dg.MetadataValue.int(len(findings) - len(stopping)),
+            "findings": dg.MetadataValue.table(records, dg.TableSchema(columns)),
+        },
     )
 
 

@@ -6,7 +6,7 @@ Call `read_table` with ACCESS SHARE on the table, so that what it returns stays 
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from functools import cached_property
@@ -18,10 +18,11 @@ import pyarrow as pa
 from psycopg import sql as composed
 from psycopg.rows import DictRow
 
-from archiver_assets.config import TableConfig
+from archiver_assets.config import ACCEPTABLE_RISKS, TableConfig
 from archiver_assets.errors import SourceUnavailable, TableRefused
 from archiver_assets.partition import Partition
 from archiver_assets.source import sql
+from archiver_assets.source.findings import Finding, as_accepted, refuse
 from archiver_assets.source.types import exact_type
 
 XMIN = "_xmin"
@@ -29,7 +30,9 @@ XMIN = "_xmin"
 Connection = psycopg.Connection[DictRow]
 
 _KINDS = {"r": "an ordinary table", "p": "a partitioned table"}
+_OTHER_KINDS = {"v": "a view", "m": "a materialized view", "f": "a foreign table", "S": "a sequence"}
 _MIN_SERVER_VERSION = 140_000
+_MEND = "remove the cause, or leave the table out of the config"
 
 
 @dataclass(frozen=True)
@@ -167,17 +170,12 @@ def read_table(connection: Connection, config: TableConfig) -> Table:
 
     Raises TableRefused, with all reasons in one message, for anything that cannot be archived exactly and purged safely.
     """
-    found = connection.execute(sql.RELATION, [config.schema_name, config.name]).fetchone()
+    found = find_relation(connection, config)
     if found is None:
         message = f"expected a table {config.label} on the server, found none that this role can see"
         raise TableRefused(message, hint="compare schema and name in the config with the database")
-    columns = {row["name"]: _column(row, config) for row in connection.execute(sql.COLUMNS, [found["oid"]])}
-    reasons = [*_wrong_relation(found), *_wrong_columns(columns, config), *_lossy_columns(connection, found["oid"], columns)]
-    reasons += [*_wrong_key(connection, found["oid"], columns, config)]
-    reasons += [str(row["effect"]) + " would make a DELETE do more or less" for row in connection.execute(sql.SIDE_EFFECTS, [found["oid"]])]
-    if reasons:
-        message = f"table {config.label} cannot be archived and purged safely: {'; '.join(reasons)}"
-        raise TableRefused(message, hint="remove the cause, or leave the table out of the config")
+    columns = _columns(connection, config, found["oid"])
+    refuse(_findings(connection, config, found, columns), config, "archive")
     return Table(
         relation=sql.Relation(config.schema_name, config.name),
         oid=found["oid"],
@@ -186,6 +184,16 @@ def read_table(connection: Connection, config: TableConfig) -> Table:
         timestamp=columns[config.timestamp_column],
         leaves=tuple(Leaf(**row) for row in connection.execute(sql.LEAVES, [found["oid"]])),
     )
+
+
+def find_relation(connection: Connection, config: TableConfig) -> DictRow | None:
+    """Return oid, kind and persistence of what has the table's name; None if there is nothing of that name."""
+    return connection.execute(sql.RELATION, [config.schema_name, config.name]).fetchone()
+
+
+def read_findings(connection: Connection, config: TableConfig, found: Mapping[str, Any]) -> list[Finding]:
+    """Return what `read_table` would refuse, and the risks that the config accepts as warnings."""
+    return _findings(connection, config, found, _columns(connection, config, found["oid"]))
 
 
 def count_rows(connection: Connection, days: sql.Days) -> int:
@@ -200,6 +208,10 @@ def count_without_day(connection: Connection, table: Table) -> int:
     return int(row["rows"]) if row else 0
 
 
+def _columns(connection: Connection, config: TableConfig, oid: int) -> dict[str, Column]:
+    return {row["name"]: _column(row, config) for row in connection.execute(sql.COLUMNS, [oid])}
+
+
 def _column(row: Mapping[str, Any], config: TableConfig) -> Column:
     as_text = row["name"] in config.columns
     arrow_type = None if as_text else exact_type(row["builtin_type"], row["pg_type"])
@@ -207,42 +219,56 @@ def _column(row: Mapping[str, Any], config: TableConfig) -> Column:
     return Column(**{name: row[name] for name in names}, arrow_type=arrow_type)
 
 
-def _wrong_relation(found: Mapping[str, Any]) -> list[str]:
+def _findings(connection: Connection, config: TableConfig, found: Mapping[str, Any], columns: Mapping[str, Column]) -> list[Finding]:
+    findings = [*_wrong_relation(found), *_wrong_columns(columns, config), *_lossy_columns(connection, found["oid"], columns)]
+    findings += [*_wrong_key(connection, found["oid"], columns, config)]
+    effects = connection.execute(sql.SIDE_EFFECTS, [found["oid"]])
+    findings += [Finding(row["name"], f"{row['effect']} would make a DELETE do more or less", _next_step(row["name"])) for row in effects]
+    return as_accepted(findings, config)
+
+
+def _next_step(name: str) -> str:
+    return _MEND + (f", or take the risk by name: accepted_risks: [{name}]" if name in ACCEPTABLE_RISKS else "")
+
+
+def _wrong_relation(found: Mapping[str, Any]) -> Iterator[Finding]:
     if found["kind"] not in _KINDS:
-        return [f"expected {' or '.join(_KINDS.values())}, found a relation of kind {found['kind']!r}"]
-    return [] if found["persistence"] == "p" else ["expected a permanent table, found an unlogged or temporary one"]
+        kind = _OTHER_KINDS.get(found["kind"], f"a relation of kind {found['kind']!r}")
+        yield Finding("wrong_kind", f"expected {' or '.join(_KINDS.values())}, found {kind}", _MEND)
+    elif found["persistence"] != "p":
+        yield Finding("not_permanent", "expected a permanent table, found an unlogged or temporary one", _MEND)
 
 
-def _wrong_columns(columns: Mapping[str, Column], config: TableConfig) -> list[str]:
-    named = [config.timestamp_column, *config.primary_key, *config.columns]
-    reasons = [f"expected a column {name!r}, found only {', '.join(columns)}" for name in dict.fromkeys(named) if name not in columns]
+def _wrong_columns(columns: Mapping[str, Column], config: TableConfig) -> Iterator[Finding]:
+    for name in dict.fromkeys([config.timestamp_column, *config.primary_key, *config.columns]):
+        if name not in columns:
+            yield Finding("missing_column", f"expected a column {name!r}, found only {', '.join(columns)}", "correct the config")
     if XMIN in columns:
-        reasons.append(f"a column is named {XMIN}, the name under which the archive stores row versions")
+        yield Finding("reserved_column", f"a column is named {XMIN}, the name under which the archive stores row versions", _MEND)
     timestamp = columns.get(config.timestamp_column)
     if timestamp and (timestamp.builtin_type not in {"timestamptz", "timestamp", "date"} or timestamp.arrow_type is None):
-        reasons.append(f"expected {timestamp.name!r} to be a timestamptz, timestamp or date, not stored as text; found {timestamp.pg_type}")
-    return reasons
+        what = f"expected {timestamp.name!r} to be a timestamptz, timestamp or date, not stored as text; found {timestamp.pg_type}"
+        yield Finding("wrong_timestamp", what, "name another timestamp_column")
 
 
-def _lossy_columns(connection: Connection, oid: int, columns: Mapping[str, Column]) -> list[str]:
-    lossy = [
-        row["name"] for row in connection.execute(sql.COLUMNS, [oid]) if row["text_is_lossy"] and columns[row["name"]].arrow_type is None
-    ]
-    return [
-        f"the text of {name!r} ({columns[name].pg_type}) does not hold its value: a domain over char, or a cast of its own"
-        for name in lossy
-    ]
+def _lossy_columns(connection: Connection, oid: int, columns: Mapping[str, Column]) -> Iterator[Finding]:
+    for row in connection.execute(sql.COLUMNS, [oid]):
+        name = row["name"]
+        if row["text_is_lossy"] and columns[name].arrow_type is None:
+            what = f"the text of {name!r} ({columns[name].pg_type}) does not hold its value: a domain over char, or a cast of its own"
+            yield Finding("lossy_column", what, _MEND)
 
 
-def _wrong_key(connection: Connection, oid: int, columns: Mapping[str, Column], config: TableConfig) -> list[str]:
+def _wrong_key(connection: Connection, oid: int, columns: Mapping[str, Column], config: TableConfig) -> Iterator[Finding]:
     nullable = [name for name in config.primary_key if name in columns and not columns[name].not_null]
     if nullable:
-        return [f"expected key columns that are NOT NULL, found {', '.join(nullable)}"]
+        yield Finding("nullable_key", f"expected key columns that are NOT NULL, found {', '.join(nullable)}", "name another primary_key")
+        return
     unique = [set(row["columns"]) for row in connection.execute(sql.UNIQUE_KEYS, [oid])]
-    if any(key <= set(config.primary_key) for key in unique):
-        return []
-    existing = "; ".join(", ".join(sorted(key)) for key in unique) or "none at all"
-    return [f"expected a unique index on the key ({', '.join(config.primary_key)}), found: {existing}"]
+    if not any(key <= set(config.primary_key) for key in unique):
+        existing = "; ".join(", ".join(sorted(key)) for key in unique) or "none at all"
+        what = f"expected a unique index on the key ({', '.join(config.primary_key)}), found: {existing}"
+        yield Finding("no_unique_key", what, "name the columns of one, or create it with CREATE UNIQUE INDEX CONCURRENTLY")
 
 
 def _midnight(day: date) -> datetime:

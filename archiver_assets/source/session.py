@@ -89,6 +89,8 @@ class Source:
         message = f"database {config.name} ({config.dbname} at {config.host}:{config.port}): {found}"
         if sqlstate == "55P03":
             return PartitionBusy(message, hint="another session holds a lock on the table or its rows; run again when it is gone")
+        if sqlstate in {"23001", "23503"}:
+            return SourceError(message, hint="rows of another table refer to these; archive and purge that table first")
         if sqlstate == "42501":
             return TableRefused(message, hint=f"grant the missing right to the role {config.user}")
         if sqlstate in {"40001", "40P01"}:

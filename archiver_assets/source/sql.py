@@ -144,28 +144,77 @@ UNIQUE_KEYS = """
       AND k.position <= i.indnkeyatts AND a.attrelid = i.indrelid AND a.attnum = k.attnum
     GROUP BY i.indexrelid
 """
-# Catalog only: what would make a DELETE do more, or less, than delete the rows it names, here or on a leaf. Bit 8 of tgtype is DELETE.
+# Catalog only: what would make a DELETE do more, or less, than delete the rows it names, here or on a leaf. Bits of tgtype: 2 is BEFORE,
+# 8 DELETE, 64 INSTEAD OF. Of the actions of a foreign key, a and r only refuse a delete; the others change the rows that refer.
 SIDE_EFFECTS = """
     WITH family AS (SELECT relid FROM pg_partition_tree($1::oid) UNION SELECT $1::oid)
-    SELECT 'trigger ' || quote_ident(t.tgname) || ' on ' || t.tgrelid::regclass AS effect
+    SELECT CASE WHEN t.tgtype::int & 66 = 0 THEN 'after_delete_trigger' ELSE 'delete_trigger' END AS name,
+           'trigger ' || quote_ident(t.tgname) || ' on ' || t.tgrelid::regclass AS effect
     FROM pg_trigger t JOIN family f ON f.relid = t.tgrelid
     WHERE NOT t.tgisinternal AND t.tgenabled <> 'D' AND t.tgtype::int & 8 <> 0
     UNION
-    SELECT 'rule ' || quote_ident(r.rulename) || ' on ' || r.ev_class::regclass
+    SELECT 'delete_rule', 'rule ' || quote_ident(r.rulename) || ' on ' || r.ev_class::regclass
     FROM pg_rewrite r JOIN family f ON f.relid = r.ev_class
     WHERE r.ev_type = '4'
     UNION
-    SELECT 'foreign key ' || quote_ident(c.conname) || ' of ' || c.conrelid::regclass
+    SELECT CASE WHEN c.confdeltype IN ('a', 'r') THEN 'inbound_foreign_key' ELSE 'cascading_foreign_key' END,
+           'foreign key ' || quote_ident(c.conname) || ' of ' || c.conrelid::regclass
     FROM pg_constraint c JOIN family f ON f.relid = c.confrelid
     WHERE c.contype = 'f'
     UNION
-    SELECT 'row-level security on ' || c.oid::regclass FROM pg_class c JOIN family f ON f.relid = c.oid
+    SELECT 'row_level_security', 'row-level security on ' || c.oid::regclass FROM pg_class c JOIN family f ON f.relid = c.oid
     WHERE row_security_active(c.oid)
     UNION
-    SELECT 'inheritance child ' || i.inhrelid::regclass FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhparent
+    SELECT 'inheritance', 'inheritance child ' || i.inhrelid::regclass FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhparent
     WHERE i.inhparent = $1::oid AND c.relkind = 'r'
+    ORDER BY 2
+"""
+# No lock.
+BACKEND_PID = "SELECT pg_backend_pid() AS pid"
+# Catalog only. Rights on a partitioned table are enough for its leaves.
+RIGHTS = """
+    SELECT has_schema_privilege(c.relnamespace, 'USAGE') AS usage, has_table_privilege(c.oid, 'DELETE') AS delete,
+           ARRAY(SELECT a.attname::text FROM pg_attribute a
+                 WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND NOT has_column_privilege(c.oid, a.attnum, 'SELECT')
+                 ORDER BY a.attnum) AS hidden
+    FROM pg_class c WHERE c.oid = $1::oid
+"""
+# Catalog only: the relations with rows that have no whole B-tree which begins with the column, with their sizes. Only a B-tree finds the
+# first row of a range, and the rows of a day, without reading others.
+LEAVES_WITHOUT_INDEX = """
+    WITH family AS (SELECT relid FROM pg_partition_tree($1::oid) UNION SELECT $1::oid)
+    SELECT n.nspname AS schema, c.relname AS name, pg_table_size(c.oid) AS bytes
+    FROM pg_class c JOIN family f ON f.relid = c.oid JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.relkind = 'r' AND NOT EXISTS (
+        SELECT FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid JOIN pg_am m ON m.oid = x.relam
+        JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = i.indkey[0]
+        WHERE i.indrelid = c.oid AND i.indisvalid AND i.indpred IS NULL AND m.amname = 'btree' AND a.attname = $2
+    )
+    ORDER BY 1, 2
+"""
+# Catalog only: the publications that publish deletes of the table or a leaf, and the first relation without a replica identity.
+PUBLICATIONS = """
+    WITH family AS (
+        SELECT c.oid, c.relkind, c.relreplident, n.nspname, c.relname
+        FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+        WHERE c.oid = $1::oid OR c.oid IN (SELECT relid FROM pg_partition_tree($1::oid))
+    )
+    SELECT DISTINCT quote_ident(p.pubname) AS publication, (
+        SELECT min(f.oid::regclass::text) FROM family f
+        WHERE f.relkind = 'r' AND f.relreplident <> 'f' AND NOT EXISTS (
+            SELECT FROM pg_index i
+            WHERE i.indrelid = f.oid AND (f.relreplident = 'd' AND i.indisprimary OR f.relreplident = 'i' AND i.indisreplident)
+        )) AS without_identity
+    FROM pg_publication p JOIN pg_publication_tables t ON t.pubname = p.pubname
+    JOIN family f ON f.nspname = t.schemaname AND f.relname = t.tablename
+    WHERE p.pubdelete
     ORDER BY 1
 """
+
+
+def quoted(name: str) -> str:
+    """Return a name as SQL has to write it, for messages."""
+    return sql.Identifier(name).as_string()
 
 
 def set_option(name: str, value: str) -> sql.Composed:

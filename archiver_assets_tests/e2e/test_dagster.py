@@ -201,7 +201,7 @@ def test_the_graph_is_named_as_the_contract_says(lab: Lab) -> None:
     assert purge.parent_keys == {archive}
     assert graph.get(archive).parent_keys == {dg.AssetKey(["lab", "public", "audit_logs"])}
     assert graph.get(dg.AssetKey(["lab", "public", "audit_logs"])).is_external
-    assert {check.name for check in graph.asset_check_keys} == {"row_counts"}
+    assert {check.name for check in graph.asset_check_keys} == {"row_counts", "preflight"}
     assert all(node.group_name == "lab" for node in graph.asset_nodes)
     assert all(schedule.default_status == dg.DefaultScheduleStatus.RUNNING for schedule in schedules)
     assert all(node.backfill_policy is None for node in graph.asset_nodes)

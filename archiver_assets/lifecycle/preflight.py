@@ -1,0 +1,30 @@
+"""Preflight: whether a table can be archived and purged safely, before any work on it, with every reason at once.
+
+What belongs here: asking and refusing. What does not: what is looked for (`source/preflight.py`, `source/catalog.py`).
+"""
+
+from archiver_assets.config import TableConfig
+from archiver_assets.lifecycle.task import Task, log
+from archiver_assets.source.catalog import Connection, read_server
+from archiver_assets.source.findings import Finding, Work, refuse
+from archiver_assets.source.preflight import read_preflight
+from archiver_assets.source.session import Source
+
+
+def preflight(source: Source, table: TableConfig) -> tuple[Finding, ...]:
+    """Return everything that speaks against archiving or purging the table, and what its owner should know of; nothing is changed.
+
+    Raises SourceUnavailable, and TableRefused for a server that is too old.
+    """
+    with source.connect() as connection:
+        read_server(connection)
+        return tuple(read_preflight(connection, table))
+
+
+def require_preflight(task: Task, connection: Connection, work: Work) -> None:
+    """Raise TableRefused, with every finding that stops `work` in one message; log the warnings."""
+    findings = read_preflight(connection, task.table)
+    for finding in findings:
+        if finding.stops == "nothing":
+            log.warning("%s: %s", task.table.label, finding.line)
+    refuse(findings, task.table, work)

@@ -1,0 +1,118 @@
+"""What speaks against working on a table, and need not be looked at again for every batch: rights, indexes, publications, poolers.
+
+What belongs here: one query for each question, and what its answer stops. What does not: what must be true under the lock of each batch
+(`catalog.py`, whose findings are part of the answer here).
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from archiver_assets.config import TableConfig
+from archiver_assets.source import sql
+from archiver_assets.source.catalog import Connection, find_relation, read_findings
+from archiver_assets.source.findings import Finding, as_accepted
+
+NEWEST_TESTED = 18
+"""The newest major version of PostgreSQL that the tests have seen."""
+
+SCANNED_ANYWAY = 64 << 20
+"""Bytes up to which PostgreSQL reads a table whole about as fast as by an index."""
+
+
+def read_preflight(connection: Connection, config: TableConfig) -> list[Finding]:
+    """Return everything that speaks against archiving or purging the table, and what its owner should know of.
+
+    Asks the catalog only, and takes no lock, so that it works where rights are missing. Raises SourceUnavailable.
+    """
+    found = find_relation(connection, config)
+    if found is None:
+        return [Finding("missing_table", f"expected a table {config.label}, found none", "compare schema and name in the config")]
+    core = read_findings(connection, config, found)
+    if any(each.name == "wrong_kind" for each in core):
+        return core
+    oid = found["oid"]
+    outer = [
+        *_pooler(connection),
+        *_version(connection),
+        *_rights(connection, config, oid),
+        *_indexes(connection, config, found),
+        *_publications(connection, oid),
+    ]
+    return [*core, *as_accepted(outer, config)]
+
+
+def _pooler(connection: Connection) -> Iterator[Finding]:
+    # A pooler makes up the process id that it gives its client for cancelling, so that the server's own is another one.
+    row = connection.execute(sql.BACKEND_PID).fetchone()
+    if row and row["pid"] != connection.info.backend_pid:
+        yield Finding(
+            "connection_pooler",
+            "the connection goes through a pooler, which in transaction mode voids locks and settings",
+            "point host and port at the server itself, or, if the pool is in session mode, accept connection_pooler",
+        )
+
+
+def _version(connection: Connection) -> Iterator[Finding]:
+    major = connection.info.server_version // 10_000
+    if major > NEWEST_TESTED:
+        yield Finding(
+            "untested_version", f"PostgreSQL {major} is newer than {NEWEST_TESTED}, the newest one tested", "try it on a copy", "nothing"
+        )
+
+
+def _rights(connection: Connection, config: TableConfig, oid: int) -> Iterator[Finding]:
+    table, role = sql.Relation(config.schema_name, config.name).identifier.as_string(), connection.info.user
+    row = connection.execute(sql.RIGHTS, [oid]).fetchone() or {}
+    if not row["usage"]:
+        schema = sql.quoted(config.schema_name)
+        yield Finding(
+            "no_usage", f"the role {role} may not use the schema {schema}", f"GRANT USAGE ON SCHEMA {schema} TO {sql.quoted(role)}"
+        )
+    if row["hidden"]:
+        hidden = ", ".join(row["hidden"])
+        yield Finding("no_select", f"the role {role} may not read {hidden}", f"GRANT SELECT ON {table} TO {sql.quoted(role)}")
+    if not row["delete"]:
+        yield Finding("no_delete", f"the role {role} may not delete", f"GRANT DELETE ON {table} TO {sql.quoted(role)}", "purge")
+
+
+def _indexes(connection: Connection, config: TableConfig, found: Mapping[str, Any]) -> Iterator[Finding]:
+    leaves = connection.execute(sql.LEAVES_WITHOUT_INDEX, [found["oid"], config.timestamp_column]).fetchall()
+    if not leaves:
+        return
+    size = sum(leaf["bytes"] for leaf in leaves)
+    statements = [
+        f"CREATE INDEX CONCURRENTLY ON {sql.Relation(leaf['schema'], leaf['name']).identifier.as_string()} "
+        f"({sql.quoted(config.timestamp_column)})"
+        for leaf in leaves[:3]
+    ]
+    more = f"; and so on for {len(leaves) - 3} more" if len(leaves) > 3 else ""  # noqa: PLR2004 - enough to see the pattern
+    # A leaf is read whole at worst, and mostly to archive all of it.
+    harmless = size <= SCANNED_ANYWAY or config.allow_sequential_scan or found["kind"] == "p"
+    yield Finding(
+        "no_timestamp_index",
+        f"no index begins with {config.timestamp_column!r}, so that {_megabytes(size)} MB are read for each day",
+        f"{'; '.join(statements)}{more}; or set allow_sequential_scan",
+        "nothing" if harmless else "archive and purge",
+    )
+
+
+def _publications(connection: Connection, oid: int) -> Iterator[Finding]:
+    for row in connection.execute(sql.PUBLICATIONS, [oid]):
+        if row["without_identity"]:
+            yield Finding(
+                "publication_without_identity",
+                f"{row['publication']} publishes deletes, and {row['without_identity']} has no replica identity: a DELETE would fail",
+                f"ALTER TABLE {row['without_identity']} REPLICA IDENTITY DEFAULT with a primary key, or USING INDEX, or FULL",
+                "purge",
+            )
+        else:
+            yield Finding(
+                "published_deletes",
+                f"{row['publication']} publishes deletes: its subscribers lose the purged rows too",
+                "leave delete out of its publish parameter if they are to keep them",
+                "nothing",
+            )
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1_000_000:,.1f}"
