@@ -4,6 +4,7 @@ import hashlib
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice
 
 from archiver_assets.errors import ObjectExists, ObjectMissing
 from archiver_assets.store.objects import StoredObject
@@ -62,8 +63,9 @@ class MemoryObjectStore:
             upload.discard()
         return len(ended)
 
-    def list(self, prefix: str) -> Iterator[StoredObject]:
-        yield from (self._stored(key) for key in sorted(self.contents, key=str.encode) if key.startswith(prefix))
+    def list(self, prefix: str, *, at_most: int | None = None) -> Iterator[StoredObject]:
+        found = (self._stored(key) for key in sorted(self.contents, key=str.encode) if key.startswith(prefix))
+        yield from islice(found, at_most)
 
     def _stored(self, key: str) -> StoredObject:
         data = self.contents[key]

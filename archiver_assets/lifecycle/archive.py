@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 from archiver_assets.errors import ObjectExists, SourceChanged, SourceError, SourceUnavailable, StoreError, TableRefused
 from archiver_assets.lifecycle.content import Content, TimestampRange
 from archiver_assets.lifecycle.coverage import Coverage, read_coverage
-from archiver_assets.lifecycle.generations import Generation, read_generations, read_whole, remove_leftovers, require_own_source
+from archiver_assets.lifecycle.generations import Generation, own_generations, remove_leftovers
 from archiver_assets.lifecycle.preflight import require_preflight
 from archiver_assets.lifecycle.retrying import persistently
 from archiver_assets.lifecycle.task import Step, Task, log
@@ -52,6 +52,7 @@ from archiver_assets.store.manifest import (
     encode,
     sha256_of,
 )
+from archiver_assets.store.objects import read_whole
 from archiver_assets.store.parquet import ParquetEncoder, Sink
 
 _FLUSH_SECONDS = 60
@@ -107,8 +108,7 @@ def _archive(task: Task) -> Archived:
         with locked_table(connection, _relation(task)):
             table = read_table(connection, task.table)
             without_day = count_without_day(connection, table)
-        generations = read_generations(task)
-        require_own_source(task, server, generations)
+        generations = own_generations(task, server)
         remove_leftovers(task, generations)
         covered = read_coverage(task, server, table, generations)
         with _reading(task, connection, server, table) as reader:

@@ -5,19 +5,23 @@ left. What does not: the objects' data.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from archiver_assets.errors import ManifestInvalid, ObjectExists, ObjectMissing, SourceChanged, StoreError
+from archiver_assets.errors import ManifestInvalid, ObjectExists, ObjectMissing, StoreError
+from archiver_assets.lifecycle.sources import identity, require_accepted
 from archiver_assets.lifecycle.task import Step, Task, log
 from archiver_assets.source.catalog import Server, Table
 from archiver_assets.store.keys import Mark
 from archiver_assets.store.manifest import Manifest, Receipt, Rejected, decode, encode, sha256_of
-from archiver_assets.store.objects import ObjectStore
+from archiver_assets.store.objects import read_whole
 
 
 @dataclass(frozen=True)
 class Generation:
-    """One committed archive of a partition. `object_key` is where its object lies today; `receipt` is there once it was purged."""
+    """One committed archive of a partition. `object_key` is where its object lies today; `receipt` is there once it was purged.
+
+    `former` is one of a source that the table had before a person accepted another one: it counts, and says nothing of today's rows.
+    """
 
     manifest: Manifest
     manifest_sha256: str
@@ -25,6 +29,7 @@ class Generation:
     receipt: Receipt | None = None
     purging: bool = False
     rejected: bool = False
+    former: bool = False
 
     @property
     def number(self) -> int:
@@ -39,7 +44,7 @@ class Generation:
     @property
     def open(self) -> bool:
         """Whether rows of it may still be in the table, to be purged by it. One that somebody rejected purges nothing any more."""
-        return self.receipt is None and not self.rejected
+        return self.receipt is None and not self.rejected and not self.former
 
 
 @dataclass(frozen=True)
@@ -59,11 +64,6 @@ class Generations:
     def open(self) -> tuple[Generation, ...]:
         """Those by which rows may be purged, oldest first."""
         return tuple(each for each in self.committed if each.open)
-
-
-def read_whole(store: ObjectStore, key: str) -> bytes:
-    """Return the content of a small object. Raises ObjectMissing."""
-    return b"".join(store.read(key))
 
 
 def read_generations(task: Task) -> Generations:
@@ -109,15 +109,15 @@ def _require_own(task: Task, manifest: Manifest, number: int, key: str) -> str:
     raise ManifestInvalid(message, hint="somebody moved or replaced it: compare it with its older versions; nothing was deleted")
 
 
-def require_own_source(task: Task, server: Server, generations: Generations) -> None:
-    """Raise SourceChanged unless all generations that count came from this server and database."""
-    for generation in generations.live:
-        source = generation.manifest.source
-        changed = [*_changed("system identifier", source.system_identifier, server.system_identifier)]
-        changed += _changed("database oid", source.database_oid, server.database_oid)
-        if changed:
-            message = f"{task.label}: this is not the server that generation {generation.number} was archived from: {'; '.join(changed)}"
-            raise SourceChanged(message, hint="point the config back at the database of the manifest; nothing was deleted")
+def own_generations(task: Task, server: Server) -> Generations:
+    """Return the partition's generations, those of a former source marked so.
+
+    Raises SourceChanged where the archive is that of another server or database and nobody has accepted this one.
+    """
+    generations = read_generations(task)
+    require_accepted(task, server, [each.manifest.source for each in generations.live])
+    committed = tuple(replace(each, former=identity(each.manifest.source) != identity(server)) for each in generations.committed)
+    return replace(generations, committed=committed)
 
 
 def drift(task: Task, table: Table, generation: Generation) -> list[str]:

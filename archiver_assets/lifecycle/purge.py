@@ -19,10 +19,8 @@ from archiver_assets.errors import ArchiverError, ManifestInvalid, NotArchived, 
 from archiver_assets.lifecycle.generations import (
     Generation,
     drift,
-    read_generations,
-    read_whole,
+    own_generations,
     reject,
-    require_own_source,
     versions_believed,
     was_rejected,
 )
@@ -37,6 +35,7 @@ from archiver_assets.source.deleting import Batch, Deleted, Target, delete_rows
 from archiver_assets.source.session import locked_table, partition_lock
 from archiver_assets.store.keys import Mark
 from archiver_assets.store.manifest import Manifest, PurgeSettings, Purging, Receipt, decode, encode
+from archiver_assets.store.objects import read_whole
 
 _CONFLICT_PAUSES = (0.1, 0.2, 0.4, 0.8)
 """Seconds between tries at a batch that the server ended for the sake of another transaction."""
@@ -120,8 +119,7 @@ def _read_table(task: Task, connection: Connection) -> Table:
 
 def _purge_open(session: _Session) -> Purged:
     task = session.task
-    generations = read_generations(task)
-    require_own_source(task, session.server, generations)
+    generations = own_generations(task, session.server)
     tally, refusals, purged = Tally(), [], []
     for generation in generations.open:
         try:
@@ -132,7 +130,7 @@ def _purge_open(session: _Session) -> Purged:
         else:
             purged.append(generation)
     left = count_rows(session.connection, session.table.days(task.partition))
-    _require_nothing_wrong(task, refusals, left, any_live=bool(generations.live))
+    _require_nothing_wrong(task, refusals, left, any_live=any(not each.former for each in generations.live))
     newest = generations.live[-1] if generations.live else None
     outcome: Literal["purged", "already purged", "empty", "incomplete"] = "already purged" if newest else "empty"
     if purged:

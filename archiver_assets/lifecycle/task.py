@@ -13,7 +13,7 @@ from enum import StrEnum
 from archiver_assets.config import TableConfig
 from archiver_assets.partition import Partition
 from archiver_assets.source.session import Source
-from archiver_assets.store.keys import PartitionKeys
+from archiver_assets.store.keys import PartitionKeys, TableKeys
 from archiver_assets.store.objects import ObjectStore
 
 log = logging.getLogger("archiver")
@@ -67,10 +67,13 @@ class Task:
     @property
     def keys(self) -> PartitionKeys:
         """The keys of the partition's objects."""
+        return self.table_keys.partition(self.partition.key)
+
+    @property
+    def table_keys(self) -> TableKeys:
+        """The keys of the table's objects that are of no partition."""
         table = self.table
-        return PartitionKeys.of(
-            prefix=self.prefix, database=table.database, schema=table.schema_name, table=table.name, partition_key=self.partition.key
-        )
+        return TableKeys.of(prefix=self.prefix, database=table.database, schema=table.schema_name, table=table.name)
 
     @property
     def label(self) -> str:

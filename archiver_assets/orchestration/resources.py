@@ -12,6 +12,7 @@ from archiver_assets.config import Config, TableConfig
 from archiver_assets.lifecycle.task import Task
 from archiver_assets.partition import Partition
 from archiver_assets.source.session import Source
+from archiver_assets.store.keys import TableKeys
 from archiver_assets.store.objects import ObjectStore
 from archiver_assets.store.s3 import S3ObjectStore
 
@@ -40,6 +41,10 @@ class Services:
             encryption=s3.encryption,
             kms_key_id=s3.kms_key_id,
         )
+
+    def table_keys(self, table: TableConfig) -> TableKeys:
+        """Return the keys of a table's objects."""
+        return TableKeys.of(prefix=self.config.s3.prefix, database=table.database, schema=table.schema_name, table=table.name)
 
     def task(self, table: TableConfig, partition_key: str, run_id: str) -> Task:
         """Return the task of one partition in one run. Raises ValueError for a key that is no day."""

@@ -162,16 +162,21 @@ def locked_table(connection: Connection, relation: sql.Relation) -> Iterator[Non
         yield
 
 
+def require_primary(connection: Connection, table: str) -> None:
+    """Raise SourceError on a standby; `table` stands in the message."""
+    row = connection.execute(sql.IN_RECOVERY).fetchone()
+    if row is None or row["in_recovery"]:
+        message = f"expected a primary server for {table}, found one in recovery"
+        raise SourceError(message, hint="point host and port at the primary")
+
+
 @contextmanager
 def partition_lock(connection: Connection, *, table: str, partition: Partition) -> Iterator[None]:
     """Hold the session's advisory lock on a partition of `table` (`D/S/T`) for the block; the end of the session releases it too.
 
     Raises PartitionBusy if another session holds it, and SourceError on a standby, which would grant the lock a second time.
     """
-    row = connection.execute(sql.IN_RECOVERY).fetchone()
-    if row is None or row["in_recovery"]:
-        message = f"expected a primary server for {table}, found one in recovery"
-        raise SourceError(message, hint="point host and port at the primary")
+    require_primary(connection, table)
     number = _lock_number(table, partition)
     row = connection.execute(sql.LOCK_PARTITION, [number]).fetchone()
     if row is None or not row["locked"]:

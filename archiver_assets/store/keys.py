@@ -1,5 +1,6 @@
-"""The names of the objects of a partition, and nothing else.
+"""The names of the objects of a table and its partitions, and nothing else.
 
+    {prefix}{D}/{S}/{T}/_source-0001.json   the source was accepted: the newest one counts
     {prefix}{D}/{S}/{T}/dt=2026-08-01/
         rows-0001-{8 hex}.parquet   the data of generation 1
         _manifest-0001.json         its commit mark
@@ -36,16 +37,49 @@ _OBJECT = re.compile(
 )
 
 
+_SOURCE = re.compile(rf"_source-(?P<number>{_NUMBER})\.json")
+_MANIFEST = re.compile(rf"dt=[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}/_manifest-(?:{_NUMBER})\.json")
+
+
+@dataclass(frozen=True)
+class TableKeys:
+    """The keys of one table, whole: they begin with the configured prefix."""
+
+    folder: str
+
+    @classmethod
+    def of(cls, *, prefix: str, database: str, schema: str, table: str) -> Self:
+        """Name the folder of a table; `prefix` is empty or ends in a slash."""
+        return cls(prefix + "/".join(_encoded(part) for part in (database, schema, table)) + "/")
+
+    def partition(self, partition_key: str) -> "PartitionKeys":
+        """Return the keys of a partition, `YYYY-MM-DD`."""
+        return PartitionKeys(f"{self.folder}dt={partition_key}/")
+
+    @property
+    def sources(self) -> str:
+        """What the keys of the accepted sources begin with."""
+        return f"{self.folder}_source-"
+
+    def source(self, number: int) -> str:
+        """Return the key of the accepted source of that number, from 1."""
+        return f"{self.sources}{number:04d}.json"
+
+    def source_number(self, key: str) -> int | None:
+        """Return the number of an accepted source; None for any other key."""
+        found = _SOURCE.fullmatch(key.removeprefix(self.folder))
+        return int(found["number"]) if found else None
+
+    def is_manifest(self, key: str) -> bool:
+        """Tell whether the key is that of a manifest of any partition."""
+        return bool(_MANIFEST.fullmatch(key.removeprefix(self.folder)))
+
+
 @dataclass(frozen=True)
 class PartitionKeys:
     """The keys of one partition, whole: they begin with the configured prefix."""
 
     folder: str
-
-    @classmethod
-    def of(cls, *, prefix: str, database: str, schema: str, table: str, partition_key: str) -> Self:
-        """Name the folder of a partition; `prefix` is empty or ends in a slash, `partition_key` is `YYYY-MM-DD`."""
-        return cls(prefix + "/".join([*(_encoded(part) for part in (database, schema, table)), f"dt={partition_key}"]) + "/")
 
     def new_rows(self, generation: int) -> str:
         """Return a key for the data of a generation that no other attempt has used: eight random hex digits tell the attempts apart."""

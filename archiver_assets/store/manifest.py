@@ -193,6 +193,16 @@ class Receipt(_Frozen):
     wal_bytes: int | None
 
 
+class AcceptedSource(_Frozen):
+    """Written when a person says that the table is now that of another server or database; the newest one counts."""
+
+    format: Literal["archiver/1"] = FORMAT
+    system_identifier: str
+    database_oid: int
+    at: Instant
+    run_id: str
+
+
 def encode(facts: BaseModel) -> bytes:
     """Return the JSON object as it is stored: indented for people, with a final line feed."""
     return facts.model_dump_json(indent=2).encode() + b"\n"

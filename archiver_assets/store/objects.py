@@ -72,8 +72,15 @@ class ObjectStore(Protocol):
     def abort_uploads(self, prefix: str) -> int:
         """End all unfinished uploads whose keys begin with `prefix`, whoever began them, and return how many there were."""
 
-    def list(self, prefix: str) -> Iterator[StoredObject]:
+    def list(self, prefix: str, *, at_most: int | None = None) -> Iterator[StoredObject]:
         """Yield the objects whose keys begin with `prefix`, in the order of their keys (UTF-8 bytes); what was created is listed at once.
+
+        With `at_most` these are only so many of them, whichever the store names first.
 
         `version_id` is None in a listing.
         """
+
+
+def read_whole(store: ObjectStore, key: str) -> bytes:
+    """Return the content of a small object. Raises ObjectMissing."""
+    return b"".join(store.read(key))

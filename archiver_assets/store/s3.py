@@ -20,6 +20,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -190,10 +191,10 @@ class S3ObjectStore:
             return False
         return True
 
-    def list(self, prefix: str) -> Iterator[StoredObject]:
+    def list(self, prefix: str, *, at_most: int | None = None) -> Iterator[StoredObject]:
         """See ObjectStore. The listing is gathered first (about 0.4 kB an object)."""
         # AWS lists in order, but SeaweedFS and others go folder by folder, with `a/b` before `a-b`. Sorting what is in order costs nothing.
-        yield from sorted(self._listed(prefix), key=lambda each: each.key.encode())
+        yield from sorted(islice(self._listed(prefix), at_most), key=lambda each: each.key.encode())
 
     def _listed(self, prefix: str) -> Iterator[StoredObject]:
         with translated(Attempt("list", self.uri(prefix), "s3:ListBucket")):

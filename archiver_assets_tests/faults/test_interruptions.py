@@ -56,8 +56,8 @@ class FaultyStore:
     def abort_uploads(self, prefix: str) -> int:
         return self.real.abort_uploads(prefix)
 
-    def list(self, prefix: str) -> Iterator[StoredObject]:
-        return self.real.list(prefix)
+    def list(self, prefix: str, *, at_most: int | None = None) -> Iterator[StoredObject]:
+        return self.real.list(prefix, at_most=at_most)
 
 
 @dataclass

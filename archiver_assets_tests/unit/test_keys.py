@@ -6,7 +6,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from archiver_assets.store.keys import Mark, PartitionKeys
+from archiver_assets.store.keys import Mark, PartitionKeys, TableKeys
 
 DAY = "2026-08-01"
 # What PostgreSQL allows in a name: anything but NUL. Lone surrogates are no UTF-8.
@@ -19,7 +19,7 @@ prefixes = st.sampled_from(["", "audit/", "a/b/"])
 
 def keys_of(triple: tuple[str, str, str], prefix: str = "", day: str = DAY) -> PartitionKeys:
     database, schema, table = triple
-    return PartitionKeys.of(prefix=prefix, database=database, schema=schema, table=table, partition_key=day)
+    return TableKeys.of(prefix=prefix, database=database, schema=schema, table=table).partition(day)
 
 
 KEYS = keys_of(("d", "s", "t"), prefix="audit/")
