@@ -81,6 +81,10 @@ class Settings(_Model):
     sleep_between_batches: float = Field(
         default=0.0, ge=0, le=3600, allow_inf_nan=False, description="a number of seconds, 0 to 3600, that a purge rests between batches"
     )
+    purge_method: Literal["delete", "drop_partition"] = Field(
+        default="delete",
+        description="delete, or drop_partition: leaves of a natively partitioned table are dropped, whole days at once, others when empty",
+    )
 
 
 class TableConfig(Settings):

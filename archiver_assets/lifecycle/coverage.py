@@ -36,6 +36,11 @@ class Coverage:
         """Return the number of versions, those that several generations hold counted each time."""
         return len(self._sorted)
 
+    @property
+    def distinct(self) -> int:
+        """The number of different versions."""
+        return int(np.count_nonzero(self._sorted[1:] != self._sorted[:-1])) + 1 if len(self._sorted) else 0
+
     def uncovered(self, versions: pa.RecordBatch) -> pa.BooleanArray:
         """Tell for each version of a batch whether no generation covers it."""
         asked = np.frombuffer(_digests(versions), dtype=f"S{_DIGEST_BYTES}")

@@ -7,66 +7,40 @@ Nothing that ran before is trusted, no check and no earlier verification: whoeve
 between any two steps leaves a state from which running purge again finishes.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Literal
 
-import pyarrow as pa
-import pyarrow.compute as pc
-
-from archiver_assets.errors import ArchiverError, ManifestInvalid, NotArchived, NotVerified, ObjectExists, SourceChanged, SourceConflict
+from archiver_assets.errors import ArchiverError, ManifestInvalid, NotArchived, NotVerified, ObjectExists, SourceChanged
+from archiver_assets.lifecycle.dropping import Dropped, drop_empty_leaves, drop_proven_leaves
+from archiver_assets.lifecycle.emptying import Proven, Session, Tally, delete_all
 from archiver_assets.lifecycle.generations import (
     Generation,
     drift,
     own_generations,
     reject,
-    versions_believed,
     was_rejected,
 )
 from archiver_assets.lifecycle.preflight import require_preflight
 from archiver_assets.lifecycle.retrying import persistently
 from archiver_assets.lifecycle.task import Step, Task, log
-from archiver_assets.lifecycle.verify import LocalCopy, RowGroup, read_back
-from archiver_assets.lifecycle.versions import doubtful
+from archiver_assets.lifecycle.verify import read_back
 from archiver_assets.source import sql
-from archiver_assets.source.catalog import XMIN, Connection, Server, Table, count_rows, read_server, read_table
-from archiver_assets.source.deleting import Batch, Deleted, Target, delete_rows
+from archiver_assets.source.catalog import Connection, Table, count_rows, read_server, read_table
+from archiver_assets.source.deleting import Deleted
 from archiver_assets.source.session import locked_table, partition_lock
 from archiver_assets.store.keys import Mark
-from archiver_assets.store.manifest import Manifest, PurgeSettings, Purging, Receipt, decode, encode
+from archiver_assets.store.manifest import PurgeSettings, Purging, Receipt, decode, encode
 from archiver_assets.store.objects import read_whole
-
-_CONFLICT_PAUSES = (0.1, 0.2, 0.4, 0.8)
-"""Seconds between tries at a batch that the server ended for the sake of another transaction."""
-
-
-@dataclass(frozen=True)
-class Tally:
-    """What became of the rows of the generations purged, in how many batches. Those that this call deleted are `purged`."""
-
-    rows: Deleted = field(default_factory=Deleted)
-    batches: int = 0
-
-    @property
-    def purged(self) -> int:
-        """The rows that this call deleted."""
-        return self.rows.by_version + self.rows.by_content
-
-    @property
-    def left(self) -> int:
-        """The rows that should have gone, and could not: locked by others, or no longer of the partition's range."""
-        return self.rows.locked + self.rows.elsewhere
-
-    def __add__(self, other: "Tally") -> "Tally":
-        """Add each number."""
-        return Tally(self.rows + other.rows, self.batches + other.batches)
 
 
 @dataclass(frozen=True)
 class Purged:
     """What a purge did. `late` is what the table still holds of the partition and no purged generation does; `generation` is the newest.
 
+    `dropped` names the leaves that were dropped, with the rows of `tally` or empty.
     "incomplete" means that rows which should have gone were locked by others; another purge goes on with them.
     """
 
@@ -76,16 +50,7 @@ class Purged:
     tally: Tally
     late: int
     seconds: float
-
-
-@dataclass(frozen=True)
-class _Session:
-    """The session that holds the lock, and what it found there."""
-
-    task: Task
-    connection: Connection
-    server: Server
-    table: Table
+    dropped: tuple[str, ...] = ()
 
 
 def purge(task: Task) -> Purged:
@@ -105,7 +70,7 @@ def _purge(task: Task) -> Purged:
         server = read_server(connection)
         task.partition.require_expired(now=server.now, retention_days=task.table.retention_days, table=task.table.label)
         require_preflight(task, connection, "purge")
-        session = _Session(task, connection, server, _read_table(task, connection))
+        session = Session(task, connection, server, _read_table(task, connection))
         result = _purge_open(session)
         task.reached(Step.UNLOCKED)
     log.info("%s: %s, %s rows purged, %s left", task.label, result.outcome, f"{result.tally.purged:,}", f"{result.late:,}")
@@ -117,25 +82,59 @@ def _read_table(task: Task, connection: Connection) -> Table:
         return read_table(connection, task.table)
 
 
-def _purge_open(session: _Session) -> Purged:
+def _purge_open(session: Session) -> Purged:
     task = session.task
     generations = own_generations(task, session.server)
-    tally, refusals, purged = Tally(), [], []
-    for generation in generations.open:
-        try:
-            tally += _purge_generation(session, generation)
-        except (NotVerified, SourceChanged) as refusal:
-            log.warning("%s: generation %s is skipped: %s", task.label, generation.number, refusal.message)
-            refusals.append(refusal)
-        else:
-            purged.append(generation)
+    drops = task.table.purge_method == "drop_partition"
+    # A leaf can have rows of all generations, so that it is dropped by the proofs of all. Else one copy on disk at a time is enough.
+    groups = [generations.open] if drops else [(each,) for each in generations.open]
+    results = [_purge_together(session, group) for group in groups]
+    tally = sum((result.tally for result in results), Tally())
+    dropped = [name for result in results for name in result.dropped] + (drop_empty_leaves(session) if drops else [])
     left = count_rows(session.connection, session.table.days(task.partition))
+    refusals = [refusal for result in results for refusal in result.refusals]
     _require_nothing_wrong(task, refusals, left, any_live=any(not each.former for each in generations.live))
     newest = generations.live[-1] if generations.live else None
     outcome: Literal["purged", "already purged", "empty", "incomplete"] = "already purged" if newest else "empty"
-    if purged:
+    if any(result.purged for result in results):
         outcome = "incomplete" if tally.left else "purged"
-    return Purged(outcome, newest, session.table, tally, max(left - tally.rows.locked, 0), 0.0)
+    return Purged(outcome, newest, session.table, tally, max(left - tally.rows.locked, 0), 0.0, tuple(dropped))
+
+
+@dataclass
+class _Together:
+    """What became of generations that were purged together."""
+
+    tally: Tally = field(default_factory=Tally)
+    purged: int = 0
+    dropped: list[str] = field(default_factory=list)
+    refusals: list[ArchiverError] = field(default_factory=list)
+
+
+def _purge_together(session: Session, generations: Sequence[Generation]) -> _Together:
+    task, result, started_at = session.task, _Together(), session.task.clock()
+    with ExitStack() as copies:
+        proven = []
+        for generation in generations:
+            with _skipping(task, generation, result):
+                proven.append(copies.enter_context(_proven(session, generation)))
+        dropped = drop_proven_leaves(session, proven) if task.table.purge_method == "drop_partition" else Dropped()
+        result.dropped = dropped.leaves
+        for each in proven:
+            with _skipping(task, each.generation, result):
+                result.tally += _purge_one(session, each, dropped.rows.get(each.generation.number, 0), started_at)
+                result.purged += 1
+    return result
+
+
+@contextmanager
+def _skipping(task: Task, generation: Generation, result: _Together) -> Iterator[None]:
+    """Note a refusal of one generation and go on with the others."""
+    try:
+        yield
+    except (NotVerified, SourceChanged) as refusal:
+        log.warning("%s: generation %s is skipped: %s", task.label, generation.number, refusal.message)
+        result.refusals.append(refusal)
 
 
 def _require_nothing_wrong(task: Task, refusals: Sequence[ArchiverError], left: int, *, any_live: bool) -> None:
@@ -148,8 +147,10 @@ def _require_nothing_wrong(task: Task, refusals: Sequence[ArchiverError], left: 
         raise NotArchived(message, hint="archive the partition first; nothing was deleted")
 
 
-def _purge_generation(session: _Session, generation: Generation) -> Tally:
-    task, started_at = session.task, session.task.clock()
+@contextmanager
+def _proven(session: Session, generation: Generation) -> Iterator[Proven]:
+    """Prove a generation, and say in the store that its purge has begun, before the block deletes its first row."""
+    task = session.task
     if changed := drift(task, session.table, generation):
         message = f"{task.label}: the table is not as generation {generation.number} recorded it: {'; '.join(changed)}"
         raise SourceChanged(message, hint="archive the partition again, then purge; nothing was deleted by this generation")
@@ -161,7 +162,16 @@ def _purge_generation(session: _Session, generation: Generation) -> Tally:
         _mark_purging(task, generation)
         task.reached(Step.PURGE_MARKED)
         _require_not_rejected(task, generation)
-        tally = _delete_all(session, generation, copy)
+        yield Proven(generation, copy)
+
+
+def _purge_one(session: Session, proven: Proven, dropped: int, started_at: datetime) -> Tally:
+    """Delete what is left of a generation after `dropped` rows of it went with their leaves, and write the receipt."""
+    task, generation = session.task, proven.generation
+    tally = Tally() if dropped == generation.manifest.rows else delete_all(session, proven)
+    if dropped and tally.batches:
+        tally += Tally(Deleted(gone=-dropped))  # they are no longer there to be deleted
+    tally += Tally(Deleted(by_version=dropped))
     if tally.left:
         log.warning("%s: %s rows are locked by others or of another day by now; they stay", task.label, f"{tally.left:,}")
         return tally
@@ -200,69 +210,7 @@ def _mark_purging(task: Task, generation: Generation) -> None:
         log.info("%s: an earlier purge of generation %s had begun; going on with it", task.label, generation.number)
 
 
-def _target(session: _Session, generation: Generation) -> Target:
-    table, manifest = session.table, generation.manifest
-    # Keys and xmins of a leaf that was attached since may be the same by chance, and its rows are in no object.
-    archived = {(leaf.oid, leaf.columns) for leaf in manifest.source.leaves}
-    leaves = tuple(leaf.oid for leaf in table.leaves if (leaf.oid, leaf.columns) in archived)
-    return Target(session.task.table, table, _days(session, manifest), leaves)
-
-
-def _days(session: _Session, manifest: Manifest) -> sql.Days:
-    """Return the range that both the manifest and today's config call the partition: the time zone may have changed between them."""
-    days = session.table.days(session.task.partition)
-    if session.table.timestamp.builtin_type != "timestamptz":
-        return days  # local days have the same bounds in every zone
-    partition = session.task.partition
-    return replace(days, lower=max(partition.start, manifest.partition.start), upper=min(partition.end, manifest.partition.end))
-
-
-def _delete_all(session: _Session, generation: Generation, copy: LocalCopy) -> Tally:
-    task, target = session.task, _target(session, generation)
-    progress = task.progress("purge", copy.verification.rows_in_manifest)
-    tally = Tally()
-    for batch in _batches(session, generation, copy):
-        if tally.batches and task.table.sleep_between_batches:
-            task.sleep(task.table.sleep_between_batches)
-        tally += Tally(_delete_past_conflicts(session, target, batch), 1)
-        progress.add(batch.versions.num_rows)
-        task.reached(Step.BATCH_DELETED)
-    return tally
-
-
-def _delete_past_conflicts(session: _Session, target: Target, batch: Batch) -> Deleted:
-    # A row that moves from leaf to leaf, or a deadlock, ends the transaction and not the session.
-    for pause in _CONFLICT_PAUSES:
-        try:
-            with session.task.source.errors():
-                return delete_rows(session.connection, target, batch)
-        except SourceConflict as conflict:
-            log.info("%s: trying a batch again after: %s", session.task.label, conflict.message)
-        session.task.sleep(pause)
-    return delete_rows(session.connection, target, batch)
-
-
-def _batches(session: _Session, generation: Generation, copy: LocalCopy) -> Iterator[Batch]:
-    names = [*(column.name for column in session.table.key), XMIN]
-    size = session.task.table.batch_size
-    for group in copy.row_groups():
-        versions = group.columns(names)
-        believed = _believed(session, generation, versions)
-        for start in range(0, versions.num_rows, size):
-            yield Batch(versions.slice(start, size), believed.slice(start, size), _content(group, start))
-
-
-def _believed(session: _Session, generation: Generation, versions: pa.RecordBatch) -> pa.BooleanArray:
-    if not versions_believed(generation, session.server, session.table):
-        return pa.array([False] * versions.num_rows)
-    return pc.invert(doubtful(versions.column(XMIN), generation.manifest.source, session.server.next_xid))
-
-
-def _content(group: RowGroup, offset: int) -> Callable[[int, int], pa.RecordBatch]:
-    return lambda start, stop: group.whole.slice(offset + start, stop - start)
-
-
-def _write_receipt(session: _Session, generation: Generation, tally: Tally, started_at: datetime) -> None:
+def _write_receipt(session: Session, generation: Generation, tally: Tally, started_at: datetime) -> None:
     task = session.task
     receipt = Receipt(
         generation=generation.number,

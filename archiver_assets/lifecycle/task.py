@@ -32,6 +32,7 @@ class Step(StrEnum):
     READ_BACK = "read back"
     REJECTED = "rejected"
     PURGE_MARKED = "purge marked"
+    LEAF_DROPPED = "leaf dropped"
     BATCH_DELETED = "batch deleted"
     RECEIPT_WRITTEN = "receipt written"
     UNLOCKED = "unlocked"

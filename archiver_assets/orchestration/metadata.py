@@ -45,6 +45,7 @@ def purged_result(task: Task, purged: Purged) -> dg.MaterializeResult[None]:
         "rows_gone": dg.MetadataValue.int(tally.rows.gone),
         "rows_locked": dg.MetadataValue.int(tally.rows.locked),
         "batches": dg.MetadataValue.int(tally.batches),
+        "leaves_dropped": dg.MetadataValue.json(list(purged.dropped)),
         **_standard(task, purged.table, tally.purged, tally.purged, purged.seconds),
         **_object(task, purged.generation),
     }

@@ -5,7 +5,7 @@ which rows an object holds, whether it is proven, and when (`lifecycle`).
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import psycopg
 import pyarrow as pa
@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from archiver_assets.config import TableConfig
 from archiver_assets.errors import SourceChanged, SourceError
 from archiver_assets.source import sql
-from archiver_assets.source.catalog import XMIN, Connection, Table, read_table
+from archiver_assets.source.catalog import XMIN, Connection, Leaf, Table, read_table
 from archiver_assets.source.literals import to_input_text
 
 _ROW_LOCK_MILLISECONDS = 5_000
@@ -42,12 +42,15 @@ class Deleted:
 
 @dataclass(frozen=True)
 class Target:
-    """The table whose rows are deleted, as it was when the purge proved its generation; and the leaves in which versions are believed."""
+    """The table whose rows are deleted, as it was when the purge proved its generation; and the leaves in which versions are believed.
+
+    Other leaves may be attached or detached while the purge runs; the columns, the key and the table itself may not change.
+    """
 
     config: TableConfig
     table: Table
     days: sql.Days
-    leaves: tuple[int, ...]
+    leaves: tuple[Leaf, ...]
 
     @property
     def key(self) -> list[tuple[str, str]]:
@@ -109,7 +112,7 @@ def _delete_unlocked(connection: Connection, target: Target, batch: Batch) -> De
 def _delete_at_once(connection: Connection, target: Target, batch: Batch, lock_milliseconds: int) -> Deleted:
     with connection.transaction():
         connection.execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE")
-        _require_unchanged(connection, target)
+        target = as_it_is_now(connection, target)
         connection.execute(sql.lock_timeout(lock_milliseconds))
         try:
             return _delete(connection, target, batch)
@@ -117,11 +120,17 @@ def _delete_at_once(connection: Connection, target: Target, batch: Batch, lock_m
             raise _RowsLocked from error
 
 
-def _require_unchanged(connection: Connection, target: Target) -> None:
+def as_it_is_now(connection: Connection, target: Target) -> Target:
+    """Lock the table as a DELETE does, and return it with those of the believed leaves that it still has, unchanged.
+
+    Raises SourceChanged or TableRefused if it is not as it was proven.
+    """
     connection.execute(sql.lock_table_for_delete(target.table.relation))
-    if read_table(connection, target.config) != target.table:
+    table = read_table(connection, target.config)
+    if replace(table, leaves=()) != replace(target.table, leaves=()):
         message = f"table {target.config.label} was altered or replaced while its rows were purged"
         raise SourceChanged(message, hint="run again; this batch deleted nothing")
+    return replace(target, leaves=tuple(leaf for leaf in target.leaves if leaf in table.leaves))
 
 
 def _delete(connection: Connection, target: Target, batch: Batch) -> Deleted:
@@ -173,6 +182,14 @@ def _delete_equal(connection: Connection, target: Target, batch: Batch, position
     return connection.execute(sql.delete_equal(target.days, [name for name, _ in target.key], columns), arrays).rowcount
 
 
+def count_versions(connection: Connection, target: Target, leaf: sql.Relation, batch: Batch) -> int:
+    """Count the rows of a leaf that the believed versions of `batch` name; all of them have to be different."""
+    believed = batch.versions.filter(batch.believed)
+    if not believed.num_rows:
+        return 0
+    return int(connection.execute(sql.count_versions(target.days, leaf, target.key), _versions(target, believed)).fetchall()[0]["rows"])
+
+
 def _versions(target: Target, versions: pa.RecordBatch) -> list[object]:
     arrays: list[object] = [to_input_text(versions.column(name)) for name, _ in target.key]
-    return [*arrays, pc.cast(versions.column(XMIN), pa.string()).to_pylist(), list(target.leaves)]
+    return [*arrays, pc.cast(versions.column(XMIN), pa.string()).to_pylist(), [leaf.oid for leaf in target.leaves]]

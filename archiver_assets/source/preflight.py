@@ -37,6 +37,7 @@ def read_preflight(connection: Connection, config: TableConfig) -> list[Finding]
         *_rights(connection, config, oid),
         *_indexes(connection, config, found),
         *_publications(connection, oid),
+        *(_dropping(connection, found) if config.purge_method == "drop_partition" else ()),
     ]
     return [*core, *as_accepted(outer, config)]
 
@@ -112,6 +113,17 @@ def _publications(connection: Connection, oid: int) -> Iterator[Finding]:
                 "leave delete out of its publish parameter if they are to keep them",
                 "nothing",
             )
+
+
+def _dropping(connection: Connection, found: Mapping[str, Any]) -> Iterator[Finding]:
+    if found["kind"] != "p":
+        what = "purge_method is drop_partition, and the table is not partitioned: its rows are deleted"
+        yield Finding("not_partitioned", what, "leave purge_method out", "nothing")
+        return
+    others = [row["relation"] for row in connection.execute(sql.NOT_OWNED, [found["oid"]])]
+    if others:
+        what = f"the role {connection.info.user} does not own {', '.join(others[:3])}{' and more' if len(others) > 3 else ''}"  # noqa: PLR2004
+        yield Finding("not_owned", what, "make it a member of the owner, or set purge_method: delete", "purge")
 
 
 def _megabytes(size: int) -> str:

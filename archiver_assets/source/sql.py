@@ -136,6 +136,13 @@ LEAVES = """
     WHERE c.relkind = 'r'
     ORDER BY c.oid
 """
+# Catalog only: a leaf right below a table, and its bounds if both are finite, in the pinned settings' text.
+LEAF_BOUNDS = """
+    SELECT n.nspname AS schema, c.relname AS name, bounds[1] AS lower, bounds[2] AS upper
+    FROM pg_inherits h JOIN pg_class c ON c.oid = h.inhrelid JOIN pg_namespace n ON n.oid = c.relnamespace,
+         regexp_match(pg_get_expr(c.relpartbound, c.oid), $$^FOR VALUES FROM \\('([^']+)'\\) TO \\('([^']+)'\\)$$ || '$') AS bounds
+    WHERE c.oid = $1::oid AND h.inhparent = $2::oid AND c.relkind = 'r' AND NOT h.inhdetachpending
+"""
 # Keys that identify a row at every instant: unique, valid, immediate, without predicate or expression.
 UNIQUE_KEYS = """
     SELECT array_agg(a.attname::text ORDER BY k.position) AS columns
@@ -178,6 +185,13 @@ RIGHTS = """
                  WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND NOT has_column_privilege(c.oid, a.attnum, 'SELECT')
                  ORDER BY a.attnum) AS hidden
     FROM pg_class c WHERE c.oid = $1::oid
+"""
+# Catalog only: the table and its leaves that the role may not drop.
+NOT_OWNED = """
+    SELECT c.oid::regclass::text AS relation
+    FROM pg_class c
+    WHERE (c.oid = $1::oid OR c.oid IN (SELECT relid FROM pg_partition_tree($1::oid))) AND NOT pg_has_role(c.relowner, 'USAGE')
+    ORDER BY 1
 """
 # Catalog only: the relations with rows that have no whole B-tree which begins with the column, with their sizes. Only a B-tree finds the
 # first row of a range, and the rows of a day, without reading others.
@@ -357,6 +371,61 @@ def find_keys(days: Days, key: Sequence[tuple[str, str]]) -> sql.Composed:
     return sql.SQL("SELECT given.position, {} AS same, {} AS inside FROM {} AS t JOIN {} ON {}").format(
         _same_version(key), days.condition("t"), days.relation.identifier, _given(key, xmin=True, ordinality=True), _same_key(key)
     )
+
+
+def day_leaves(days: Days, pg_type: str, expired: datetime | date) -> sql.Composed:
+    """Catalog only: the leaves of `$1`, by RANGE on its column `$2` alone, that lie inside the range or end at `expired` or before.
+
+    Of leaves with both bounds finite, with these as text.
+    """
+    values = {"lower": days.lower, "upper": days.upper, "expired": expired}
+    return sql.SQL(
+        """
+        SELECT * FROM (
+            SELECT i.inhrelid::bigint AS oid, leaf.*, leaf.lower::{type} AS first,
+                   leaf.lower::{type} >= {lower} AND leaf.upper::{type} <= {upper} AS inside, leaf.upper::{type} <= {expired} AS expired
+            FROM pg_partitioned_table p JOIN pg_attribute a ON a.attrelid = p.partrelid AND a.attnum = p.partattrs[0]
+                 JOIN pg_inherits i ON i.inhparent = p.partrelid, LATERAL ({leaf}) AS leaf
+            WHERE p.partrelid = $1::oid AND p.partstrat = 'r' AND p.partnatts = 1 AND a.attname = $2::text
+        ) AS leaves WHERE inside OR expired ORDER BY first
+        """
+    ).format(
+        type=trusted(pg_type),
+        leaf=trusted(LEAF_BOUNDS.replace("$1::oid", "i.inhrelid").replace("$2::oid", "p.partrelid")),
+        **{name: sql.Literal(value) for name, value in values.items()},
+    )
+
+
+def lock_leaf(leaf: Relation) -> sql.Composed:
+    """ACCESS EXCLUSIVE: nobody reads or writes the leaf, and whoever did has ended, so that what it holds is committed."""
+    return sql.SQL("LOCK TABLE ONLY {} IN ACCESS EXCLUSIVE MODE").format(leaf.identifier)
+
+
+def count_leaf(leaf: Relation) -> sql.Composed:
+    """ACCESS SHARE."""
+    return sql.SQL("SELECT count(*) AS rows FROM ONLY {}").format(leaf.identifier)
+
+
+def first_of_leaf(leaf: Relation) -> sql.Composed:
+    """ACCESS SHARE; one row, if there is any."""
+    return sql.SQL("SELECT 1 FROM ONLY {} LIMIT 1").format(leaf.identifier)
+
+
+def count_versions(days: Days, leaf: Relation, key: Sequence[tuple[str, str]]) -> sql.Composed:
+    """Count the leaf's rows whose key and xmin are in the bound arrays, all different, as for `delete_versions`. ACCESS SHARE."""
+    return sql.SQL("SELECT count(*) AS rows FROM ONLY {} AS t JOIN {} ON {} AND {} AND {}").format(
+        leaf.identifier, _given(key, xmin=True), _same_key(key), _same_version(key), days.condition("t")
+    )
+
+
+def detach_leaf(relation: Relation, leaf: Relation) -> sql.Composed:
+    """ACCESS EXCLUSIVE on the table too, for as long as the catalog is changed."""
+    return sql.SQL("ALTER TABLE {} DETACH PARTITION {}").format(relation.identifier, leaf.identifier)
+
+
+def drop_leaf(leaf: Relation) -> sql.Composed:
+    """ACCESS EXCLUSIVE. Refused by the server while views or foreign keys depend on the leaf."""
+    return sql.SQL("DROP TABLE {} RESTRICT").format(leaf.identifier)
 
 
 def _given(columns: Sequence[tuple[str, str]], *, xmin: bool, ordinality: bool = False) -> sql.Composed:

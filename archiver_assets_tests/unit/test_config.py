@@ -79,6 +79,7 @@ def test_what_a_file_leaves_out_has_the_documented_default(tmp_path: Path) -> No
         "schedule": "0 2 * * *",
         "max_partitions_per_tick": 10,
         "sleep_between_batches": 0.0,
+        "purge_method": "delete",
         "accepted_risks": (),
         "allow_sequential_scan": False,
         "columns": {},

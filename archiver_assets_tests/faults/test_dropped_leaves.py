@@ -1,0 +1,301 @@
+"""Leaves dropped in place of being emptied: a leaf goes whole only if every row in it is archived, whoever is at work on the table."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import date
+from secrets import token_hex
+from typing import Any
+
+import psycopg
+import pytest
+
+from archiver_assets.errors import TableRefused
+from archiver_assets.lifecycle.archive import archive
+from archiver_assets.lifecycle.purge import Purged, purge
+from archiver_assets.lifecycle.task import Step, Task
+from archiver_assets.store.manifest import Receipt, decode
+from archiver_assets_tests.lab import PREFIX, Lab
+
+DAY, NEXT = date(2024, 3, 5), date(2024, 3, 6)
+DAYS = """
+CREATE TABLE ev (id int NOT NULL, at timestamptz NOT NULL, note text, PRIMARY KEY (id, at)) PARTITION BY RANGE (at);
+CREATE TABLE ev_05 PARTITION OF ev FOR VALUES FROM ('2024-03-05') TO ('2024-03-06');
+CREATE TABLE ev_06 PARTITION OF ev FOR VALUES FROM ('2024-03-06') TO ('2024-03-07');
+CREATE TABLE ev_rest PARTITION OF ev DEFAULT;
+CREATE INDEX ON ev (at);
+INSERT INTO ev SELECT n, '2024-03-05 10:00+00', 'row ' || n FROM generate_series(1, 20) n;
+INSERT INTO ev SELECT n, '2024-03-06 10:00+00', 'next day' FROM generate_series(1, 5) n;
+"""
+LATE = "INSERT INTO ev SELECT n, '2024-03-05 11:00+00', 'late' FROM generate_series({}, {}) n"
+
+
+@pytest.fixture(autouse=True)
+def days(lab: Lab) -> None:
+    lab.overrides = {"name": "ev", "primary_key": ("id", "at"), "timestamp_column": "at", "purge_method": "drop_partition"}
+    lab.execute(DAYS)
+
+
+def archived_and_purged(lab: Lab, day: date = DAY, **changes: Any) -> Purged:  # noqa: ANN401 - whatever a task has
+    archive(lab.task(day))
+    return purge(lab.task(day, **changes))
+
+
+def leaves(lab: Lab) -> list[str]:
+    found = lab.execute("SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'ev'::regclass ORDER BY 1")
+    return [str(row[0]) for row in found]
+
+
+def receipt(lab: Lab, number: int = 1, day: date = DAY) -> Receipt:
+    key = f"{PREFIX}lab/public/ev/dt={day}/_purged-{number:04d}.json"
+    return decode(Receipt, lab.content(key), key=key)
+
+
+def notes(lab: Lab, day: date = DAY) -> list[str]:
+    return [str(row[0]) for row in lab.execute("SELECT note FROM ev WHERE at >= %s AND at < %s::date + 1 ORDER BY id", [day, day])]
+
+
+@contextmanager
+def writer(lab: Lab, statement: str) -> Iterator[psycopg.Connection]:
+    """Leave a transaction open in which a statement was run."""
+    with psycopg.connect(lab.database.dsn) as connection:
+        connection.execute(statement)
+        yield connection
+
+
+def test_a_leaf_of_the_day_whose_rows_are_all_archived_is_dropped_and_the_receipt_says_how_many(lab: Lab) -> None:
+    purged = archived_and_purged(lab)
+    assert (purged.outcome, purged.tally.purged, purged.tally.batches, purged.dropped) == ("purged", 20, 0, ("ev_05",))
+    assert (leaves(lab), lab.count("ev")) == (["ev_06", "ev_rest"], 5)
+    assert (receipt(lab).rows_purged_by_version, receipt(lab).rows_gone, receipt(lab).rows_late) == (20, 0, 0)
+    assert (archive(lab.task()).outcome, purge(lab.task()).outcome) == ("already archived", "already purged")
+
+
+def test_a_leaf_is_not_dropped_by_default(lab: Lab) -> None:
+    del lab.overrides["purge_method"]
+    assert (archived_and_purged(lab).tally.purged, leaves(lab)) == (20, ["ev_05", "ev_06", "ev_rest"])
+
+
+def test_a_late_row_keeps_its_leaf_until_it_is_archived_too(lab: Lab) -> None:
+    archive(lab.task())
+    lab.execute(LATE.format(21, 21))
+    purged = purge(lab.task())
+    assert (purged.tally.purged, purged.dropped, purged.late, notes(lab)) == (20, (), 1, ["late"])
+    assert archived_and_purged(lab).dropped == ("ev_05",)
+    assert receipt(lab, 2).rows_purged_by_version == 1
+
+
+def test_a_leaf_goes_by_the_proofs_of_several_generations_together(lab: Lab) -> None:
+    archive(lab.task())
+    lab.execute(LATE.format(21, 23))
+    purged = archived_and_purged(lab)
+    assert (purged.tally.purged, purged.dropped) == (23, ("ev_05",))
+    assert [receipt(lab, number).rows_purged_by_version for number in (1, 2)] == [20, 3]
+
+
+@pytest.mark.parametrize("note", ["'changed'", "note"])
+def test_a_row_that_changed_is_proven_by_its_content_or_stays_but_never_goes_with_its_leaf(lab: Lab, note: str) -> None:
+    archive(lab.task())
+    lab.execute(f"UPDATE ev SET note = {note} WHERE id = 3 AND at < '2024-03-06'")
+    purged = purge(lab.task())
+    changed = [note for note in notes(lab) if note == "changed"]
+    assert (notes(lab), purged.late, purged.tally.purged) == (changed, len(changed), 20 - len(changed))
+    assert ("ev_05" in leaves(lab)) == bool(changed)  # empty, it goes
+
+
+def test_the_same_versions_in_two_generations_do_not_prove_rows_that_are_in_none(lab: Lab) -> None:
+    archive(lab.task())
+    rejected = f"{PREFIX}lab/public/ev/dt={DAY}/_rejected-0001.json"
+    lab.store.create(rejected, b"{}")
+    assert archive(lab.task()).rows == 20
+    lab.store.remove(rejected)
+    lab.execute(LATE.format(21, 40))  # as many again as were archived
+    purged = purge(lab.task())
+    assert (purged.dropped, purged.tally.purged, notes(lab)) == ((), 20, ["late"] * 20)
+
+
+def test_a_row_that_commits_while_the_drop_waits_keeps_its_leaf(lab: Lab) -> None:
+    archive(lab.task())
+    with writer(lab, LATE.format(21, 21)) as other:
+
+        def commit(_seconds: float) -> None:
+            other.commit()
+
+        purged = purge(lab.task(sleep=commit))
+    assert (purged.dropped, purged.tally.purged, notes(lab)) == ((), 20, ["late"])
+
+
+def test_a_leaf_in_use_is_emptied_by_deletes_and_dropped_by_a_later_purge(lab: Lab) -> None:
+    archive(lab.task())
+    pauses: list[float] = []
+    with writer(lab, "SELECT * FROM ev_05"):
+        purged = purge(lab.task(sleep=pauses.append))
+        assert lab.execute("SELECT count(*) FROM ev_05") == [(0,)]
+    assert (purged.outcome, purged.tally.purged, purged.dropped, pauses) == ("purged", 20, (), [0.5, 1.0, 2.0, 4.0] * 2)
+    assert purge(lab.task()).dropped == ("ev_05",)
+
+
+def test_somebody_who_uses_the_table_but_not_the_leaf_delays_the_drop_and_is_not_stopped_by_it(lab: Lab) -> None:
+    archive(lab.task())
+    with writer(lab, "INSERT INTO ev VALUES (99, '2024-03-06 11:00+00', 'next day')") as other:
+
+        def use(_seconds: float) -> None:
+            other.execute("INSERT INTO ev VALUES (100, '2024-03-06 11:00+00', 'next day')")
+            other.commit()
+
+        purged = purge(lab.task(sleep=use))
+    assert (purged.dropped, lab.count("ev_06")) == (("ev_05",), 7)
+
+
+def test_rows_of_the_day_in_the_default_partition_are_deleted_and_it_stays(lab: Lab) -> None:
+    lab.execute("ALTER TABLE ev DETACH PARTITION ev_05; INSERT INTO ev SELECT * FROM ev_05; DROP TABLE ev_05")
+    purged = archived_and_purged(lab)
+    assert (purged.tally.purged, purged.dropped, leaves(lab)) == (20, (), ["ev_06", "ev_rest"])
+
+
+def test_rows_in_a_leaf_and_in_the_default_partition_go_each_in_its_way(lab: Lab) -> None:
+    lab.execute("ALTER TABLE ev DETACH PARTITION ev_05; INSERT INTO ev SELECT * FROM ev_05 WHERE id <= 4; DELETE FROM ev_05")
+    lab.execute("DROP TABLE ev_05; CREATE TABLE ev_late (LIKE ev); INSERT INTO ev_late SELECT 50, '2024-03-05 20:00+00', 'late'")
+    lab.execute("UPDATE ev SET at = at - interval '1 hour' WHERE at < '2024-03-06'")
+    lab.execute("ALTER TABLE ev ATTACH PARTITION ev_late FOR VALUES FROM ('2024-03-05 12:00') TO ('2024-03-06')")
+    purged = archived_and_purged(lab)
+    assert (purged.tally.purged, purged.tally.rows.gone, purged.dropped) == (5, 0, ("ev_late",))
+    assert (receipt(lab).rows_purged_by_version, receipt(lab).rows_gone) == (5, 0)
+
+
+def test_a_leaf_of_several_days_is_emptied_day_by_day_and_dropped_when_all_of_it_is_gone(lab: Lab) -> None:
+    lab.execute("DROP TABLE ev")
+    month = DAYS.replace("ev_05 PARTITION OF ev FOR VALUES FROM ('2024-03-05') TO ('2024-03-06')", "ev_03 PARTITION OF ev DEFAULT")
+    month = month.replace("CREATE TABLE ev_06 PARTITION OF ev FOR VALUES FROM ('2024-03-06') TO ('2024-03-07');\n", "")
+    month = month.replace("CREATE TABLE ev_rest PARTITION OF ev DEFAULT;", "")
+    lab.execute(month.replace("ev_03 PARTITION OF ev DEFAULT", "ev_03 PARTITION OF ev FOR VALUES FROM ('2024-03-01') TO ('2024-04-01')"))
+    assert (archived_and_purged(lab).dropped, leaves(lab)) == ((), ["ev_03"])
+    assert (archived_and_purged(lab, NEXT).dropped, leaves(lab)) == (("ev_03",), [])
+
+
+def test_an_empty_leaf_that_can_still_take_unexpired_rows_stays(lab: Lab) -> None:
+    lab.execute("CREATE TABLE ev_long PARTITION OF ev FOR VALUES FROM ('2024-03-07') TO ('2124-01-01')")
+    assert (archived_and_purged(lab).dropped, leaves(lab)) == (("ev_05",), ["ev_06", "ev_long", "ev_rest"])
+
+
+def test_a_leaf_that_is_no_day_of_the_tables_zone_is_emptied_and_goes_with_the_last_row(lab: Lab) -> None:
+    lab.overrides["timezone"] = "Europe/Berlin"
+    lab.execute("INSERT INTO ev VALUES (30, '2024-03-05 23:30+00', 'the next day in Berlin')")
+    purged = archived_and_purged(lab)
+    assert (purged.tally.purged, purged.dropped) == (20, ())
+    purged = archived_and_purged(lab, NEXT)
+    assert (purged.tally.purged, purged.dropped) == (6, ("ev_05", "ev_06"))
+
+
+def test_a_crash_after_the_drop_is_finished_by_the_next_purge(lab: Lab) -> None:
+    archive(lab.task())
+
+    def stop(step: Step) -> None:
+        if step is Step.LEAF_DROPPED:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        purge(lab.task(reached=stop))
+    purged = purge(lab.task())
+    assert (purged.outcome, receipt(lab).rows_gone, notes(lab)) == ("purged", 20, [])
+
+
+def test_a_view_on_a_leaf_keeps_it_and_its_rows_are_deleted(lab: Lab) -> None:
+    lab.execute("CREATE VIEW looks_at_it AS SELECT * FROM ev_05")
+    purged = archived_and_purged(lab)
+    assert (purged.tally.purged, purged.dropped, lab.count("looks_at_it")) == (20, (), 0)
+
+
+def test_no_leaf_is_dropped_past_a_trigger_that_was_accepted(lab: Lab) -> None:
+    lab.overrides["accepted_risks"] = ("after_delete_trigger",)
+    lab.execute("""
+        CREATE TABLE heard (id int);
+        CREATE FUNCTION hear() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN INSERT INTO public.heard VALUES (OLD.id); RETURN NULL; END';
+        CREATE TRIGGER hears AFTER DELETE ON ev FOR EACH ROW EXECUTE FUNCTION hear()
+    """)
+    purged = archived_and_purged(lab)
+    assert (purged.tally.purged, purged.dropped, lab.count("heard"), len(leaves(lab))) == (20, (), 20, 3)
+
+
+def test_sub_partitions_are_emptied_and_stay(lab: Lab) -> None:
+    lab.execute("""
+        DROP TABLE ev_05;
+        CREATE TABLE ev_05 PARTITION OF ev FOR VALUES FROM ('2024-03-05') TO ('2024-03-06') PARTITION BY HASH (id);
+        CREATE TABLE ev_05_0 PARTITION OF ev_05 FOR VALUES WITH (MODULUS 2, REMAINDER 0);
+        CREATE TABLE ev_05_1 PARTITION OF ev_05 FOR VALUES WITH (MODULUS 2, REMAINDER 1);
+        INSERT INTO ev SELECT n, '2024-03-05 10:00+00', 'row ' || n FROM generate_series(1, 20) n
+    """)
+    purged = archived_and_purged(lab)
+    assert (purged.tally.purged, purged.dropped, leaves(lab)) == (20, (), ["ev_05", "ev_06", "ev_rest"])
+
+
+def changing(lab: Lab, statement: str) -> Any:  # noqa: ANN401 - what Task.reached is
+    done: list[Step] = []
+
+    def change(step: Step) -> None:
+        if step is Step.BATCH_DELETED and not done:
+            done.append(step)
+            lab.execute(statement)
+
+    return change
+
+
+@pytest.mark.parametrize("method", ["delete", "drop_partition"])
+def test_leaves_may_come_and_go_while_a_purge_deletes(lab: Lab, method: str) -> None:
+    lab.overrides["purge_method"] = method
+    archive(lab.task())
+    lab.execute(LATE.format(21, 21))  # so that the leaf is emptied
+    lab.execute("CREATE TABLE ev_07 (LIKE ev); INSERT INTO ev_07 SELECT 1, '2024-03-07', 'the day after'")
+    attach = "ALTER TABLE ev DETACH PARTITION ev_06; ALTER TABLE ev ATTACH PARTITION ev_07 FOR VALUES FROM ('2024-03-07') TO ('2024-03-08')"
+    table = lab.table(batch_size=5)
+    purged = purge(lab.task(table=table, reached=changing(lab, attach)))
+    assert (purged.outcome, purged.tally.purged, notes(lab), lab.count("ev_07"), lab.count("ev_06")) == ("purged", 20, ["late"], 1, 5)
+
+
+def test_a_leaf_that_is_swapped_while_a_purge_deletes_keeps_its_rows(lab: Lab) -> None:
+    archive(lab.task())
+    lab.execute(LATE.format(21, 21))
+    swap = """
+        ALTER TABLE ev DETACH PARTITION ev_05; CREATE TABLE other (LIKE ev INCLUDING ALL);
+        INSERT INTO other SELECT id, at, 'other ' || id FROM ev_05;
+        ALTER TABLE ev ATTACH PARTITION other FOR VALUES FROM ('2024-03-05') TO ('2024-03-06')
+    """
+    purged = purge(lab.task(table=lab.table(batch_size=5), reached=changing(lab, swap)))
+    assert (purged.tally.purged, purged.dropped) == (5, ())
+    assert (len(notes(lab)), all(note.startswith("other") for note in notes(lab))) == (16, True)
+
+
+def test_a_leaf_that_is_detached_while_the_drop_waits_stays_whole(lab: Lab) -> None:
+    archive(lab.task())
+    with writer(lab, "SELECT * FROM ev_05") as other:
+
+        def detach(_seconds: float) -> None:
+            other.execute("ALTER TABLE ev DETACH PARTITION ev_05")
+            other.commit()
+
+        purged = purge(lab.task(sleep=detach))
+    assert (purged.dropped, lab.count("ev_05"), purged.tally.rows.gone) == ((), 20, 20)
+
+
+def test_a_role_that_does_not_own_the_leaves_is_refused_with_the_way_out(lab: Lab) -> None:
+    role = f"archiver_{token_hex(4)}"
+    lab.execute(f"CREATE ROLE {role} LOGIN PASSWORD '{lab.database.password}'; GRANT SELECT, DELETE ON ev TO {role}")
+    try:
+        task = as_role(lab.task(), role)
+        archive(task)
+        with pytest.raises(TableRefused, match="does not own") as refused:
+            purge(task)
+        assert "purge_method: delete" in refused.value.hint
+        assert lab.count("ev") == 25
+    finally:
+        lab.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
+
+
+def as_role(task: Task, role: str) -> Task:
+    return replace(task, source=replace(task.source, config=task.source.config.model_copy(update={"user": role})))
+
+
+def test_an_ordinary_table_is_emptied_by_deletes(lab: Lab) -> None:
+    lab.overrides = {"purge_method": "drop_partition"}
+    lab.fill(rows=10)
+    assert (archived_and_purged(lab).tally.purged, lab.count()) == (10, 0)
