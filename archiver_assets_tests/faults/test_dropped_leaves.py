@@ -11,9 +11,12 @@ import psycopg
 import pytest
 
 from archiver_assets.errors import TableRefused
+from archiver_assets.lifecycle import dropping
 from archiver_assets.lifecycle.archive import archive
 from archiver_assets.lifecycle.purge import Purged, purge
 from archiver_assets.lifecycle.task import Step, Task
+from archiver_assets.source.catalog import Connection
+from archiver_assets.source.leaves import DayLeaf, rows_of
 from archiver_assets.store.manifest import Receipt, decode
 from archiver_assets_tests.lab import PREFIX, Lab
 
@@ -299,3 +302,18 @@ def test_an_ordinary_table_is_emptied_by_deletes(lab: Lab) -> None:
     lab.overrides = {"purge_method": "drop_partition"}
     lab.fill(rows=10)
     assert (archived_and_purged(lab).tally.purged, lab.count()) == (10, 0)
+
+
+def test_nobody_adds_a_row_between_the_proof_and_the_drop(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    archive(lab.task())
+    refused: list[str] = []
+
+    def count_and_let_another_try(connection: Connection, leaf: DayLeaf) -> int:
+        rows = rows_of(connection, leaf)
+        with pytest.raises(psycopg.errors.LockNotAvailable) as error:
+            lab.execute(f"SET lock_timeout = '200ms'; {LATE.format(21, 21)}")
+        refused.append(str(error.value))
+        return rows
+
+    monkeypatch.setattr(dropping, "rows_of", count_and_let_another_try)
+    assert (purge(lab.task()).dropped, len(refused)) == (("ev_05",), 1)
