@@ -26,9 +26,11 @@ from archiver_assets.lifecycle.generations import (
     versions_believed,
     was_rejected,
 )
+from archiver_assets.lifecycle.pacing import pause_between_batches
 from archiver_assets.lifecycle.preflight import require_preflight
 from archiver_assets.lifecycle.retrying import persistently
 from archiver_assets.lifecycle.task import Step, Task, log
+from archiver_assets.lifecycle.vacuum import Vacuumed, vacuum
 from archiver_assets.lifecycle.verify import LocalCopy, RowGroup, read_back
 from archiver_assets.lifecycle.versions import doubtful
 from archiver_assets.source import sql
@@ -77,6 +79,7 @@ class Purged:
     tally: Tally
     late: int
     seconds: float
+    vacuumed: Vacuumed = field(default_factory=Vacuumed)
 
 
 @dataclass(frozen=True)
@@ -94,9 +97,11 @@ def purge(task: Task) -> Purged:
 
     A generation that does not prove itself is skipped, and the others are purged all the same. Raises NotArchived for rows without a
     generation, NotVerified for a generation that failed, SourceChanged where the table is not that of the manifest, and NotExpired,
-    PartitionBusy, TableRefused and the errors of source and store. Rows deleted before an error are those of whole batches, each proven.
+    PartitionBusy, SourceStrained, TableRefused and the errors of source and store. Rows deleted before an error are those of whole batches,
+    each proven.
     """
-    return persistently(task, "purge", lambda: _purge(task))
+    purged = persistently(task, "purge", lambda: _purge(task))
+    return replace(purged, vacuumed=vacuum(task, purged.table, purged.tally.purged)) if purged.outcome == "purged" else purged
 
 
 def _purge(task: Task) -> Purged:
@@ -222,11 +227,12 @@ def _days(session: _Session, manifest: Manifest) -> sql.Days:
 def _delete_all(session: _Session, generation: Generation, copy: LocalCopy) -> Tally:
     task, target = session.task, _target(session, generation)
     progress = task.progress("purge", copy.verification.rows_in_manifest)
-    tally = Tally()
+    tally, last = Tally(), Deleted()
     for batch in _batches(session, generation, copy):
-        if tally.batches and task.table.sleep_between_batches:
-            task.sleep(task.table.sleep_between_batches)
-        tally += Tally(_delete_past_conflicts(session, target, batch), 1)
+        if tally.batches:
+            pause_between_batches(task, session.connection, last.blocked)
+        last = _delete_past_conflicts(session, target, batch)
+        tally += Tally(last, 1)
         progress.add(batch.versions.num_rows)
         task.reached(Step.BATCH_DELETED)
     return tally

@@ -11,6 +11,8 @@ from archiver_assets.config import TableConfig
 from archiver_assets.source import sql
 from archiver_assets.source.catalog import Connection, find_relation, read_findings
 from archiver_assets.source.findings import Finding, as_accepted
+from archiver_assets.source.maintenance import missing_right
+from archiver_assets.source.strain import count_hidden_replicas
 
 NEWEST_TESTED = 18
 """The newest major version of PostgreSQL that the tests have seen."""
@@ -37,6 +39,8 @@ def read_preflight(connection: Connection, config: TableConfig) -> list[Finding]
         *_rights(connection, config, oid),
         *_indexes(connection, config, found),
         *_publications(connection, oid),
+        *_replicas(connection, config),
+        *_maintenance(connection, config, oid),
     ]
     return [*core, *as_accepted(outer, config)]
 
@@ -112,6 +116,25 @@ def _publications(connection: Connection, oid: int) -> Iterator[Finding]:
                 "leave delete out of its publish parameter if they are to keep them",
                 "nothing",
             )
+
+
+def _replicas(connection: Connection, config: TableConfig) -> Iterator[Finding]:
+    hidden = count_hidden_replicas(connection) if config.max_replication_lag_seconds is not None else 0
+    if hidden:
+        role = connection.info.user
+        yield Finding(
+            "hidden_replication_lag",
+            f"the role {role} may not see the lag of {hidden} replicas, so that no purge pauses for them",
+            f"GRANT pg_monitor TO {sql.quoted(role)}, or set max_replication_lag_seconds to null",
+            "nothing",
+        )
+
+
+def _maintenance(connection: Connection, config: TableConfig, oid: int) -> Iterator[Finding]:
+    right = missing_right(connection, config, oid) if config.vacuum_strategy != "none" else None
+    if right:
+        what = f"vacuum_strategy is {config.vacuum_strategy}, and {right}"
+        yield Finding("no_maintain", what, "do that, or set vacuum_strategy to none", "nothing")
 
 
 def _megabytes(size: int) -> str:
