@@ -9,6 +9,8 @@ What belongs here: the tree of errors below, and nothing that knows how they com
     ├── SourceError              PostgreSQL
     │   ├── SourceUnavailable    cannot connect, or the connection was lost
     │   ├── SourceConflict       a conflict with other transactions, or with a standby's recovery
+    │   ├── SourceTimeout        a statement took longer than it may, or somebody cancelled it
+    │   ├── SourceStrained       a purge had to pause for longer than it waits
     │   ├── TableRefused         the table cannot be archived or purged safely
     │   ├── ValueRefused         a value that the archive could not store losslessly
     │   └── SourceChanged        the table is not the one that the manifest speaks of
@@ -65,6 +67,16 @@ class SourceUnavailable(SourceError):
 
 class SourceConflict(SourceError):
     """The server ended a transaction for the sake of another one, or of a standby's recovery."""
+
+    transient = True
+
+
+class SourceTimeout(SourceError):
+    """The server ended a statement that took longer than it may, or that somebody cancelled."""
+
+
+class SourceStrained(SourceError):
+    """The server's standbys or sessions asked for a pause that was longer than a purge waits; what it deleted so far is whole batches."""
 
     transient = True
 

@@ -85,6 +85,16 @@ class Settings(_Model):
         default="delete",
         description="delete, or drop_partition: leaves of a natively partitioned table are dropped, whole days at once, others when empty",
     )
+    max_replication_lag_seconds: float | None = Field(
+        default=30.0,
+        ge=1,
+        le=86_400,
+        allow_inf_nan=False,
+        description="a number of seconds, 1 to 86400, that a replica may lag before a purge pauses, or null for no limit",
+    )
+    vacuum_strategy: Literal["none", "analyze", "standard"] = Field(
+        default="none", description="one of none, analyze, standard: what follows a purge, nothing, ANALYZE, or VACUUM with ANALYZE"
+    )
 
 
 class TableConfig(Settings):
@@ -156,6 +166,9 @@ class DatabaseConfig(_Model):
     )
     read_replica: ReplicaConfig | None = Field(
         default=None, description="a mapping with host and port of a streaming standby, from which the archive reads its rows, or null"
+    )
+    statement_timeout_seconds: int = Field(
+        default=21_600, ge=1, le=604_800, description="a whole number of seconds, 1 to 604800, after which the server ends a statement"
     )
     tables: tuple[TableConfig, ...] = Field(min_length=1, description="a list of at least one table")
 

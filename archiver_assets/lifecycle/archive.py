@@ -8,8 +8,8 @@ A crash before that leaves at most an object that no manifest names, which the n
 """
 
 import hashlib
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Literal
@@ -89,6 +89,16 @@ class _Reader:
     read_from: Literal["primary", "standby"]
 
 
+@dataclass(frozen=True)
+class _Work:
+    """What is to become a generation: the rows that `reader` sees and that are not `covered`; `end_reading` ends the snapshot."""
+
+    reader: _Reader
+    covered: Coverage
+    new_rows: int
+    end_reading: Callable[[], None]
+
+
 def archive(task: Task) -> Archived:
     """Make a generation of the partition's rows that no generation covers. None: no generation, and that is a success.
 
@@ -111,13 +121,15 @@ def _archive(task: Task) -> Archived:
         generations = own_generations(task, server)
         remove_leftovers(task, generations)
         covered = read_coverage(task, server, table, generations)
-        with _reading(task, connection, server, table) as reader:
+        with ExitStack() as reading:
+            reader = reading.enter_context(_reading(task, connection, server, table))
             task.reached(Step.SNAPSHOT_TAKEN)
             rows = count_rows(reader.connection, table.days(task.partition))
             new_rows = _count_uncovered(task, reader, covered) if covered else rows
             generation = generations.live[-1] if generations.live else None
             if new_rows:
-                generation = _make_generation(task, connection, server, reader, covered, generations.next_number, new_rows)
+                work = _Work(reader, covered, new_rows, end_reading=reading.close)
+                generation = _make_generation(task, connection, server, work, generations.next_number)
         task.reached(Step.UNLOCKED)
     outcome: Literal["archived", "already archived", "empty"] = "archived" if new_rows else "already archived" if generation else "empty"
     log.info("%s: %s, %s rows archived, %s in the table", task.label, outcome, f"{new_rows:,}", f"{rows:,}")
@@ -159,10 +171,9 @@ def _count_uncovered(task: Task, reader: _Reader, covered: Coverage) -> int:
         return sum(int(pc.sum(covered.uncovered(batch)).as_py() or 0) for batch in batches)
 
 
-def _make_generation(
-    task: Task, connection: Connection, server: Server, reader: _Reader, covered: Coverage, number: int, new_rows: int
-) -> Generation:
+def _make_generation(task: Task, connection: Connection, server: Server, work: _Work, number: int) -> Generation:
     _require_real_day(task)
+    reader, new_rows = work.reader, work.new_rows
     table, days = reader.table, reader.table.days(task.partition)
     identity = _identity(task, server, reader, number)
     content, digest, timestamps = Content(table), ContentDigest(table.schema), TimestampRange(table, task.partition.timezone)
@@ -173,7 +184,7 @@ def _make_generation(
         with ParquetEncoder(sink, table.schema, identity.footer()) as encoder:
             for batch in batches:
                 content.add(batch)
-                new = _uncovered(table, covered, batch)
+                new = _uncovered(table, work.covered, batch)
                 if new.num_rows:
                     digest.update(new)
                     timestamps.add(new)
@@ -182,6 +193,8 @@ def _make_generation(
                 task.reached(Step.BATCH_STREAMED)
             _require_rows(task, new_rows, progress.rows)
             content.require_same_as(task, reader.connection, days)
+            # From here on the store decides how long it takes, and an open transaction would keep VACUUM from every table.
+            work.end_reading()
             encoder.finish()
         task.reached(Step.OBJECT_ENCODED)
         stored = upload.commit()

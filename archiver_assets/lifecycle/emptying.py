@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from archiver_assets.errors import SourceConflict
 from archiver_assets.lifecycle.generations import Generation, versions_believed
+from archiver_assets.lifecycle.pacing import pause_between_batches
 from archiver_assets.lifecycle.task import Step, Task, log
 from archiver_assets.lifecycle.verify import LocalCopy, RowGroup
 from archiver_assets.lifecycle.versions import doubtful
@@ -89,11 +90,12 @@ def delete_all(session: Session, proven: Proven) -> Tally:
     """
     task, target = session.task, target_of(session, proven.generation)
     progress = task.progress("purge", proven.generation.manifest.rows)
-    tally = Tally()
+    tally, last = Tally(), Deleted()
     for batch in batches_of(session, proven):
-        if tally.batches and task.table.sleep_between_batches:
-            task.sleep(task.table.sleep_between_batches)
-        tally += Tally(_delete_past_conflicts(session, target, batch), 1)
+        if tally.batches:
+            pause_between_batches(task, session.connection, last.blocked)
+        last = _delete_past_conflicts(session, target, batch)
+        tally += Tally(last, 1)
         progress.add(batch.versions.num_rows)
         task.reached(Step.BATCH_DELETED)
     return tally

@@ -26,6 +26,7 @@ from archiver_assets.lifecycle.generations import (
 from archiver_assets.lifecycle.preflight import require_preflight
 from archiver_assets.lifecycle.retrying import persistently
 from archiver_assets.lifecycle.task import Step, Task, log
+from archiver_assets.lifecycle.vacuum import Vacuumed, vacuum
 from archiver_assets.lifecycle.verify import read_back
 from archiver_assets.source import sql
 from archiver_assets.source.catalog import Connection, Table, count_rows, read_server, read_table
@@ -51,6 +52,7 @@ class Purged:
     late: int
     seconds: float
     dropped: tuple[str, ...] = ()
+    vacuumed: Vacuumed = field(default_factory=Vacuumed)
 
 
 def purge(task: Task) -> Purged:
@@ -58,9 +60,11 @@ def purge(task: Task) -> Purged:
 
     A generation that does not prove itself is skipped, and the others are purged all the same. Raises NotArchived for rows without a
     generation, NotVerified for a generation that failed, SourceChanged where the table is not that of the manifest, and NotExpired,
-    PartitionBusy, TableRefused and the errors of source and store. Rows deleted before an error are those of whole batches, each proven.
+    PartitionBusy, SourceStrained, TableRefused and the errors of source and store. Rows deleted before an error are those of whole batches,
+    each proven.
     """
-    return persistently(task, "purge", lambda: _purge(task))
+    purged = persistently(task, "purge", lambda: _purge(task))
+    return replace(purged, vacuumed=vacuum(task, purged.table, purged.tally.purged)) if purged.outcome == "purged" else purged
 
 
 def _purge(task: Task) -> Purged:

@@ -46,6 +46,8 @@ def purged_result(task: Task, purged: Purged) -> dg.MaterializeResult[None]:
         "rows_locked": dg.MetadataValue.int(tally.rows.locked),
         "batches": dg.MetadataValue.int(tally.batches),
         "leaves_dropped": dg.MetadataValue.json(list(purged.dropped)),
+        "vacuum": dg.MetadataValue.text(purged.vacuumed.outcome),
+        "bytes_reusable": dg.MetadataValue.int(purged.vacuumed.bytes_reusable),
         **_standard(task, purged.table, tally.purged, tally.purged, purged.seconds),
         **_object(task, purged.generation),
     }

@@ -12,20 +12,24 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from archiver_assets.config import TableConfig
-from archiver_assets.errors import SourceChanged, SourceError
+from archiver_assets.errors import SourceChanged, SourceError, SourceTimeout
 from archiver_assets.source import sql
 from archiver_assets.source.catalog import XMIN, Connection, Leaf, Table, read_table
 from archiver_assets.source.literals import to_input_text
+from archiver_assets.source.strain import count_blocked
 
 _ROW_LOCK_MILLISECONDS = 5_000
 _SECOND_LOCK_MILLISECONDS = 200
+_BATCH_MILLISECONDS = 300_000
+"""What one statement of a batch may take: a lock on a row is held no longer."""
 
 
 @dataclass(frozen=True)
 class Deleted:
     """What became of rows: deleted `by_version` or `by_content`; or `changed`, the key has another row; `gone` before; `locked` by others.
 
-    `elsewhere` are rows that were not deleted because they lie outside the range although they are the archived versions.
+    `elsewhere` are rows that were not deleted because they lie outside the range although they are the archived versions. `blocked` counts
+    no rows but the sessions of others that waited for ours when the batch was done, just before it was committed.
     """
 
     by_version: int = 0
@@ -34,6 +38,7 @@ class Deleted:
     gone: int = 0
     locked: int = 0
     elsewhere: int = 0
+    blocked: int = 0
 
     def __add__(self, other: "Deleted") -> "Deleted":
         """Add each number."""
@@ -84,8 +89,8 @@ def delete_rows(connection: Connection, target: Target, batch: Batch) -> Deleted
     A row is deleted by its version where that is believed, else if it equals the object's row byte by byte. Rows that others have locked
     for longer than 5 seconds are left, which takes further transactions.
 
-    Raises SourceChanged or TableRefused if the table is not as it was proven, looked at under the lock of the DELETE; and SourceError if
-    a row version that should have gone would still be there. Then nothing of the batch was deleted.
+    Raises SourceTimeout if it takes too long; SourceChanged or TableRefused if the table is not as it was proven, looked at under the lock of
+    the DELETE; and SourceError if a row version that should have gone would still be there. Then nothing of the batch was deleted.
     """
     try:
         return _delete_at_once(connection, target, batch, _ROW_LOCK_MILLISECONDS)
@@ -113,11 +118,21 @@ def _delete_at_once(connection: Connection, target: Target, batch: Batch, lock_m
     with connection.transaction():
         connection.execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE")
         target = as_it_is_now(connection, target)
-        connection.execute(sql.lock_timeout(lock_milliseconds))
+        connection.execute(sql.BATCH_TIMEOUTS, [str(lock_milliseconds), _BATCH_MILLISECONDS])
         try:
-            return _delete(connection, target, batch)
+            deleted = _delete(connection, target, batch)
         except psycopg.errors.LockNotAvailable as error:
             raise _RowsLocked from error
+        except psycopg.errors.QueryCanceled as error:
+            raise _timed_out(target, batch) from error
+        return replace(deleted, blocked=count_blocked(connection))
+
+
+def _timed_out(target: Target, batch: Batch) -> SourceTimeout:
+    limit = f"{_BATCH_MILLISECONDS // 1000} s, or statement_timeout_seconds if that is less"
+    message = f"{target.config.label}: expected a batch of {batch.versions.num_rows} rows to be deleted within {limit}; the server ended it"
+    hint = f"lower batch_size, now {target.config.batch_size}, and look for what makes the DELETE slow, or ask who cancelled it"
+    return SourceTimeout(message, hint=f"{hint}; this batch deleted nothing, and another purge goes on with it")
 
 
 def as_it_is_now(connection: Connection, target: Target) -> Target:

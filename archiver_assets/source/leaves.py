@@ -19,6 +19,7 @@ from archiver_assets.source.deleting import Target, as_it_is_now
 
 _LOCK_MILLISECONDS = 500
 """Less than deadlock_timeout (1 s by default): whoever waits for us in a circle never loses, we do."""
+_STATEMENT_MILLISECONDS = 300_000
 
 _REFUSALS = (
     psycopg.errors.DependentObjectsStillExist,
@@ -26,6 +27,7 @@ _REFUSALS = (
     psycopg.errors.InsufficientPrivilege,
     psycopg.errors.ObjectInUse,
     psycopg.errors.ObjectNotInPrerequisiteState,
+    psycopg.errors.QueryCanceled,
     psycopg.errors.UndefinedTable,
 )
 
@@ -81,7 +83,7 @@ def drop_leaf(connection: Connection, target: Target, leaf: DayLeaf, proves: Cal
     try:
         with connection.transaction():
             connection.execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE")
-            connection.execute(sql.lock_timeout(_LOCK_MILLISECONDS))
+            connection.execute(sql.BATCH_TIMEOUTS, [str(_LOCK_MILLISECONDS), str(_STATEMENT_MILLISECONDS)])
             target = as_it_is_now(connection, target)
             connection.execute(sql.lock_leaf(leaf.relation))
             _require_same(connection, target, leaf)

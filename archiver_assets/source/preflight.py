@@ -11,6 +11,8 @@ from archiver_assets.config import TableConfig
 from archiver_assets.source import sql
 from archiver_assets.source.catalog import Connection, find_relation, read_findings
 from archiver_assets.source.findings import Finding, as_accepted
+from archiver_assets.source.maintenance import missing_right
+from archiver_assets.source.strain import count_hidden_replicas
 
 NEWEST_TESTED = 18
 """The newest major version of PostgreSQL that the tests have seen."""
@@ -38,6 +40,8 @@ def read_preflight(connection: Connection, config: TableConfig) -> list[Finding]
         *_indexes(connection, config, found),
         *_publications(connection, oid),
         *(_dropping(connection, found) if config.purge_method == "drop_partition" else ()),
+        *_replicas(connection, config),
+        *_maintenance(connection, config, oid),
     ]
     return [*core, *as_accepted(outer, config)]
 
@@ -124,6 +128,25 @@ def _dropping(connection: Connection, found: Mapping[str, Any]) -> Iterator[Find
     if others:
         what = f"the role {connection.info.user} does not own {', '.join(others[:3])}{' and more' if len(others) > 3 else ''}"  # noqa: PLR2004
         yield Finding("not_owned", what, "make it a member of the owner, or set purge_method: delete", "purge")
+
+
+def _replicas(connection: Connection, config: TableConfig) -> Iterator[Finding]:
+    hidden = count_hidden_replicas(connection) if config.max_replication_lag_seconds is not None else 0
+    if hidden:
+        role = connection.info.user
+        yield Finding(
+            "hidden_replication_lag",
+            f"the role {role} may not see the lag of {hidden} replicas, so that no purge pauses for them",
+            f"GRANT pg_monitor TO {sql.quoted(role)}, or set max_replication_lag_seconds to null",
+            "nothing",
+        )
+
+
+def _maintenance(connection: Connection, config: TableConfig, oid: int) -> Iterator[Finding]:
+    right = missing_right(connection, config, oid) if config.vacuum_strategy != "none" else None
+    if right:
+        what = f"vacuum_strategy is {config.vacuum_strategy}, and {right}"
+        yield Finding("no_maintain", what, "do that, or set vacuum_strategy to none", "nothing")
 
 
 def _megabytes(size: int) -> str:

@@ -48,7 +48,7 @@ def _cursor(source: Source) -> Iterator[adbc_driver_postgresql.dbapi.Cursor]:
         closing(adbc_driver_postgresql.dbapi.connect(source.conninfo(), autocommit=True)) as connection,
         closing(connection.cursor(adbc_stmt_kwargs={_BATCH_HINT: _BATCH_BYTES})) as cursor,
     ):
-        for name, value in sql.PINNED_SETTINGS.items():
+        for name, value in source.settings.items():
             cursor.execute(sql.set_option(name, value).as_string())
         cursor.execute(sql.BEGIN_SNAPSHOT)
         try:

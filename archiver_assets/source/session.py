@@ -14,7 +14,7 @@ from psycopg.conninfo import make_conninfo
 from psycopg.rows import dict_row
 
 from archiver_assets.config import DatabaseConfig
-from archiver_assets.errors import PartitionBusy, SourceConflict, SourceError, SourceUnavailable, TableRefused
+from archiver_assets.errors import PartitionBusy, SourceConflict, SourceError, SourceTimeout, SourceUnavailable, TableRefused
 from archiver_assets.partition import Partition
 from archiver_assets.source import sql
 from archiver_assets.source.catalog import Connection
@@ -52,17 +52,26 @@ class Source:
             **{name: value for name, value in optional.items() if value is not None},
         )
 
+    @property
+    def settings(self) -> dict[str, str]:
+        """The settings that every session pins.
+
+        The session that holds the archive's snapshot idles in its transaction while others read by it, a statement after the other.
+        """
+        seconds = self.config.statement_timeout_seconds
+        return sql.PINNED_SETTINGS | {"statement_timeout": f"{seconds}s", "idle_in_transaction_session_timeout": f"{2 * seconds}s"}
+
     @contextmanager
     def connect(self) -> Iterator[Connection]:
         """Open a session in autocommit mode with the pinned settings, and close it at the end of the block.
 
         Errors of PostgreSQL inside the block come out as SourceUnavailable (no connection, or lost), TableRefused (a right is missing),
-        PartitionBusy (a lock was not granted in time) or SourceError.
+        PartitionBusy (a lock was not granted in time), SourceTimeout (a statement was not done in time) or SourceError.
         """
         conninfo = self.conninfo()
         with self.errors(), psycopg.connect(conninfo, autocommit=True, row_factory=dict_row) as connection:
             connection.cursor_factory = psycopg.RawCursor
-            connection.execute(sql.PIN, [list(sql.PINNED_SETTINGS), list(sql.PINNED_SETTINGS.values())])
+            connection.execute(sql.PIN, [list(self.settings), list(self.settings.values())])
             with _cancelled_if_abandoned(connection):
                 yield connection
 
@@ -85,19 +94,31 @@ class Source:
     def error_for(self, sqlstate: str | None, text: str) -> SourceError | PartitionBusy:
         """Return the project's error for an SQLSTATE (None where the connection itself failed) and the driver's text."""
         config = self.config
-        found = " ".join(text.split())
-        message = f"database {config.name} ({config.dbname} at {config.host}:{config.port}): {found}"
-        if sqlstate == "55P03":
-            return PartitionBusy(message, hint="another session holds a lock on the table or its rows; run again when it is gone")
-        if sqlstate in {"23001", "23503"}:
-            return SourceError(message, hint="rows of another table refer to these; archive and purge that table first")
-        if sqlstate == "42501":
-            return TableRefused(message, hint=f"grant the missing right to the role {config.user}")
-        if sqlstate in {"40001", "40P01"}:
-            return SourceConflict(message, hint="run again; if it persists on a standby, raise its max_standby_streaming_delay")
+        message = f"database {config.name} ({config.dbname} at {config.host}:{config.port}): {' '.join(text.split())}"
+        if sqlstate in self._named_errors:
+            kind, hint = self._named_errors[sqlstate]
+            return kind(message, hint=hint)
         if sqlstate is None or sqlstate[:2] in {"08", "28", "3D", "53", "57"}:
             return SourceUnavailable(message, hint="check that the server is up, and host, port, user, password and sslmode in the config")
         return SourceError(message, hint="nothing was deleted that is not archived; mend the cause and run again")
+
+    @property
+    def _named_errors(self) -> dict[str, tuple[type[SourceError | PartitionBusy], str]]:
+        referred = "rows of another table refer to these; archive and purge that table first"
+        conflict = "run again; if it persists on a standby, raise its max_standby_streaming_delay"
+        locked = f"another session holds a lock on the table or its rows, for longer than lock_timeout, {self.settings['lock_timeout']}; "
+        slow = (
+            f"if it took statement_timeout_seconds, {self.config.statement_timeout_seconds}, raise that for the database, or see that an "
+        )
+        return {
+            "55P03": (PartitionBusy, locked + "look in pg_locks for who it is, and run again when it is gone"),
+            "57014": (SourceTimeout, slow + "index begins with the timestamp; else ask who cancelled it; then run again"),
+            "23001": (SourceError, referred),
+            "23503": (SourceError, referred),
+            "42501": (TableRefused, f"grant the missing right to the role {self.config.user}"),
+            "40001": (SourceConflict, conflict),
+            "40P01": (SourceConflict, conflict),
+        }
 
 
 @contextmanager

@@ -46,7 +46,9 @@ class Days:
 
 
 # Settings that every session of the archiver pins, so that a value's text is the same whatever role, database or server says.
-# `client_connection_check_interval` makes the server notice a client that was killed in the middle of a long statement.
+# `client_connection_check_interval` makes the server notice a client that was killed in the middle of a long statement. A session that
+# waits for an upload or a pause holds the lock of its partition and no transaction: `idle_session_timeout` must not end it. The timeouts
+# that the config decides are added by `Source.settings`.
 PINNED_SETTINGS = {
     "TimeZone": "UTC",
     "DateStyle": "ISO, YMD",
@@ -57,9 +59,8 @@ PINNED_SETTINGS = {
     "xmloption": "content",
     "search_path": "pg_catalog",
     "synchronous_commit": "on",
-    "statement_timeout": "0",
     "lock_timeout": "30s",
-    "idle_in_transaction_session_timeout": "0",
+    "idle_session_timeout": "0",
     "client_connection_check_interval": "10s",
 }
 
@@ -90,6 +91,39 @@ IN_RECOVERY = "SELECT pg_is_in_recovery() AS in_recovery"
 # A session-level advisory lock: no row, no table. Released by `UNLOCK_PARTITION` or by the end of the session, however it ends.
 LOCK_PARTITION = "SELECT pg_try_advisory_lock($1) AS locked"
 UNLOCK_PARTITION = "SELECT pg_advisory_unlock($1)"
+
+# No lock. To the end of the transaction no statement waits longer for a lock than $1, or takes longer than $2 or than the session allows
+# (all in milliseconds).
+BATCH_TIMEOUTS = """
+    SELECT set_config('lock_timeout', $1, true),
+           set_config('statement_timeout', least(
+               $2::bigint, nullif(extract(epoch FROM current_setting('statement_timeout')::interval) * 1000, 0)::bigint)::text, true)
+"""
+
+# No table. The sessions of others that wait for a lock of ours: of any session of the archiver in this database, this one included. Only
+# for those that wait at all is it asked who blocks them, because that stops the lock manager for a moment.
+BLOCKED_BY_US = """
+    WITH ours AS (
+        SELECT pid FROM pg_stat_activity
+        WHERE datname = current_database() AND usename = session_user AND application_name = current_setting('application_name')
+    )
+    SELECT count(DISTINCT waiting.pid) AS sessions FROM pg_locks waiting
+    WHERE NOT waiting.granted AND waiting.pid <> ALL (SELECT pid FROM ours)
+      AND pg_blocking_pids(waiting.pid) && ARRAY(SELECT pid FROM ours)
+"""
+
+# No table. The replica that is furthest behind, if it lags by more than $1 seconds. A replica that has everything lags by nothing, whatever
+# it last measured; one that receives only and replays nothing (pg_receivewal, a backup) is none. Needs pg_monitor, else everything is NULL.
+LAGGING_REPLICA = """
+    SELECT coalesce(application_name, '') AS name, extract(epoch FROM replay_lag)::float8 AS seconds,
+           pg_wal_lsn_diff(pg_current_wal_flush_lsn(), replay_lsn)::bigint AS bytes
+    FROM pg_stat_replication
+    WHERE replay_lsn < pg_current_wal_flush_lsn() AND extract(epoch FROM replay_lag) > $1::float8
+    ORDER BY replay_lag DESC
+    LIMIT 1
+"""
+# No table. How many replicas this role may know nothing of but that they are there.
+HIDDEN_REPLICAS = "SELECT count(*) AS replicas FROM pg_stat_replication WHERE state IS NULL"
 
 # REPEATABLE READ: every statement after the first query sees one snapshot, which other sessions can import.
 BEGIN_SNAPSHOT = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY"
@@ -176,6 +210,20 @@ SIDE_EFFECTS = """
     WHERE i.inhparent = $1::oid AND c.relkind = 'r'
     ORDER BY 2
 """
+# Catalog only: whether the role may VACUUM and ANALYZE: as the table's owner or the database's, or, from PostgreSQL 17 on, by MAINTAIN.
+OWNS = """
+    SELECT pg_has_role(c.relowner, 'USAGE') OR pg_has_role(d.datdba, 'USAGE') AS allowed
+    FROM pg_class c, pg_database d WHERE c.oid = $1::oid AND d.datname = current_database()
+"""
+MAINTAINS = "SELECT has_table_privilege($1::oid, 'MAINTAIN') AS allowed"
+# Statistics only: bytes of the tables with their TOAST, and the numbers of rows in them that are there, and that are dead.
+SPACE = """
+    SELECT coalesce(sum(pg_table_size(each.oid)), 0)::bigint AS bytes, coalesce(sum(pg_stat_get_live_tuples(each.oid)), 0)::bigint AS live,
+           coalesce(sum(pg_stat_get_dead_tuples(each.oid)), 0)::bigint AS dead
+    FROM unnest($1::regclass[]) AS each(oid)
+"""
+# What autovacuum does by default, so that a manual VACUUM does not read and write as fast as the disk can.
+GENTLE_VACUUM = "SET vacuum_cost_delay = '2ms'"
 # No lock.
 BACKEND_PID = "SELECT pg_backend_pid() AS pid"
 # Catalog only. Rights on a partitioned table are enough for its leaves.
@@ -241,11 +289,6 @@ def lock_table(relation: Relation) -> sql.Composed:
     return sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(relation.identifier)
 
 
-def lock_timeout(milliseconds: int) -> sql.Composed:
-    """Bound the waits for locks to the end of the transaction."""
-    return sql.SQL("SET LOCAL lock_timeout = {}").format(sql.Literal(milliseconds))
-
-
 def lock_table_for_delete(relation: Relation) -> sql.Composed:
     """ROW EXCLUSIVE on the table and its leaves, as a DELETE takes it: nobody can alter or rename them, or add triggers or foreign keys."""
     return sql.SQL("LOCK TABLE {} IN ROW EXCLUSIVE MODE").format(relation.identifier)
@@ -265,6 +308,30 @@ def first_row(days: Days) -> sql.Composed:
 
 # No lock. What a visible transaction wrote to the WAL lies before the insert position that is read after the snapshot.
 WAL_FLUSHED = "SELECT pg_current_wal_flush_lsn() >= $1::pg_lsn AS flushed"
+
+
+def explain(days: Days) -> sql.Composed:
+    """Plan to read the rows in range, and read none. ACCESS SHARE on the table and, for the plan, its leaves."""
+    return sql.SQL("EXPLAIN (VERBOSE, COSTS OFF, FORMAT JSON) SELECT FROM {} AS t WHERE {}").format(
+        days.relation.identifier, days.condition("t")
+    )
+
+
+def vacuum(relations: Sequence[Relation]) -> sql.Composed:
+    """SHARE UPDATE EXCLUSIVE, which stops no reader and no writer; a table on which another VACUUM is at work is skipped.
+
+    TRUNCATE is off: giving the end of the file back takes ACCESS EXCLUSIVE, which on a standby ends its queries.
+    """
+    return sql.SQL("VACUUM (ANALYZE, SKIP_LOCKED, TRUNCATE false, PARALLEL 0) {}").format(_listed(relations))
+
+
+def analyze(relations: Sequence[Relation]) -> sql.Composed:
+    """SHARE UPDATE EXCLUSIVE, as `vacuum`."""
+    return sql.SQL("ANALYZE (SKIP_LOCKED) {}").format(_listed(relations))
+
+
+def _listed(relations: Sequence[Relation]) -> sql.Composed:
+    return sql.SQL(", ").join(relation.identifier for relation in relations)
 
 
 def import_snapshot(snapshot_id: str) -> sql.Composed:

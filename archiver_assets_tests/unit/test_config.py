@@ -66,6 +66,7 @@ def test_what_a_file_leaves_out_has_the_documented_default(tmp_path: Path) -> No
     database = config.database("app")
     assert (database.port, database.database, database.dbname) == (5432, None, "app")
     assert (database.sslmode, database.sslrootcert) == (None, None)
+    assert database.statement_timeout_seconds == 21_600
     assert only_table(config).model_dump() == {
         "database": "app",
         "schema_name": "public",
@@ -80,6 +81,8 @@ def test_what_a_file_leaves_out_has_the_documented_default(tmp_path: Path) -> No
         "max_partitions_per_tick": 10,
         "sleep_between_batches": 0.0,
         "purge_method": "delete",
+        "max_replication_lag_seconds": 30.0,
+        "vacuum_strategy": "none",
         "accepted_risks": (),
         "allow_sequential_scan": False,
         "columns": {},
@@ -102,6 +105,8 @@ databases:
     sslmode: verify-full
     sslrootcert: system
     sleep_between_batches: 0.5
+    statement_timeout_seconds: 600
+    max_replication_lag_seconds: null
     read_replica: {host: standby.example.com, port: 6544}
     tables:
       - name: Änderungen
@@ -110,6 +115,7 @@ databases:
         primary_key: [tenant, id]
         columns: {on: {store_as: text}, amount: {store_as: text}}
         description: who changed what
+        vacuum_strategy: standard
         start_date: "2021-01-01"
         schedule: "*/15 0-6 1,15 jan-mar MON"
 """
@@ -126,6 +132,7 @@ databases:
     assert (table.retention_days, table.batch_size, table.max_partitions_per_tick, table.sleep_between_batches) == (1, 2, 3, 0.5)
     assert (table.start_date, table.timezone, table.schedule) == (date(2021, 1, 1), "Asia/Tokyo", "*/15 0-6 1,15 jan-mar MON")
     assert list(table.columns) == ["on", "amount"]
+    assert (database.statement_timeout_seconds, table.max_replication_lag_seconds, table.vacuum_strategy) == (600, None, "standard")
 
 
 def test_a_schedule_of_null_nearer_to_the_table_wins(tmp_path: Path) -> None:

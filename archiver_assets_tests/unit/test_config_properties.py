@@ -21,6 +21,7 @@ KEYS = [
     *("encryption", "kms_key_id"),
     *("name", "host", "port", "user", "password_env", "database", "sslmode", "sslrootcert", "schema", "timestamp_column", "primary_key"),
     *("retention_days", "batch_size", "start_date", "timezone", "schedule", "max_partitions_per_tick", "sleep_between_batches"),
+    *("max_replication_lag_seconds", "vacuum_strategy", "statement_timeout_seconds"),
     *("columns", "store_as", "description", "password", "<<", "=", "~", ""),
 ]
 YAML_PIECES = [
@@ -113,6 +114,8 @@ SETTINGS: dict[str, st.SearchStrategy[Any]] = {
     "schedule": st.sampled_from([None, "0 2 * * *", "*/5 * * * *", "30 1 1 1 *"]),
     "max_partitions_per_tick": st.integers(1, 1000),
     "sleep_between_batches": st.integers(0, 36_000).map(lambda tenths: tenths / 10),
+    "max_replication_lag_seconds": st.one_of(st.none(), st.integers(1, 86_400).map(float)),
+    "vacuum_strategy": st.sampled_from(["none", "analyze", "standard"]),
 }
 SOME_SETTINGS = st.fixed_dictionaries({}, optional=SETTINGS)
 

@@ -1,0 +1,63 @@
+"""Pacing: between two batches a purge rests, and gives way to the application and its replicas.
+
+What belongs here: when to pause and for how long. What does not: asking the server (`source/strain.py`), and what a batch does. Nothing is
+open while it pauses: no transaction, and no lock but that of the partition, which only other runs of the archiver ask for.
+"""
+
+from collections.abc import Iterator
+
+from archiver_assets.errors import SourceStrained
+from archiver_assets.lifecycle.task import Task, log
+from archiver_assets.source.catalog import Connection
+from archiver_assets.source.strain import count_blocked, worst_lag
+
+LONGEST_PAUSE_SECONDS = 900.0
+"""What a purge waits at one batch boundary until it leaves the rest to a later run."""
+
+_LOOK_SECONDS = 1.0
+
+
+def pause_between_batches(task: Task, connection: Connection, blocked: int) -> None:
+    """Rest as configured; then pause while a replica lags too far, or sessions of others wait for ours.
+
+    `blocked` is how many of them waited for the batch before. The pause after that lasts a second at least: they are behind a lock that was
+    released with the batch, and the next one shall not take another at once.
+
+    Raises SourceStrained when the pause has lasted 15 minutes.
+    """
+    if task.table.sleep_between_batches:
+        task.sleep(task.table.sleep_between_batches)
+    reasons = [*_blocked(blocked)] or _reasons(task, connection)
+    if reasons:
+        _pause(task, connection, reasons)
+
+
+def _pause(task: Task, connection: Connection, reasons: list[str]) -> None:
+    started = task.monotonic()
+    log.info("%s: the purge pauses: %s", task.label, "; ".join(reasons))
+    while reasons:
+        if task.monotonic() - started >= LONGEST_PAUSE_SECONDS:
+            message = f"{task.label}: expected the purge to go on within {LONGEST_PAUSE_SECONDS:.0f} s, found that {'; '.join(reasons)}"
+            hint = "mend that, or raise its limit; every batch so far is complete, and the next purge of the day goes on with the rest"
+            raise SourceStrained(message, hint=hint)
+        task.sleep(_LOOK_SECONDS)
+        reasons = _reasons(task, connection)
+    log.info("%s: the purge goes on after a pause of %.0f s", task.label, task.monotonic() - started)
+
+
+def _reasons(task: Task, connection: Connection) -> list[str]:
+    with task.source.errors():
+        return [*_lagging(task, connection), *_blocked(count_blocked(connection))]
+
+
+def _lagging(task: Task, connection: Connection) -> Iterator[str]:
+    limit = task.table.max_replication_lag_seconds
+    lag = None if limit is None else worst_lag(connection, limit)
+    if lag:
+        behind = f"the replica {lag.name!r} lags by {lag.seconds:.1f} s and {lag.bytes / (1 << 20):,.1f} MiB"
+        yield f"{behind}, where max_replication_lag_seconds is {limit:g}"
+
+
+def _blocked(sessions: int) -> Iterator[str]:
+    if sessions:
+        yield f"{sessions} sessions of others wait for a lock of the archiver"

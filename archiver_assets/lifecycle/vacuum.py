@@ -1,0 +1,94 @@
+"""Vacuum: after a purge, let the table use the space of the deleted rows again, as the config says.
+
+What belongs here: which tables, what is done to them, and how much it gave. What does not: freezing, and giving space back to the disk.
+The purge is complete by then: whatever fails here is a warning. See https://www.postgresql.org/docs/current/sql-vacuum.html.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from archiver_assets.errors import ArchiverError
+from archiver_assets.lifecycle.task import Task, log
+from archiver_assets.source import sql
+from archiver_assets.source.catalog import Connection, Table
+from archiver_assets.source.maintenance import missing_right
+
+
+@dataclass(frozen=True)
+class Vacuumed:
+    """What followed a purge. `bytes_reusable` is an estimate of the space in the table's file that it made free for new rows.
+
+    The rows purged, less those that older snapshots still see, by the mean bytes of a row with its TOAST. The file does not shrink.
+    """
+
+    outcome: str = "none"
+    bytes_reusable: int = 0
+
+
+def vacuum(task: Task, table: Table, purged_rows: int) -> Vacuumed:
+    """Run what `vacuum_strategy` says on the relations that hold the day, in a session of its own and outside any transaction.
+
+    Raises nothing of the database's: what goes wrong is logged and is the outcome.
+    """
+    if task.table.vacuum_strategy == "none" or not purged_rows:
+        return Vacuumed()
+    try:
+        with task.source.connect() as connection:
+            return _vacuum(task, connection, table, purged_rows)
+    except ArchiverError as error:
+        # Every kind: the rows are purged and the receipt is written, so that a failure here must not look like one of the purge.
+        log.warning("%s: purged, but not vacuumed: %s (%s)", task.label, error.message, error.hint)
+        return Vacuumed(f"failed: {error.message}")
+
+
+def _vacuum(task: Task, connection: Connection, table: Table, purged_rows: int) -> Vacuumed:
+    if right := missing_right(connection, task.table, table.oid):
+        log.warning("%s: purged, but not vacuumed: %s", task.label, right)
+        return Vacuumed(f"skipped: {right}")
+    notices: list[str] = []
+    connection.add_notice_handler(lambda notice: notices.append(notice.message_primary or ""))
+    relations = _relations_of_day(connection, table.days(task.partition))
+    before = _space(connection, relations)
+    connection.execute(sql.GENTLE_VACUUM)
+    strategy = task.table.vacuum_strategy
+    connection.execute((sql.vacuum if strategy == "standard" else sql.analyze)(relations))
+    for notice in notices:
+        log.warning("%s: purged, but not all was vacuumed: %s", task.label, notice)
+    if notices:
+        return Vacuumed(f"skipped: {'; '.join(notices)}")
+    bytes_reusable = _reusable(before, _space(connection, relations), purged_rows) if strategy == "standard" else 0
+    log.info("%s: %s done, about %s bytes can be used again", task.label, strategy, f"{bytes_reusable:,}")
+    return Vacuumed(strategy, bytes_reusable)
+
+
+def _relations_of_day(connection: Connection, days: sql.Days) -> list[sql.Relation]:
+    """Return the relations that hold the rows of a day: the table, or the leaves that the planner does not rule out."""
+    row = connection.execute(sql.explain(days)).fetchone()
+    (plan,) = row["QUERY PLAN"] if row else ({"Plan": {}},)
+    return list(dict.fromkeys(_scanned(plan["Plan"])))
+
+
+def _scanned(node: Mapping[str, Any]) -> Iterator[sql.Relation]:
+    if "Relation Name" in node:
+        yield sql.Relation(node["Schema"], node["Relation Name"])
+    for child in node.get("Plans", ()):
+        yield from _scanned(child)
+
+
+@dataclass(frozen=True)
+class _Space:
+    bytes: int
+    live: int
+    dead: int
+
+
+def _space(connection: Connection, relations: Sequence[sql.Relation]) -> _Space:
+    row = connection.execute(sql.SPACE, [[relation.identifier.as_string() for relation in relations]]).fetchone()
+    return _Space(**row) if row else _Space(0, 0, 0)
+
+
+def _reusable(before: _Space, after: _Space, purged_rows: int) -> int:
+    # VACUUM itself counts what is there and what it had to leave; what it removed is in the size before it and in neither of them.
+    freed = max(purged_rows - after.dead, 0)
+    return before.bytes * freed // max(after.live + after.dead + freed, 1)
