@@ -15,6 +15,7 @@ from typing import Literal
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from archiver_assets.config import Hold
 from archiver_assets.errors import ArchiverError, ManifestInvalid, NotArchived, NotVerified, ObjectExists, SourceChanged, SourceConflict
 from archiver_assets.lifecycle.generations import (
     Generation,
@@ -26,20 +27,25 @@ from archiver_assets.lifecycle.generations import (
     versions_believed,
     was_rejected,
 )
-from archiver_assets.lifecycle.preflight import require_preflight
+from archiver_assets.lifecycle.holds import HoldPlaces
+from archiver_assets.lifecycle.preflight import require_compliance, require_preflight
 from archiver_assets.lifecycle.retrying import persistently
 from archiver_assets.lifecycle.task import Step, Task, log
 from archiver_assets.lifecycle.verify import LocalCopy, RowGroup, read_back
 from archiver_assets.lifecycle.versions import doubtful
 from archiver_assets.source import sql
-from archiver_assets.source.catalog import XMIN, Connection, Server, Table, count_rows, read_server, read_table
+from archiver_assets.source.catalog import XMIN, Connection, Server, Table, count_held, count_rows, read_server, read_table
 from archiver_assets.source.deleting import Batch, Deleted, Target, delete_rows
+from archiver_assets.source.holding import held_rows, read_clock
 from archiver_assets.source.session import locked_table, partition_lock
 from archiver_assets.store.keys import Mark
 from archiver_assets.store.manifest import Manifest, PurgeSettings, Purging, Receipt, decode, encode
 
 _CONFLICT_PAUSES = (0.1, 0.2, 0.4, 0.8)
 """Seconds between tries at a batch that the server ended for the sake of another transaction."""
+
+
+Outcome = Literal["purged", "already purged", "empty", "incomplete", "held"]
 
 
 @dataclass(frozen=True)
@@ -56,7 +62,7 @@ class Tally:
 
     @property
     def left(self) -> int:
-        """The rows that should have gone, and could not: locked by others, or no longer of the partition's range."""
+        """The rows that should have gone, and could not: locked by others, or no longer of the partition's range. Held ones should not."""
         return self.rows.locked + self.rows.elsewhere
 
     def __add__(self, other: "Tally") -> "Tally":
@@ -68,15 +74,19 @@ class Tally:
 class Purged:
     """What a purge did. `late` is what the table still holds of the partition and no purged generation does; `generation` is the newest.
 
-    "incomplete" means that rows which should have gone were locked by others; another purge goes on with them.
+    "incomplete" means that rows which should have gone were locked by others; another purge goes on with them. "held" means that nothing is
+    left to delete but rows which legal holds keep. `held` is the number of such rows in the table, archived or not, and `holds` are those
+    in force on the partition, both at the end.
     """
 
-    outcome: Literal["purged", "already purged", "empty", "incomplete"]
+    outcome: Outcome
     generation: Generation | None
     table: Table
     tally: Tally
     late: int
     seconds: float
+    held: int = 0
+    holds: tuple[Hold, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -87,29 +97,44 @@ class _Session:
     connection: Connection
     server: Server
     table: Table
+    places: HoldPlaces
+
+    def holds(self) -> tuple[Hold, ...]:
+        """Read the holds that are in force on the partition now."""
+        found = self.places.in_force(self.task.table, read_clock(self.connection))
+        return tuple(hold for hold in found if hold.covers(self.task.partition.day))
+
+    def held_rows(self) -> tuple[sql.HeldRows, ...]:
+        """Read the holds, and return the rows that they keep."""
+        return held_rows(self.connection, self.task.table, self.table, self.holds())
 
 
 def purge(task: Task) -> Purged:
     """Purge the partition's open generations, oldest first. Without rows and without generation that is a success that deletes nothing.
 
-    A generation that does not prove itself is skipped, and the others are purged all the same. Raises NotArchived for rows without a
-    generation, NotVerified for a generation that failed, SourceChanged where the table is not that of the manifest, and NotExpired,
-    PartitionBusy, TableRefused and the errors of source and store. Rows deleted before an error are those of whole batches, each proven.
+    A generation that does not prove itself is skipped, and the others are purged all the same. Rows that legal holds keep stay; holds are
+    read before anything is deleted, and again for every transaction.
+
+    Raises HoldsUnreadable if that fails, NotArchived for rows without a generation, NotVerified for a generation that failed, SourceChanged
+    where the table is not that of the manifest, ConfigError where compliance forbids the purge, and NotExpired, PartitionBusy, TableRefused
+    and the errors of source and store. Rows deleted before an error are those of whole batches, each proven.
     """
     return persistently(task, "purge", lambda: _purge(task))
 
 
 def _purge(task: Task) -> Purged:
     started = task.monotonic()
+    require_compliance(task)
     with task.source.connect() as connection, partition_lock(connection, table=task.table.label, partition=task.partition):
         task.reached(Step.LOCKED)
         server = read_server(connection)
         task.partition.require_expired(now=server.now, retention_days=task.table.retention_days, table=task.table.label)
         require_preflight(task, connection, "purge")
-        session = _Session(task, connection, server, _read_table(task, connection))
+        session = _Session(task, connection, server, _read_table(task, connection), task.hold_places())
         result = _purge_open(session)
         task.reached(Step.UNLOCKED)
-    log.info("%s: %s, %s rows purged, %s left", task.label, result.outcome, f"{result.tally.purged:,}", f"{result.late:,}")
+    left = f"{result.late:,} late, {result.held:,} held"
+    log.info("%s: %s, %s rows purged, %s", task.label, result.outcome, f"{result.tally.purged:,}", left)
     return replace(result, seconds=task.monotonic() - started)
 
 
@@ -122,6 +147,9 @@ def _purge_open(session: _Session) -> Purged:
     task = session.task
     generations = read_generations(task)
     require_own_source(task, session.server, generations)
+    newest = generations.live[-1] if generations.live else None
+    if any(hold.holds_all_of(task.partition.day) for hold in session.holds()):
+        return _counted(session, Purged("held", newest, session.table, Tally(), 0, 0.0))
     tally, refusals, purged = Tally(), [], []
     for generation in generations.open:
         try:
@@ -133,11 +161,18 @@ def _purge_open(session: _Session) -> Purged:
             purged.append(generation)
     left = count_rows(session.connection, session.table.days(task.partition))
     _require_nothing_wrong(task, refusals, left, any_live=bool(generations.live))
-    newest = generations.live[-1] if generations.live else None
-    outcome: Literal["purged", "already purged", "empty", "incomplete"] = "already purged" if newest else "empty"
+    outcome: Outcome = "already purged" if newest else "empty"
     if purged:
-        outcome = "incomplete" if tally.left else "purged"
-    return Purged(outcome, newest, session.table, tally, max(left - tally.rows.locked, 0), 0.0)
+        outcome = "incomplete" if tally.left else "held" if tally.rows.held else "purged"
+    return _counted(session, Purged(outcome, newest, session.table, tally, 0, 0.0))
+
+
+def _counted(session: _Session, purged: Purged) -> Purged:
+    """Count what is left in the table: held by the holds of this moment, or else late."""
+    holds = session.holds()
+    held = held_rows(session.connection, session.task.table, session.table, holds)
+    rows = count_held(session.connection, session.table.days(session.task.partition), held)
+    return replace(purged, late=max(rows.all - rows.held - purged.tally.rows.locked, 0), held=rows.held, holds=holds)
 
 
 def _require_nothing_wrong(task: Task, refusals: Sequence[ArchiverError], left: int, *, any_live: bool) -> None:
@@ -166,6 +201,9 @@ def _purge_generation(session: _Session, generation: Generation) -> Tally:
         tally = _delete_all(session, generation, copy)
     if tally.left:
         log.warning("%s: %s rows are locked by others or of another day by now; they stay", task.label, f"{tally.left:,}")
+    if tally.rows.held:
+        log.warning("%s: %s rows of generation %s are held; they stay", task.label, f"{tally.rows.held:,}", generation.number)
+    if tally.left or tally.rows.held:
         return tally
     _write_receipt(session, generation, tally, started_at)
     task.reached(Step.RECEIPT_WRITTEN)
@@ -237,11 +275,11 @@ def _delete_past_conflicts(session: _Session, target: Target, batch: Batch) -> D
     for pause in _CONFLICT_PAUSES:
         try:
             with session.task.source.errors():
-                return delete_rows(session.connection, target, batch)
+                return delete_rows(session.connection, target, batch, session.held_rows)
         except SourceConflict as conflict:
             log.info("%s: trying a batch again after: %s", session.task.label, conflict.message)
         session.task.sleep(pause)
-    return delete_rows(session.connection, target, batch)
+    return delete_rows(session.connection, target, batch, session.held_rows)
 
 
 def _batches(session: _Session, generation: Generation, copy: LocalCopy) -> Iterator[Batch]:
