@@ -19,6 +19,7 @@ What belongs here: the tree of errors below, and nothing that knows how they com
     │   ├── ObjectMissing        a key that should be there is not
     │   └── ObjectExists         a conditional create met an object
     ├── ManifestInvalid          a manifest that cannot be believed
+    ├── HoldsUnreadable          legal holds that cannot be read, so that every row is held
     ├── NotArchived              rows without a generation that holds them
     └── NotVerified              a generation that failed its verification
 
@@ -113,6 +114,10 @@ class ObjectExists(StoreError):
 
 class ManifestInvalid(ArchiverError):
     """A manifest is not readable, or speaks of another partition than the one in whose folder it lies."""
+
+
+class HoldsUnreadable(ArchiverError):
+    """Legal holds cannot be read, or are not understood; until they are, every row is held."""
 
 
 class NotArchived(ArchiverError):

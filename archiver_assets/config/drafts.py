@@ -6,8 +6,9 @@ What belongs here: which keys stand where, and which level's setting wins. What 
 from dataclasses import dataclass
 from typing import Final
 
-from archiver_assets.config.document import INVALID, Entries, Node, Scalar
+from archiver_assets.config.document import INVALID, Entries, Items, Node, Scalar
 from archiver_assets.config.fields import identifier_problem
+from archiver_assets.config.legal import Compliance, Hold, HoldCondition, HoldsTable, LegalHolds
 from archiver_assets.config.models import ColumnConfig, Config, DatabaseConfig, ReplicaConfig, S3Config, Settings, TableConfig
 from archiver_assets.config.naming import TableName
 from archiver_assets.config.problems import Problems, joined_path
@@ -39,10 +40,16 @@ TABLE = Section(
     hints=dict.fromkeys(_PASSWORDS, _PASSWORD_HINT),
 )
 COLUMN = Section(models=(ColumnConfig,), required=frozenset({"store_as"}))
+LEGAL_HOLDS = Section(models=(LegalHolds,), required=frozenset(), nested=frozenset({"holds", "table"}))
+# The keys of a hold are the same in a config, in an object and in a table of holds.
+HOLD = Section(models=(Hold,), required=frozenset({"id", "reason", "table_name"}), nested=frozenset({"conditions"}), renamed={})
+CONDITION = Section(models=(HoldCondition,), required=frozenset({"column", "operator"}))
+HOLDS_TABLE = Section(models=(HoldsTable,), required=frozenset({"database", "name"}))
+COMPLIANCE = Section(models=(Compliance,), required=frozenset())
 FILE = Section(
     models=(Config,),
     required=frozenset({"version", "s3", "databases"}),
-    nested=frozenset({"s3", "defaults", "databases"}),
+    nested=frozenset({"s3", "defaults", "databases", "legal_holds", "compliance"}),
 )
 
 
@@ -79,12 +86,24 @@ class DatabaseDraft:
 
 
 @dataclass(frozen=True)
+class PlacedValues:
+    """The values of one mapping, and its place; complete and valid only if no problem was noted."""
+
+    path: str
+    line: int
+    values: Values
+
+
+@dataclass(frozen=True)
 class FileDraft:
     """The whole file; complete and valid only if no problem was noted."""
 
     values: Values
     s3: Values
     databases: tuple[DatabaseDraft, ...]
+    holds: tuple[PlacedValues, ...]
+    holds_table: PlacedValues | None
+    compliance: Values
 
 
 def read_file(root: Node, problems: Problems) -> FileDraft:
@@ -93,11 +112,40 @@ def read_file(root: Node, problems: Problems) -> FileDraft:
     s3, defaults = child(root, "s3"), child(root, "defaults")
     inherited = read(defaults, DEFAULTS, problems) if defaults else {}
     databases = items(child(root, "databases"), FILE.expected("databases"), problems)
+    legal_holds, compliance = child(root, "legal_holds"), child(root, "compliance")
+    if legal_holds:
+        read(legal_holds, LEGAL_HOLDS, problems)
+    holds_table = child(legal_holds, "table") if legal_holds else None
     return FileDraft(
         values=values,
         s3=_s3(s3, problems) if s3 else {},
         databases=tuple(_database(node, inherited, problems) for node in databases),
+        holds=_holds(child(legal_holds, "holds") if legal_holds else None, problems),
+        holds_table=None if holds_table is None or _is_null(holds_table) else _placed(holds_table, HOLDS_TABLE, problems),
+        compliance=read(compliance, COMPLIANCE, problems) if compliance else {},
     )
+
+
+def _placed(node: Node, section: Section, problems: Problems) -> PlacedValues:
+    return PlacedValues(node.path, node.line, read(node, section, problems))
+
+
+def _holds(node: Node | None, problems: Problems) -> tuple[PlacedValues, ...]:
+    if node is None or _is_empty(node):
+        return ()
+    return tuple(_hold(each, problems) for each in items(node, LEGAL_HOLDS.expected("holds"), problems))
+
+
+def _hold(node: Node, problems: Problems) -> PlacedValues:
+    hold, conditions = _placed(node, HOLD, problems), child(node, "conditions")
+    if conditions is not None and not _is_empty(conditions):
+        found_conditions = items(conditions, HOLD.expected("conditions"), problems)
+        hold.values["conditions"] = [read(each, CONDITION, problems) for each in found_conditions]
+    return hold
+
+
+def _is_empty(node: Node) -> bool:
+    return isinstance(node, Items) and not node.items
 
 
 def _s3(node: Node, problems: Problems) -> Values:

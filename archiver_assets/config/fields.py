@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from zoneinfo import available_timezones
 
 from cronsim import CronSim, CronSimError
-from pydantic import AfterValidator, BeforeValidator
+from pydantic import AfterValidator, BeforeValidator, PlainValidator
 from pydantic_core import PydanticCustomError
 
 K = TypeVar("K")
@@ -25,6 +25,8 @@ V = TypeVar("V")
 REFUSED: Final = "refused"
 MAX_IDENTIFIER_BYTES: Final = 63
 MAX_PREFIX_BYTES: Final = 400
+HOLDS_FOLDER: Final = "_holds"
+"""The folder of the bucket, below the prefix, where holds are; so that no database can have this label."""
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
@@ -33,6 +35,9 @@ _MONTHS = "JAN|FEB|MAR|APR|MAY|JUN|JUL|AUG|SEP|OCT|NOV|DEC"
 _DAYS = "SUN|MON|TUE|WED|THU|FRI|SAT"
 _CRON = re.compile(rf"{_NUMBERS}+ +{_NUMBERS}+ +{_NUMBERS}+ +(?:{_NUMBERS}|{_MONTHS})+ +(?:{_NUMBERS}|{_DAYS})+", re.IGNORECASE)
 _KMS_KEY = re.compile(r"[A-Za-z0-9_.-]{1,256}|arn:[a-z-]+:kms:[a-z0-9-]+:[0-9]{12}:key/[A-Za-z0-9-]{1,256}")
+_INSTANT = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}([Tt ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,9})?)?([Zz]|[-+][0-9]{2}(:?[0-9]{2}(:?[0-9]{2})?)?)?)?"
+)
 _LONGEST_CRON = 200
 _HIGHEST = (59, 23, 31, 12, 6)
 _MOMENT = datetime(2026, 1, 1, tzinfo=UTC)
@@ -110,6 +115,13 @@ def _path_part(value: str) -> str:
     return value
 
 
+def _label(value: str) -> str:
+    if value == HOLDS_FOLDER:
+        reason = "the folder of this name holds the legal holds"
+        raise refusal(reason)
+    return value
+
+
 def _columns(value: object) -> object:
     if isinstance(value, str):
         return (value,)
@@ -135,6 +147,20 @@ def _day(value: object) -> object:
     except ValueError:
         reason = "the calendar has no such day"
         raise refusal(reason) from None
+
+
+def _when(value: object) -> date:
+    """Take a day, or a text with a day or an RFC 3339 time; one without an offset is local to the table's time zone."""
+    if isinstance(value, date):
+        return value
+    try:
+        if isinstance(value, str) and _INSTANT.fullmatch(value):
+            return datetime.fromisoformat(value) if len(value) > len("YYYY-MM-DD") else date.fromisoformat(value)
+    except ValueError:
+        reason = "the calendar has no such day or time"
+        raise refusal(reason) from None
+    reason = "a day is written 2026-08-01, a time 2026-08-01T12:00:00Z"
+    raise refusal(reason)
 
 
 @cache
@@ -260,8 +286,10 @@ def _version(value: object) -> object:
 
 Identifier = Annotated[str, AfterValidator(_identifier)]
 PathPart = Annotated[str, AfterValidator(_path_part)]
+Label = Annotated[PathPart, AfterValidator(_label)]
 Columns = Annotated[tuple[Identifier, ...], BeforeValidator(_columns), AfterValidator(_unique)]
 Day = Annotated[date, BeforeValidator(_day)]
+When = Annotated[date, PlainValidator(_when)]
 Zone = Annotated[str, AfterValidator(_zone)]
 Cron = Annotated[str, AfterValidator(_cron)]
 Host = Annotated[str, AfterValidator(_host)]
@@ -273,7 +301,8 @@ Url = Annotated[str, AfterValidator(_url)]
 Copied = BeforeValidator(_copied)
 Risk = Literal["after_delete_trigger", "inbound_foreign_key", "connection_pooler"]
 ACCEPTABLE_RISKS: tuple[str, ...] = get_args(Risk)
-Risks = Annotated[tuple[Risk, ...], BeforeValidator(_listed)]
+Listed = BeforeValidator(_listed)
+Risks = Annotated[tuple[Risk, ...], Listed]
 KmsKey = Annotated[str, AfterValidator(_kms_key)]
 StorageClass = BeforeValidator(_storage_class)
 Version = BeforeValidator(_version)

@@ -12,6 +12,8 @@ from typing import Final
 from archiver_assets.config.collisions import note_collisions
 from archiver_assets.config.document import Document
 from archiver_assets.config.drafts import DatabaseDraft, FileDraft, TableDraft, read_file
+from archiver_assets.config.legal import Compliance, Hold, HoldsTable, LegalHolds
+from archiver_assets.config.limits import note_limits
 from archiver_assets.config.models import ColumnConfig, Config, DatabaseConfig, ReplicaConfig, S3Config, TableConfig
 from archiver_assets.config.problems import Problems
 from archiver_assets.config.syntax import compose, read_text
@@ -36,13 +38,26 @@ def load_config(path: Path | str, environ: Mapping[str, str] = os.environ) -> Co
         problems.fail(0, "expected a mapping, found an empty file", hint='begin with version: "2.0", s3 and databases')
     draft = read_file(Document(environ, problems).tree(root), problems)
     note_collisions(draft.databases, problems)
+    note_limits(draft, problems)
     problems.raise_if_any()
     return _config(draft)
 
 
 def _config(draft: FileDraft) -> Config:
     databases = tuple(map(_database, draft.databases))
-    return Config.model_validate({**draft.values, "s3": S3Config.model_validate(draft.s3), "databases": databases})
+    sections = {
+        "s3": S3Config.model_validate(draft.s3),
+        "databases": databases,
+        "legal_holds": _legal_holds(draft),
+        "compliance": Compliance.model_validate(draft.compliance),
+    }
+    return Config.model_validate({**draft.values, **sections})
+
+
+def _legal_holds(draft: FileDraft) -> LegalHolds:
+    holds = tuple(Hold.model_validate(hold.values) for hold in draft.holds)
+    table = None if draft.holds_table is None else HoldsTable.model_validate(draft.holds_table.values)
+    return LegalHolds(holds=holds, table=table)
 
 
 def _database(draft: DatabaseDraft) -> DatabaseConfig:

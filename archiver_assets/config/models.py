@@ -10,8 +10,9 @@ from collections.abc import Iterator, Mapping
 from datetime import date
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, SecretStr, model_validator
+from pydantic import AfterValidator, Field, PlainSerializer, SecretStr, model_validator
 
+from archiver_assets.config.base import Model
 from archiver_assets.config.fields import (
     ACCEPTABLE_RISKS,
     Bucket,
@@ -23,6 +24,7 @@ from archiver_assets.config.fields import (
     Host,
     Identifier,
     KmsKey,
+    Label,
     PathPart,
     PlainText,
     Prefix,
@@ -34,21 +36,18 @@ from archiver_assets.config.fields import (
     Zone,
     refusal,
 )
+from archiver_assets.config.legal import Compliance, LegalHolds
 from archiver_assets.config.naming import TableName, dagster_name
 from archiver_assets.errors import ConfigError
 
 SSLMODES = Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"]
+Encryption = Literal["none", "SSE-S3", "SSE-KMS"]
 READABLE_STORAGE_CLASSES = Literal[
     "STANDARD", "STANDARD_IA", "ONEZONE_IA", "INTELLIGENT_TIERING", "GLACIER_IR", "REDUCED_REDUNDANCY", "EXPRESS_ONEZONE"
 ]
 
 
-class _Model(BaseModel):
-    # Strict, since True would pass for 1 and "5" for 5; without inputs in errors, since they may come from variables.
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
-
-
-class ColumnConfig(_Model):
+class ColumnConfig(Model):
     """How one column is archived when not by its type's own Arrow type."""
 
     store_as: Literal["text"] = Field(
@@ -56,7 +55,7 @@ class ColumnConfig(_Model):
     )
 
 
-class Settings(_Model):
+class Settings(Model):
     """The settings that may stand in `defaults`, in a database and in a table; the nearest wins."""
 
     retention_days: int = Field(
@@ -115,6 +114,7 @@ class TableConfig(Settings):
     allow_sequential_scan: bool = Field(
         default=False, description="true to let a large table without an index on the timestamp be read whole for each day, or false"
     )
+    critical: bool = Field(default=False, description="true if compliance.enforce_encryption is meant for this table, or false")
     description: str | None = Field(default=None, max_length=2000, description="a text for people, at most 2000 characters, or null")
 
     @property
@@ -138,17 +138,17 @@ class TableConfig(Settings):
         return self.table_name.dagster_name
 
 
-class ReplicaConfig(_Model):
+class ReplicaConfig(Model):
     """A streaming standby of a database, from which its rows may be read; role, password and TLS are those of the primary."""
 
     host: Host = Field(max_length=255, description="the name or address of the standby, or the absolute path of its socket's directory")
     port: int = Field(default=5432, ge=1, le=65_535, description="the standby's port, 1 to 65535")
 
 
-class DatabaseConfig(_Model):
+class DatabaseConfig(Model):
     """One database and how to reach it. The password is not here: `password()` reads it when a connection is made."""
 
-    name: PathPart = Field(description="the database's label in Dagster and in object keys, at most 63 bytes")
+    name: Label = Field(description="the database's label in Dagster and in object keys, at most 63 bytes")
     host: Host = Field(
         max_length=255, description="the name or address of the PostgreSQL server, or the absolute path of its socket's directory"
     )
@@ -203,7 +203,7 @@ class DatabaseConfig(_Model):
         return self
 
 
-class S3Config(_Model):
+class S3Config(Model):
     """Where the objects go. Credentials come from AWS's default chain and never from the config."""
 
     endpoint: Url | None = Field(default=None, description="the http or https URL of an S3-compatible store, or null for AWS")
@@ -219,7 +219,7 @@ class S3Config(_Model):
     path_style: bool = Field(
         default=False, description="true for URLs like host/bucket/key, which many stores other than AWS need, or false"
     )
-    encryption: Literal["none", "SSE-S3", "SSE-KMS"] = Field(
+    encryption: Encryption = Field(
         default="none", description="one of none, SSE-S3, SSE-KMS: the encryption that every write asks for and finds confirmed"
     )
     kms_key_id: KmsKey | None = Field(
@@ -227,12 +227,14 @@ class S3Config(_Model):
     )
 
 
-class Config(_Model):
+class Config(Model):
     """The whole config file, valid and resolved, in the order of the file."""
 
     version: Annotated[Literal["2.0"], Version] = Field(description='"2.0"')
     s3: S3Config = Field(description="a mapping that says where the objects go")
     databases: tuple[DatabaseConfig, ...] = Field(min_length=1, description="a list of at least one database")
+    legal_holds: LegalHolds = Field(default=LegalHolds(), description="a mapping with holds, and the table where more of them are")
+    compliance: Compliance = Field(default=Compliance(), description="a mapping with limits on the settings of all tables")
 
     def tables(self) -> Iterator[tuple[DatabaseConfig, TableConfig]]:
         """Yield every table with its database, in the order of the file."""

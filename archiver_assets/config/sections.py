@@ -18,7 +18,7 @@ from archiver_assets.config.fields import REFUSED
 from archiver_assets.config.problems import Problems, joined_path, nearest, shown
 
 # The key in the file where it is not the name of the model's field: pydantic keeps `schema` for itself.
-_KEYS: Final = {"schema_name": "schema"}
+KEYS: Final = {"schema_name": "schema"}
 # People put credentials here by mistake, so these values are not repeated in messages.
 _NOT_SHOWN: Final = {"password_env", "endpoint", "host"}
 _MOST_ITEMS_SHOWN: Final = 5
@@ -31,19 +31,23 @@ Values = dict[str, object]
 
 @dataclass(frozen=True)
 class Section:
-    """The keys of one kind of mapping: those of the models' fields, less `derived`, plus `nested`, which are read on their own."""
+    """The keys of one kind of mapping: those of the models' fields, less `derived`, plus `nested`, which are read on their own.
+
+    `renamed` gives the keys that are not the names of their fields.
+    """
 
     models: tuple[type[BaseModel], ...]
     required: frozenset[str]
     nested: frozenset[str] = frozenset()
     derived: frozenset[str] = frozenset()
     hints: Mapping[str, str] = field(default_factory=dict)
+    renamed: Mapping[str, str] = field(default_factory=lambda: KEYS)
 
     @cached_property
     def fields(self) -> dict[str, tuple[str, FieldInfo]]:
         """The name and the definition of each key's field; without nested keys."""
         every = (pair for model in self.models for pair in model.model_fields.items())
-        return {_KEYS.get(name, name): (name, info) for name, info in every if name not in self.derived | self.nested}
+        return {self.renamed.get(name, name): (name, info) for name, info in every if name not in self.derived | self.nested}
 
     @cached_property
     def keys(self) -> list[str]:
@@ -70,6 +74,9 @@ def read(node: Node, section: Section, problems: Problems) -> Values:
     infos = dict(section.fields.values())
     values = {name: _plain(entry, infos[name]) for name, entry in entries.items()}
     for name, reason in _refused(section, values):
+        if not name:
+            problems.add(node.line, node.path, reason)
+            continue
         entry = entries[name]
         text = f"expected {infos[name].description}, found {_found_at(entry, name)}"
         problems.add(entry.line, entry.path, "; ".join(filter(None, (text, reason or _quotes(entry, infos[name])))))
@@ -129,7 +136,7 @@ def _note_missing(node: Entries, section: Section, problems: Problems) -> None:
 
 
 def _refused(section: Section, values: Values) -> Iterator[tuple[str, str]]:
-    """Yield the name of each refused value once, with the reason if its validator gave one."""
+    """Yield the name of each refused value once, with the reason if its validator gave one; no name for what is wrong between values."""
     for model in section.models:
         own = {name: value for name, value in values.items() if name in model.model_fields and value is not INVALID}
         reasons: dict[str, str] = {}
@@ -138,7 +145,7 @@ def _refused(section: Section, values: Values) -> Iterator[tuple[str, str]]:
         except ValidationError as error:
             for detail in error.errors(include_input=False, include_url=False):
                 if detail["type"] != "missing":
-                    reasons.setdefault(str(detail["loc"][0]), detail["msg"] if detail["type"] == REFUSED else "")
+                    reasons.setdefault(str(next(iter(detail["loc"]), "")), detail["msg"] if detail["type"] == REFUSED else "")
         yield from reasons.items()
 
 

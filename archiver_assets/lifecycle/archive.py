@@ -21,7 +21,7 @@ from archiver_assets.errors import ObjectExists, SourceChanged, SourceError, Sou
 from archiver_assets.lifecycle.content import Content, TimestampRange
 from archiver_assets.lifecycle.coverage import Coverage, read_coverage
 from archiver_assets.lifecycle.generations import Generation, own_generations, remove_leftovers
-from archiver_assets.lifecycle.preflight import require_preflight
+from archiver_assets.lifecycle.preflight import require_compliance, require_preflight
 from archiver_assets.lifecycle.retrying import persistently
 from archiver_assets.lifecycle.task import Step, Task, log
 from archiver_assets.source import sql
@@ -102,14 +102,15 @@ class _Work:
 def archive(task: Task) -> Archived:
     """Make a generation of the partition's rows that no generation covers. None: no generation, and that is a success.
 
-    Raises NotExpired, PartitionBusy, TableRefused, ValueRefused, SourceChanged where a generation of another database lies there, and
-    the errors of source and store; then no generation was made.
+    Raises ConfigError where compliance forbids it, NotExpired, PartitionBusy, TableRefused, ValueRefused, SourceChanged where a generation
+    of another database lies there, and the errors of source and store; then no generation was made.
     """
     return persistently(task, "archive", lambda: _archive(task))
 
 
 def _archive(task: Task) -> Archived:
     started = task.monotonic()
+    require_compliance(task)
     with task.source.connect() as connection, partition_lock(connection, table=task.table.label, partition=task.partition):
         task.reached(Step.LOCKED)
         server = read_server(connection)

@@ -1,4 +1,4 @@
-"""The backlog: the expired days of a table that hold rows, as the database says.
+"""The backlog: the expired days of a table that hold rows which no legal hold keeps, as the database says.
 
 What belongs here: walking over those days. What does not: what Dagster knows of runs, or which days to take next (`orchestration`).
 """
@@ -7,23 +7,27 @@ from collections.abc import Generator
 from datetime import timedelta
 
 from archiver_assets.config import TableConfig
+from archiver_assets.lifecycle.holds import HoldPlaces
 from archiver_assets.partition import Partition, newest_expired
 from archiver_assets.source import sql
 from archiver_assets.source.catalog import read_server, read_table
+from archiver_assets.source.holding import held_rows, read_clock
 from archiver_assets.source.session import Source
 
 
-def expired_partitions(source: Source, table: TableConfig) -> Generator[Partition, None, None]:
-    """Yield the expired partitions from `start_date` on that hold rows, oldest first; one probe of the timestamp's index each.
+def expired_partitions(source: Source, table: TableConfig, places: HoldPlaces) -> Generator[Partition, None, None]:
+    """Yield the expired partitions from `start_date` on, oldest first, that have rows which no legal hold keeps.
 
-    Lazy: the session is open until the iterator is closed or exhausted. Raises what `Source.connect` and `read_table` raise.
+    One probe of the timestamp's index each. Lazy: the session is open until the iterator is closed or exhausted. Raises HoldsUnreadable,
+    and what `Source.connect` and `read_table` raise.
     """
     with source.connect() as connection:
         newest = newest_expired(now=read_server(connection).now, retention_days=table.retention_days, timezone=table.timezone)
         shape = read_table(connection, table)
+        held = held_rows(connection, table, shape, places.in_force(table, read_clock(connection)))
         partition = Partition(table.start_date, table.timezone)
         while partition <= newest:
-            row = connection.execute(sql.first_row(shape.days(partition, newest))).fetchone()
+            row = connection.execute(sql.first_row(shape.days(partition, newest), held)).fetchone()
             if row is None:
                 return
             partition = Partition.containing(shape.instant(row["first"], table.timezone), table.timezone)

@@ -96,6 +96,9 @@ def _all_different(session: Session, proven: Sequence[Proven]) -> bool:
 def _proves(session: Session, proven: Sequence[Proven], leaf: DayLeaf, found: dict[int, int], target: Target) -> bool:
     """Tell whether the generations hold all rows of the leaf, and put into `found` how many each of them holds."""
     found.clear()
+    if session.held_rows():
+        log.info("%s: leaf %s is not dropped: legal holds keep rows of the day", session.task.label, leaf.relation.name)
+        return False
     rows = rows_of(session.connection, leaf)
     for each in proven:
         mine = target_of(session, each.generation)

@@ -10,8 +10,10 @@ from dataclasses import dataclass, field, replace
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from archiver_assets.config import Hold
 from archiver_assets.errors import SourceConflict
 from archiver_assets.lifecycle.generations import Generation, versions_believed
+from archiver_assets.lifecycle.holds import HoldPlaces
 from archiver_assets.lifecycle.pacing import pause_between_batches
 from archiver_assets.lifecycle.task import Step, Task, log
 from archiver_assets.lifecycle.verify import LocalCopy, RowGroup
@@ -19,6 +21,7 @@ from archiver_assets.lifecycle.versions import doubtful
 from archiver_assets.source import sql
 from archiver_assets.source.catalog import XMIN, Connection, Server, Table
 from archiver_assets.source.deleting import Batch, Deleted, Target, delete_rows
+from archiver_assets.source.holding import held_rows, read_clock
 from archiver_assets.store.manifest import Manifest
 
 _CONFLICT_PAUSES = (0.1, 0.2, 0.4, 0.8)
@@ -39,7 +42,7 @@ class Tally:
 
     @property
     def left(self) -> int:
-        """The rows that should have gone, and could not: locked by others, or no longer of the partition's range."""
+        """The rows that should have gone, and could not: locked by others, or no longer of the partition's range. Held ones should not."""
         return self.rows.locked + self.rows.elsewhere
 
     def __add__(self, other: "Tally") -> "Tally":
@@ -55,6 +58,16 @@ class Session:
     connection: Connection
     server: Server
     table: Table
+    places: HoldPlaces
+
+    def holds(self) -> tuple[Hold, ...]:
+        """Read the holds that are in force on the partition now."""
+        found = self.places.in_force(self.task.table, read_clock(self.connection))
+        return tuple(hold for hold in found if hold.covers(self.task.partition.day))
+
+    def held_rows(self) -> tuple[sql.HeldRows, ...]:
+        """Read the holds, and return the rows that they keep."""
+        return held_rows(self.connection, self.task.table, self.table, self.holds())
 
 
 @dataclass(frozen=True)
@@ -106,11 +119,11 @@ def _delete_past_conflicts(session: Session, target: Target, batch: Batch) -> De
     for pause in _CONFLICT_PAUSES:
         try:
             with session.task.source.errors():
-                return delete_rows(session.connection, target, batch)
+                return delete_rows(session.connection, target, batch, session.held_rows)
         except SourceConflict as conflict:
             log.info("%s: trying a batch again after: %s", session.task.label, conflict.message)
         session.task.sleep(pause)
-    return delete_rows(session.connection, target, batch)
+    return delete_rows(session.connection, target, batch, session.held_rows)
 
 
 def batches_of(session: Session, proven: Proven) -> Iterator[Batch]:

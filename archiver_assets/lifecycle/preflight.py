@@ -4,6 +4,7 @@ What belongs here: asking and refusing. What does not: what is looked for (`sour
 """
 
 from archiver_assets.config import TableConfig
+from archiver_assets.errors import ConfigError
 from archiver_assets.lifecycle.task import Task, log
 from archiver_assets.source.catalog import Connection, read_server
 from archiver_assets.source.findings import Finding, Work, refuse
@@ -28,3 +29,12 @@ def require_preflight(task: Task, connection: Connection, work: Work) -> None:
         if finding.stops == "nothing":
             log.warning("%s: %s", task.table.label, finding.line)
     refuse(findings, task.table, work)
+
+
+def require_compliance(task: Task) -> None:
+    """Raise ConfigError if the table's settings are beyond the limits of `compliance`, however they came here."""
+    table = task.table
+    found = task.compliance.problems(retention_days=table.retention_days, critical=table.critical, encryption=task.encryption)
+    if problems := [f"{setting}: {text}" for setting, text in found]:
+        message = f"table {table.label} is not as compliance demands: {'; '.join(problems)}"
+        raise ConfigError(message, hint="correct the table's settings, or compliance, in the config; nothing was archived or deleted")

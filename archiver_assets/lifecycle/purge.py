@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Literal
 
+from archiver_assets.config import Hold
 from archiver_assets.errors import ArchiverError, ManifestInvalid, NotArchived, NotVerified, ObjectExists, SourceChanged
 from archiver_assets.lifecycle.dropping import Dropped, drop_empty_leaves, drop_proven_leaves
 from archiver_assets.lifecycle.emptying import Proven, Session, Tally, delete_all
@@ -23,18 +24,21 @@ from archiver_assets.lifecycle.generations import (
     reject,
     was_rejected,
 )
-from archiver_assets.lifecycle.preflight import require_preflight
+from archiver_assets.lifecycle.preflight import require_compliance, require_preflight
 from archiver_assets.lifecycle.retrying import persistently
 from archiver_assets.lifecycle.task import Step, Task, log
 from archiver_assets.lifecycle.vacuum import Vacuumed, vacuum
 from archiver_assets.lifecycle.verify import read_back
 from archiver_assets.source import sql
-from archiver_assets.source.catalog import Connection, Table, count_rows, read_server, read_table
+from archiver_assets.source.catalog import Connection, Table, count_held, count_rows, read_server, read_table
 from archiver_assets.source.deleting import Deleted
+from archiver_assets.source.holding import held_rows
 from archiver_assets.source.session import locked_table, partition_lock
 from archiver_assets.store.keys import Mark
 from archiver_assets.store.manifest import PurgeSettings, Purging, Receipt, decode, encode
 from archiver_assets.store.objects import read_whole
+
+Outcome = Literal["purged", "already purged", "empty", "incomplete", "held"]
 
 
 @dataclass(frozen=True)
@@ -42,10 +46,12 @@ class Purged:
     """What a purge did. `late` is what the table still holds of the partition and no purged generation does; `generation` is the newest.
 
     `dropped` names the leaves that were dropped, with the rows of `tally` or empty.
-    "incomplete" means that rows which should have gone were locked by others; another purge goes on with them.
+    "incomplete" means that rows which should have gone were locked by others; another purge goes on with them. "held" means that nothing is
+    left to delete but rows which legal holds keep. `held` is the number of such rows in the table, archived or not, and `holds` are those
+    in force on the partition, both at the end.
     """
 
-    outcome: Literal["purged", "already purged", "empty", "incomplete"]
+    outcome: Outcome
     generation: Generation | None
     table: Table
     tally: Tally
@@ -53,15 +59,19 @@ class Purged:
     seconds: float
     dropped: tuple[str, ...] = ()
     vacuumed: Vacuumed = field(default_factory=Vacuumed)
+    held: int = 0
+    holds: tuple[Hold, ...] = ()
 
 
 def purge(task: Task) -> Purged:
     """Purge the partition's open generations, oldest first. Without rows and without generation that is a success that deletes nothing.
 
-    A generation that does not prove itself is skipped, and the others are purged all the same. Raises NotArchived for rows without a
-    generation, NotVerified for a generation that failed, SourceChanged where the table is not that of the manifest, and NotExpired,
-    PartitionBusy, SourceStrained, TableRefused and the errors of source and store. Rows deleted before an error are those of whole batches,
-    each proven.
+    A generation that does not prove itself is skipped, and the others are purged all the same. Rows that legal holds keep stay; holds are
+    read before anything is deleted, and again for every transaction.
+
+    Raises HoldsUnreadable if that fails, NotArchived for rows without a generation, NotVerified for a generation that failed, SourceChanged
+    where the table is not that of the manifest, ConfigError where compliance forbids the purge, and NotExpired, PartitionBusy,
+    SourceStrained, TableRefused and the errors of source and store. Rows deleted before an error are those of whole batches, each proven.
     """
     purged = persistently(task, "purge", lambda: _purge(task))
     return replace(purged, vacuumed=vacuum(task, purged.table, purged.tally.purged)) if purged.outcome == "purged" else purged
@@ -69,15 +79,17 @@ def purge(task: Task) -> Purged:
 
 def _purge(task: Task) -> Purged:
     started = task.monotonic()
+    require_compliance(task)
     with task.source.connect() as connection, partition_lock(connection, table=task.table.label, partition=task.partition):
         task.reached(Step.LOCKED)
         server = read_server(connection)
         task.partition.require_expired(now=server.now, retention_days=task.table.retention_days, table=task.table.label)
         require_preflight(task, connection, "purge")
-        session = Session(task, connection, server, _read_table(task, connection))
+        session = Session(task, connection, server, _read_table(task, connection), task.hold_places())
         result = _purge_open(session)
         task.reached(Step.UNLOCKED)
-    log.info("%s: %s, %s rows purged, %s left", task.label, result.outcome, f"{result.tally.purged:,}", f"{result.late:,}")
+    left = f"{result.late:,} late, {result.held:,} held"
+    log.info("%s: %s, %s rows purged, %s", task.label, result.outcome, f"{result.tally.purged:,}", left)
     return replace(result, seconds=task.monotonic() - started)
 
 
@@ -89,6 +101,9 @@ def _read_table(task: Task, connection: Connection) -> Table:
 def _purge_open(session: Session) -> Purged:
     task = session.task
     generations = own_generations(task, session.server)
+    newest = generations.live[-1] if generations.live else None
+    if any(hold.holds_all_of(task.partition.day) for hold in session.holds()):
+        return _counted(session, Purged("held", newest, session.table, Tally(), 0, 0.0))
     drops = task.table.purge_method == "drop_partition"
     # A leaf can have rows of all generations, so that it is dropped by the proofs of all. Else one copy on disk at a time is enough.
     groups = [generations.open] if drops else [(each,) for each in generations.open]
@@ -98,11 +113,18 @@ def _purge_open(session: Session) -> Purged:
     left = count_rows(session.connection, session.table.days(task.partition))
     refusals = [refusal for result in results for refusal in result.refusals]
     _require_nothing_wrong(task, refusals, left, any_live=any(not each.former for each in generations.live))
-    newest = generations.live[-1] if generations.live else None
-    outcome: Literal["purged", "already purged", "empty", "incomplete"] = "already purged" if newest else "empty"
+    outcome: Outcome = "already purged" if newest else "empty"
     if any(result.purged for result in results):
-        outcome = "incomplete" if tally.left else "purged"
-    return Purged(outcome, newest, session.table, tally, max(left - tally.rows.locked, 0), 0.0, tuple(dropped))
+        outcome = "incomplete" if tally.left else "held" if tally.rows.held else "purged"
+    return _counted(session, Purged(outcome, newest, session.table, tally, 0, 0.0, tuple(dropped)))
+
+
+def _counted(session: Session, purged: Purged) -> Purged:
+    """Count what is left in the table: held by the holds of this moment, or else late."""
+    holds = session.holds()
+    held = held_rows(session.connection, session.task.table, session.table, holds)
+    rows = count_held(session.connection, session.table.days(session.task.partition), held)
+    return replace(purged, late=max(rows.all - rows.held - purged.tally.rows.locked, 0), held=rows.held, holds=holds)
 
 
 @dataclass
@@ -178,6 +200,9 @@ def _purge_one(session: Session, proven: Proven, dropped: int, started_at: datet
     tally += Tally(Deleted(by_version=dropped))
     if tally.left:
         log.warning("%s: %s rows are locked by others or of another day by now; they stay", task.label, f"{tally.left:,}")
+    if tally.rows.held:
+        log.warning("%s: %s rows of generation %s are held; they stay", task.label, f"{tally.rows.held:,}", generation.number)
+    if tally.left or tally.rows.held:
         return tally
     _write_receipt(session, generation, tally, started_at)
     task.reached(Step.RECEIPT_WRITTEN)

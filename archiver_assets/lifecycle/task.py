@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 
-from archiver_assets.config import TableConfig
+from archiver_assets.config import Compliance, Encryption, LegalHolds, TableConfig
+from archiver_assets.lifecycle.holds import HoldPlaces
 from archiver_assets.partition import Partition
 from archiver_assets.source.session import Source
 from archiver_assets.store.keys import PartitionKeys, TableKeys
@@ -51,7 +52,7 @@ class Task:
     """One partition of one table.
 
     `prefix` is what all keys begin with, empty or ending in a slash. `clock` gives aware times and stamps documents only: expiry goes by
-    the clock of the database.
+    the clock of the database. `legal_holds` are those of the config, and `holds_source` is the database of their table, if it names one.
     """
 
     table: TableConfig
@@ -60,6 +61,10 @@ class Task:
     store: ObjectStore
     run_id: str
     prefix: str = ""
+    legal_holds: LegalHolds = field(default_factory=LegalHolds)
+    holds_source: Source | None = None
+    compliance: Compliance = field(default_factory=Compliance)
+    encryption: Encryption = "none"
     clock: Callable[[], datetime] = _utc_now
     sleep: Callable[[float], None] = time.sleep
     monotonic: Callable[[], float] = time.monotonic
@@ -75,6 +80,10 @@ class Task:
         """The keys of the table's objects that are of no partition."""
         table = self.table
         return TableKeys.of(prefix=self.prefix, database=table.database, schema=table.schema_name, table=table.name)
+
+    def hold_places(self) -> HoldPlaces:
+        """Return where holds are kept."""
+        return HoldPlaces(self.legal_holds, self.holds_source, self.store, self.prefix)
 
     @property
     def label(self) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import dagster as dg
 
+from archiver_assets.config import Hold
 from archiver_assets.lifecycle.archive import Archived
 from archiver_assets.lifecycle.generations import Generation
 from archiver_assets.lifecycle.purge import Purged
@@ -39,7 +40,8 @@ def purged_result(task: Task, purged: Purged) -> dg.MaterializeResult[None]:
         "outcome": dg.MetadataValue.text(purged.outcome),
         "rows_purged": dg.MetadataValue.int(tally.purged),
         "rows_late": dg.MetadataValue.int(purged.late),
-        "rows_held": dg.MetadataValue.int(0),
+        "rows_held": dg.MetadataValue.int(purged.held),
+        "holds": _holds(purged.holds),
         "rows_purged_by_content": dg.MetadataValue.int(tally.rows.by_content),
         "rows_changed": dg.MetadataValue.int(tally.rows.changed),
         "rows_gone": dg.MetadataValue.int(tally.rows.gone),
@@ -52,6 +54,12 @@ def purged_result(task: Task, purged: Purged) -> dg.MaterializeResult[None]:
         **_object(task, purged.generation),
     }
     return dg.MaterializeResult(metadata=metadata)
+
+
+def _holds(holds: Sequence[Hold]) -> dg.MetadataValue:
+    columns = [dg.TableColumn(name) for name in ("id", "reason", "requestor")]
+    records = [dg.TableRecord({"id": hold.id, "reason": hold.reason, "requestor": hold.requestor or ""}) for hold in holds]
+    return dg.MetadataValue.table(records, dg.TableSchema(columns))
 
 
 def verification_result(task: Task, verification: Verification) -> dg.AssetCheckResult:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from archiver_assets.config import Config, TableConfig
+from archiver_assets.lifecycle.holds import HoldPlaces
 from archiver_assets.lifecycle.task import Task
 from archiver_assets.partition import Partition
 from archiver_assets.source.session import Source
@@ -56,4 +57,16 @@ class Services:
             store=self.store,
             run_id=run_id,
             prefix=self.config.s3.prefix,
+            legal_holds=self.config.legal_holds,
+            holds_source=self._holds_source(),
+            compliance=self.config.compliance,
+            encryption=self.config.s3.encryption,
         )
+
+    def hold_places(self) -> HoldPlaces:
+        """Return where legal holds are kept."""
+        return HoldPlaces(self.config.legal_holds, self._holds_source(), self.store, self.config.s3.prefix)
+
+    def _holds_source(self) -> Source | None:
+        table = self.config.legal_holds.table
+        return None if table is None else Source(self.config.database(table.database), self.environ)

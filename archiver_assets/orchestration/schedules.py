@@ -49,7 +49,9 @@ def table_schedule(table: TableConfig, job_name: str) -> dg.ScheduleDefinition |
         busy = _partitions_in_progress(context.instance, table)
         waiting = _waiting_days(services, table, busy)
         if not waiting:
-            yield dg.SkipReason(f"no expired day of {table.label} is waiting ({len(busy)} in progress)")
+            yield dg.SkipReason(
+                f"no expired day of {table.label} has rows that may be purged ({len(busy)} in progress; held rows do not count)"
+            )
         for day in waiting:
             yield _run_request(table, day)
 
@@ -57,7 +59,7 @@ def table_schedule(table: TableConfig, job_name: str) -> dg.ScheduleDefinition |
 
 
 def _waiting_days(services: Services, table: TableConfig, busy: set[str]) -> list[str]:
-    with closing(expired_partitions(services.source(table), table)) as partitions:
+    with closing(expired_partitions(services.source(table), table, services.hold_places())) as partitions:
         return list(islice((each.key for each in partitions if each.key not in busy), table.max_partitions_per_tick))
 
 

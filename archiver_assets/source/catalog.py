@@ -202,6 +202,19 @@ def count_rows(connection: Connection, days: sql.Days) -> int:
     return int(row["rows"]) if row else 0
 
 
+@dataclass(frozen=True)
+class Counted:
+    """The number of rows in a range, `all` of them and those that are `held`."""
+
+    all: int
+    held: int
+
+
+def count_held(connection: Connection, days: sql.Days, held: Sequence[sql.HeldRows]) -> Counted:
+    """Return the number of rows in range that the session sees, and how many of them are held."""
+    return next(Counted(row["rows"], row["held"]) for row in connection.execute(sql.count_held(days, held)))
+
+
 def count_without_day(connection: Connection, table: Table) -> int:
     """Return the number of rows whose timestamp is NULL or infinite, which no partition has."""
     row = connection.execute(sql.count_without_day(table.relation, table.timestamp.name)).fetchone()

@@ -28,8 +28,9 @@ _BATCH_MILLISECONDS = 300_000
 class Deleted:
     """What became of rows: deleted `by_version` or `by_content`; or `changed`, the key has another row; `gone` before; `locked` by others.
 
-    `elsewhere` are rows that were not deleted because they lie outside the range although they are the archived versions. `blocked` counts
-    no rows but the sessions of others that waited for ours when the batch was done, just before it was committed.
+    `elsewhere` are rows that were not deleted because they lie outside the range although they are the archived versions. `held` are rows
+    in range that a legal hold keeps; of one under another version it is not said whether it equals the archived row. `blocked` counts no
+    rows but the sessions of others that waited for ours when the batch was done, just before it was committed.
     """
 
     by_version: int = 0
@@ -39,6 +40,7 @@ class Deleted:
     locked: int = 0
     elsewhere: int = 0
     blocked: int = 0
+    held: int = 0
 
     def __add__(self, other: "Deleted") -> "Deleted":
         """Add each number."""
@@ -63,6 +65,10 @@ class Target:
         return [(column.name, column.pg_type) for column in self.table.key]
 
 
+ReadHolds = Callable[[], Sequence[sql.HeldRows]]
+"""Reads, anew at each call, the rows that are held now."""
+
+
 @dataclass(frozen=True)
 class Batch:
     """Rows of an object: `versions` has the key's columns and `_xmin`, `believed` tells where they name the archived row for sure.
@@ -83,44 +89,46 @@ class Batch:
         )
 
 
-def delete_rows(connection: Connection, target: Target, batch: Batch) -> Deleted:
-    """Delete the rows of `batch` that are in the table, in range, and proven to be those of the object, in one READ COMMITTED transaction.
+def delete_rows(connection: Connection, target: Target, batch: Batch, read_holds: ReadHolds) -> Deleted:
+    """Delete the rows of `batch` that are in the table, in range, not held, and proven to be those of the object, in one transaction.
 
     A row is deleted by its version where that is believed, else if it equals the object's row byte by byte. Rows that others have locked
-    for longer than 5 seconds are left, which takes further transactions.
+    for longer than 5 seconds are left, which takes further transactions. All are READ COMMITTED, and holds are read before each of them.
 
-    Raises SourceTimeout if it takes too long; SourceChanged or TableRefused if the table is not as it was proven, looked at under the lock of
-    the DELETE; and SourceError if a row version that should have gone would still be there. Then nothing of the batch was deleted.
+    Raises SourceTimeout if it takes too long, HoldsUnreadable, SourceChanged or TableRefused if the table is not as it was proven, looked at
+    under the lock of the DELETE, and SourceError if a row version that should have gone would still be there. Then nothing was deleted.
     """
     try:
-        return _delete_at_once(connection, target, batch, _ROW_LOCK_MILLISECONDS)
+        return _delete_at_once(connection, target, batch, read_holds, _ROW_LOCK_MILLISECONDS)
     except _RowsLocked:
-        return _delete_unlocked(connection, target, batch)
+        return _delete_unlocked(connection, target, batch, read_holds)
 
 
 class _RowsLocked(Exception):
     """A row of the batch stayed locked."""
 
 
-def _delete_unlocked(connection: Connection, target: Target, batch: Batch) -> Deleted:
+def _delete_unlocked(connection: Connection, target: Target, batch: Batch, read_holds: ReadHolds) -> Deleted:
     # By halves, because finding locked rows with SKIP LOCKED would take the right to UPDATE.
     rows = batch.versions.num_rows
     try:
-        return _delete_at_once(connection, target, batch, _SECOND_LOCK_MILLISECONDS)
+        return _delete_at_once(connection, target, batch, read_holds, _SECOND_LOCK_MILLISECONDS)
     except _RowsLocked:
         if rows == 1:
             return Deleted(locked=1)
-    half = rows // 2
-    return _delete_unlocked(connection, target, batch.part(0, half)) + _delete_unlocked(connection, target, batch.part(half, rows))
+    parts = (batch.part(0, rows // 2), batch.part(rows // 2, rows))
+    first, second = (_delete_unlocked(connection, target, part, read_holds) for part in parts)
+    return first + second
 
 
-def _delete_at_once(connection: Connection, target: Target, batch: Batch, lock_milliseconds: int) -> Deleted:
+def _delete_at_once(connection: Connection, target: Target, batch: Batch, read_holds: ReadHolds, lock_milliseconds: int) -> Deleted:
+    held = read_holds()
     with connection.transaction():
         connection.execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE")
         target = as_it_is_now(connection, target)
         connection.execute(sql.BATCH_TIMEOUTS, [str(lock_milliseconds), _BATCH_MILLISECONDS])
         try:
-            deleted = _delete(connection, target, batch)
+            deleted = _delete(connection, target, batch, held)
         except psycopg.errors.LockNotAvailable as error:
             raise _RowsLocked from error
         except psycopg.errors.QueryCanceled as error:
@@ -148,19 +156,19 @@ def as_it_is_now(connection: Connection, target: Target) -> Target:
     return replace(target, leaves=tuple(leaf for leaf in target.leaves if leaf in table.leaves))
 
 
-def _delete(connection: Connection, target: Target, batch: Batch) -> Deleted:
+def _delete(connection: Connection, target: Target, batch: Batch, held: Sequence[sql.HeldRows]) -> Deleted:
     rows = batch.versions.num_rows
     believed = batch.versions.filter(batch.believed)
     by_version = 0
     if believed.num_rows:
-        by_version = connection.execute(sql.delete_versions(target.days, target.key), _versions(target, believed)).rowcount
+        by_version = connection.execute(sql.delete_versions(target.days, target.key, held), _versions(target, believed)).rowcount
         if by_version == rows:
             return Deleted(by_version)
-    left = _find(connection, target, batch)
-    inside = [position for position, found in left.items() if found.inside]
-    by_content = _delete_equal(connection, target, batch, inside)
+    left = _find(connection, target, batch, held)
+    inside = [position for position, found in left.items() if found.inside and not found.held]
+    by_content = _delete_equal(connection, target, batch, inside, held)
     if by_content:
-        left = _find(connection, target, batch)
+        left = _find(connection, target, batch, held)
     return _count(target, left, batch.believed, Deleted(by_version, by_content, gone=rows - by_version - by_content - len(left)))
 
 
@@ -168,15 +176,18 @@ def _delete(connection: Connection, target: Target, batch: Batch) -> Deleted:
 class _Found:
     same: bool
     inside: bool
+    held: bool
 
 
-def _find(connection: Connection, target: Target, batch: Batch) -> dict[int, _Found]:
+def _find(connection: Connection, target: Target, batch: Batch, held: Sequence[sql.HeldRows]) -> dict[int, _Found]:
     """Return what the table has under the batch's keys, by the position in the batch."""
-    found = connection.execute(sql.find_keys(target.days, target.key), _versions(target, batch.versions))
-    return {row["position"] - 1: _Found(row["same"], row["inside"]) for row in found}
+    found = connection.execute(sql.find_keys(target.days, target.key, held), _versions(target, batch.versions))
+    return {row["position"] - 1: _Found(row["same"], row["inside"], row["held"]) for row in found}
 
 
 def _count(target: Target, left: dict[int, _Found], believed: pa.BooleanArray, deleted: Deleted) -> Deleted:
+    held = sum(found.inside and found.held for found in left.values())
+    left = {position: found for position, found in left.items() if not (found.inside and found.held)}
     same = {position: found for position, found in left.items() if found.same and believed[position].as_py()}
     stuck = sum(found.inside for found in same.values())
     if stuck:
@@ -184,17 +195,17 @@ def _count(target: Target, left: dict[int, _Found], believed: pa.BooleanArray, d
         raise SourceError(message, hint="look for what keeps them; nothing of this batch was deleted")
     inside = sum(found.inside for found in left.values())
     moved = len(left) - inside - len(same)
-    return deleted + Deleted(changed=inside, elsewhere=len(same), gone=moved)
+    return deleted + Deleted(changed=inside, elsewhere=len(same), gone=moved, held=held)
 
 
-def _delete_equal(connection: Connection, target: Target, batch: Batch, positions: Sequence[int]) -> int:
+def _delete_equal(connection: Connection, target: Target, batch: Batch, positions: Sequence[int], held: Sequence[sql.HeldRows]) -> int:
     if not positions:
         return 0
     first, last = min(positions), max(positions) + 1
     rows = batch.content(first, last).take(pa.array([position - first for position in positions]))
     columns = [(column.name, column.pg_type) for column in target.table.columns]
     arrays = [to_input_text(rows.column(name)) for name, _ in columns]
-    return connection.execute(sql.delete_equal(target.days, [name for name, _ in target.key], columns), arrays).rowcount
+    return connection.execute(sql.delete_equal(target.days, [name for name, _ in target.key], columns, held), arrays).rowcount
 
 
 def count_versions(connection: Connection, target: Target, leaf: sql.Relation, batch: Batch) -> int:

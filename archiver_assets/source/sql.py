@@ -45,6 +45,50 @@ class Days:
         )
 
 
+@dataclass(frozen=True)
+class Condition:
+    """A condition on a column: an operator of `OPERATORS`, and values as text, to be read as `pg_type`, which is trusted."""
+
+    column: str
+    operator: str
+    pg_type: sql.Composable
+    values: tuple[str, ...] = ()
+
+    def met(self, alias: str) -> sql.Composed:
+        """Return it as SQL: as there, neither true nor false where the column is NULL. Values are literals, so that each has its type."""
+        values = sql.SQL(", ").join(sql.SQL("{}::{}").format(sql.Literal(value), self.pg_type) for value in self.values)
+        return sql.SQL(OPERATORS[self.operator]).format(column=sql.Identifier(alias, self.column), values=values)
+
+
+OPERATORS = {
+    **{operator: f"{{column}} {operator} {{values}}" for operator in ("=", "<", "<=", ">", ">=")},
+    "!=": "{column} <> {values}",
+    "in": "{column} IN ({values})",
+    "is null": "{column} IS NULL",
+    "is not null": "{column} IS NOT NULL",
+}
+
+
+@dataclass(frozen=True)
+class HeldRows:
+    """The rows that one hold keeps: in `[lower, upper)` of the timestamp `column`, each bound or None, and meeting all `conditions`."""
+
+    column: str
+    lower: datetime | date | None = None
+    upper: datetime | date | None = None
+    conditions: tuple[Condition, ...] = ()
+
+    def held(self, alias: str) -> sql.Composed:
+        """Return, as SQL that is never NULL, whether a row is held."""
+        column = sql.Identifier(alias, self.column)
+        terms: list[sql.Composable] = [condition.met(alias) for condition in self.conditions]
+        if self.lower is not None:
+            terms.append(sql.SQL("{} >= {}").format(column, sql.Literal(self.lower)))
+        if self.upper is not None:
+            terms.append(sql.SQL("{} < {}").format(column, sql.Literal(self.upper)))
+        return sql.SQL("(({}) IS TRUE)").format(sql.SQL(" AND ").join(terms or [sql.SQL("true")]))
+
+
 # Settings that every session of the archiver pins, so that a value's text is the same whatever role, database or server says.
 # `client_connection_check_interval` makes the server notice a client that was killed in the middle of a long statement. A session that
 # waits for an upload or a pause holds the lock of its partition and no transaction: `idle_session_timeout` must not end it. The timeouts
@@ -299,11 +343,59 @@ def count_rows(days: Days) -> sql.Composed:
     return sql.SQL("SELECT count(*) AS rows FROM {} AS t WHERE {}").format(days.relation.identifier, days.condition("t"))
 
 
-def first_row(days: Days) -> sql.Composed:
-    """Return the smallest timestamp in range. ACCESS SHARE; one probe of an index that begins with the timestamp."""
-    return sql.SQL("SELECT {column} AS first FROM {table} AS t WHERE {days} ORDER BY {column} LIMIT 1").format(
-        column=sql.Identifier("t", days.column), table=days.relation.identifier, days=days.condition("t")
+def count_held(days: Days, held: Sequence[HeldRows]) -> sql.Composed:
+    """Count the `rows` in range, and those of them that are `held`. ACCESS SHARE. Wants an index that begins with the timestamp."""
+    return sql.SQL("SELECT count(*) AS rows, count(*) FILTER (WHERE {}) AS held FROM {} AS t WHERE {}").format(
+        any_held(held), days.relation.identifier, days.condition("t")
     )
+
+
+def first_row(days: Days, held: Sequence[HeldRows]) -> sql.Composed:
+    """Return the smallest timestamp in range of a row that is not held.
+
+    ACCESS SHARE; one probe of an index that begins with the timestamp, and reads on over rows that are held.
+    """
+    return sql.SQL("SELECT {column} AS first FROM {table} AS t WHERE {days} AND NOT {held} ORDER BY {column} LIMIT 1").format(
+        column=sql.Identifier("t", days.column), table=days.relation.identifier, days=days.condition("t"), held=any_held(held)
+    )
+
+
+def try_held(relation: Relation, held: Sequence[HeldRows]) -> sql.Composed:
+    """Let the server read holds, and do nothing: it names a value that is none of its type, or an operator that the type does not have.
+
+    ACCESS SHARE; reads no row.
+    """
+    return sql.SQL("SELECT {} AS held FROM {} AS t LIMIT 0").format(any_held(held), relation.identifier)
+
+
+def any_held(held: Sequence[HeldRows]) -> sql.Composed:
+    """Return, as SQL that is never NULL, whether the row `t` is held by any of the holds."""
+    return sql.SQL("({})").format(sql.SQL(" OR ").join([sql.SQL("false"), *(each.held("t") for each in held)]))
+
+
+# Catalog only: the columns that PostgreSQL's own operators compare. For a type of an extension, whose operators lie outside the pinned
+# search_path, those of another type could be taken: for citext those of text.
+COMPARABLE_COLUMNS = """
+    SELECT a.attname AS name
+    FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid LEFT JOIN pg_type b ON b.oid = t.typbasetype
+    JOIN pg_namespace n ON n.oid = coalesce(b.typnamespace, t.typnamespace)
+    WHERE a.attrelid = $1::oid AND a.attnum > 0 AND NOT a.attisdropped AND (n.nspname = 'pg_catalog' OR t.typtype = 'e')
+"""
+
+# No lock. With row security off a query that it would filter is an error.
+NO_ROW_SECURITY = "SET row_security = off"
+NOW = "SELECT clock_timestamp() AS now"
+
+
+def builtin(name: str) -> sql.Composable:
+    """Return the name of a type of PostgreSQL's own, without length or precision, which a cast would cut values to."""
+    return sql.Identifier("pg_catalog", name)
+
+
+def select_holds(relation: Relation, columns: Sequence[str]) -> sql.Composed:
+    """Read a table of holds: these columns, as text. ACCESS SHARE; reads it whole."""
+    fields = sql.SQL(", ").join(sql.SQL("t.{0}::text AS {0}").format(sql.Identifier(name)) for name in columns)
+    return sql.SQL("SELECT {} FROM {} AS t").format(fields, relation.identifier)
 
 
 # No lock. What a visible transaction wrote to the WAL lies before the insert position that is read after the snapshot.
@@ -399,44 +491,50 @@ def compare_rows(days: Days, key: Sequence[str], columns: Sequence[tuple[str, st
     )
 
 
-def delete_versions(days: Days, key: Sequence[tuple[str, str]]) -> sql.Composed:
-    """Delete the rows whose key and xmin are in the bound arrays, as far as they are still in range; `key` gives names and types.
+def delete_versions(days: Days, key: Sequence[tuple[str, str]], held: Sequence[HeldRows]) -> sql.Composed:
+    """Delete the rows whose key and xmin are in the bound arrays, if still in range and not `held`; `key` gives names and types.
 
     The last array is that of the leaves (oid) in which a row version means what it meant when it was archived.
 
     ROW EXCLUSIVE, and a row lock on each row that it deletes. Needs the unique index on the key. In READ COMMITTED a row that another
     transaction changes while this statement waits for it is checked again, with its new xmin, and stays.
     """
-    return sql.SQL("DELETE FROM {} AS t USING {} WHERE {} AND {} AND {}").format(
-        days.relation.identifier, _given(key, xmin=True), _same_key(key), _same_version(key), days.condition("t")
+    return sql.SQL("DELETE FROM {} AS t USING {} WHERE {} AND {} AND {} AND NOT {}").format(
+        days.relation.identifier, _given(key, xmin=True), _same_key(key), _same_version(key), days.condition("t"), any_held(held)
     )
 
 
-def delete_equal(days: Days, key: Sequence[str], columns: Sequence[tuple[str, str]]) -> sql.Composed:
-    """Delete the rows that are, byte by byte, those of the bound arrays, one array a column; `columns` gives names and types.
+def delete_equal(days: Days, key: Sequence[str], columns: Sequence[tuple[str, str]], held: Sequence[HeldRows]) -> sql.Composed:
+    """Delete the rows that are, byte by byte, those of the bound arrays, one array a column, and not `held`; `columns` gives names, types.
 
     Images, or PostgreSQL's text, are compared and not values, for which 1.0 equals 1.00 and 0 equals -0. Locks as `delete_versions`: a row
     that changes while this statement waits for it is compared again, and stays if it is another one now.
     """
     position_of = {name: position for position, (name, _) in enumerate(columns)}
     types = dict(columns)
-    return sql.SQL("DELETE FROM {} AS t USING {} WHERE {} AND {} AND {}").format(
+    return sql.SQL("DELETE FROM {} AS t USING {} WHERE {} AND {} AND {} AND NOT {}").format(
         days.relation.identifier,
         _given(columns, xmin=False),
         _equal((name, types[name], position_of[name]) for name in key),
         _same_image(columns, range(len(columns))),
         days.condition("t"),
+        any_held(held),
     )
 
 
-def find_keys(days: Days, key: Sequence[tuple[str, str]]) -> sql.Composed:
+def find_keys(days: Days, key: Sequence[tuple[str, str]], held: Sequence[HeldRows]) -> sql.Composed:
     """Of the keys and xmins in the bound arrays (the last is that of the leaves), find those of which the table has a row.
 
-    The answer has a row for each: its `position` from 1, whether the row is the `same` version, and whether it is `inside` the range.
-    ACCESS SHARE. Needs the unique index on the key.
+    The answer has a row for each: its `position` from 1, whether the row is the `same` version, whether it is `inside` the range, and
+    whether it is `held`. ACCESS SHARE. Needs the unique index on the key.
     """
-    return sql.SQL("SELECT given.position, {} AS same, {} AS inside FROM {} AS t JOIN {} ON {}").format(
-        _same_version(key), days.condition("t"), days.relation.identifier, _given(key, xmin=True, ordinality=True), _same_key(key)
+    return sql.SQL("SELECT given.position, {} AS same, {} AS inside, {} AS held FROM {} AS t JOIN {} ON {}").format(
+        _same_version(key),
+        days.condition("t"),
+        any_held(held),
+        days.relation.identifier,
+        _given(key, xmin=True, ordinality=True),
+        _same_key(key),
     )
 
 

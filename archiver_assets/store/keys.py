@@ -1,4 +1,4 @@
-"""The names of the objects of a table and its partitions, and nothing else.
+"""The names of objects, and nothing else: those of a table, of its partitions, and of legal holds.
 
     {prefix}{D}/{S}/{T}/_source-0001.json   the source was accepted: the newest one counts
     {prefix}{D}/{S}/{T}/dt=2026-08-01/
@@ -7,6 +7,7 @@
         _rejected-0001.json         the generation does not count
         _purging-0001.json          its purge has begun
         _purged-0001.json           its receipt
+    {prefix}_holds/{id}.json        a legal hold
 
 Database label, schema and table stand under their true names, percent-encoded (RFC 3986: everything but letters, digits and `-._~`).
 `dt=` is Hive partitioning, and names that begin with `_` are skipped by the engines that read such folders. Generations have four digits
@@ -18,7 +19,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from secrets import token_hex
 from typing import Self
-from urllib.parse import quote
+from urllib.parse import quote, unquote
+
+from archiver_assets.config.fields import HOLDS_FOLDER
 
 
 class Mark(StrEnum):
@@ -110,6 +113,22 @@ class PartitionKeys:
 
     def _parse(self, key: str) -> re.Match[str] | None:
         return _OBJECT.fullmatch(key.removeprefix(self.folder)) if key.startswith(self.folder) else None
+
+
+def holds_folder(prefix: str) -> str:
+    """Return what the keys of all holds begin with; `prefix` is empty or ends in a slash."""
+    return f"{prefix}{HOLDS_FOLDER}/"
+
+
+def hold_key(prefix: str, hold_id: str) -> str:
+    """Return the key of the hold with that id, percent-encoded."""
+    return f"{holds_folder(prefix)}{_encoded(hold_id)}.json"
+
+
+def parse_hold_key(prefix: str, key: str) -> str | None:
+    """Return the id of the hold whose key this is; None for any other key, and for an id that is written in another way."""
+    hold_id = unquote(key.removeprefix(holds_folder(prefix)).removesuffix(".json"))
+    return hold_id if hold_id and key == hold_key(prefix, hold_id) else None
 
 
 def _encoded(part: str) -> str:

@@ -1,0 +1,57 @@
+"""What a config file's holds and its limits say of its own databases and tables.
+
+What belongs here: holds that would hold nothing, and settings beyond the limits of `compliance`. What does not: holds that are kept outside
+the file, which may speak of the tables of others.
+"""
+
+from pydantic import ValidationError
+
+from archiver_assets.config.drafts import FileDraft, PlacedValues, TableDraft
+from archiver_assets.config.legal import Compliance, Hold
+from archiver_assets.config.problems import Problems
+
+
+def note_limits(draft: FileDraft, problems: Problems) -> None:
+    """Note every hold of no table, every table beyond the limits, and ids that two holds share."""
+    if problems.found:
+        return  # what is wrong in itself would be noted twice
+    _note_holds(draft, problems)
+    _note_holds_table(draft, problems)
+    compliance = Compliance.model_validate(draft.compliance)
+    for database in draft.databases:
+        for table in database.tables:
+            _note_beyond(table, compliance, str(draft.s3.get("encryption", "none")), problems)
+
+
+def _note_holds(draft: FileDraft, problems: Problems) -> None:
+    first: dict[object, PlacedValues] = {}
+    for placed in draft.holds:
+        try:
+            hold = Hold.model_validate(placed.values)
+        except ValidationError as error:
+            problems.add(placed.line, placed.path, error.errors()[0]["msg"])
+            continue
+        if not any(hold.names(*name) for name in _names(draft)):
+            problems.add(placed.line, placed.path, "expected the names of a configured table, found those of none; it would hold nothing")
+        earlier = first.setdefault(hold.id, placed)
+        if earlier is not placed:
+            problems.add(placed.line, f"{placed.path}.id", f"duplicate hold; the id is that of {earlier.path} on line {earlier.line}")
+
+
+def _names(draft: FileDraft) -> list[tuple[str, str, str]]:
+    names = [table.table_name(database.label or "") for database in draft.databases for table in database.tables]
+    return [(name.database, name.schema, name.table) for name in names if name]
+
+
+def _note_holds_table(draft: FileDraft, problems: Problems) -> None:
+    placed = draft.holds_table
+    if placed and placed.values["database"] not in {database.label for database in draft.databases}:
+        problems.add(placed.line, f"{placed.path}.database", "expected the label of a configured database, found another name")
+
+
+def _note_beyond(table: TableDraft, compliance: Compliance, encryption: str, problems: Problems) -> None:
+    retention_days, critical = table.values.get("retention_days"), table.values.get("critical")
+    if isinstance(retention_days, int):
+        found = compliance.problems(retention_days=retention_days, critical=critical is True, encryption=encryption)
+        for setting, text in found:
+            problems.add(table.line, f"{table.path}.{setting}", text)
