@@ -86,8 +86,8 @@ def delete_rows(connection: Connection, target: Target, batch: Batch) -> Deleted
     A row is deleted by its version where that is believed, else if it equals the object's row byte by byte. Rows that others have locked
     for longer than 5 seconds are left, which takes further transactions.
 
-    Raises SourceTimeout if it takes too long; SourceChanged or TableRefused if the table is not as it was proven, looked at under the lock of
-    the DELETE; and SourceError if a row version that should have gone would still be there. Then nothing of the batch was deleted.
+    Raises SourceTimeout if it takes too long; SourceChanged or TableRefused if the table is not as it was proven, looked at under the lock
+    of the DELETE; and SourceError if a row version that should have gone would still be there. Then nothing of the batch was deleted.
     """
     try:
         return _delete_at_once(connection, target, batch, _ROW_LOCK_MILLISECONDS)
