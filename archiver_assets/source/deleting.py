@@ -95,8 +95,8 @@ def delete_rows(connection: Connection, target: Target, batch: Batch, read_holds
     A row is deleted by its version where that is believed, else if it equals the object's row byte by byte. Rows that others have locked
     for longer than 5 seconds are left, which takes further transactions. All are READ COMMITTED, and holds are read before each of them.
 
-    Raises SourceTimeout if it takes too long, HoldsUnreadable, SourceChanged or TableRefused if the table is not as it was proven, looked at
-    under the lock of the DELETE, and SourceError if a row version that should have gone would still be there. Then nothing was deleted.
+    Raises SourceTimeout if it takes too long, HoldsUnreadable, SourceChanged or TableRefused if the table is not as it was proven, looked
+    at under the lock of the DELETE, and SourceError if a row version that should have gone would be there. Then nothing was deleted.
     """
     try:
         return _delete_at_once(connection, target, batch, read_holds, _ROW_LOCK_MILLISECONDS)
