@@ -1,4 +1,5 @@
-"""`make bench`: what reading a day costs, by each candidate, as ratios to the physical limit; and the speed of the content digest.
+"""`make bench`: what reading a day costs, by each candidate, as ratios to the physical limit; the speed of the content digest; and what an
+application that writes to the table notices of a purge.
 
 What belongs here: the order of the runs and the tables that are printed. What does not: the workload, the candidates, the clocks; and any
 verdict, because times on a busy machine prove nothing. Imports no Arrow: see `measuring.py`.
@@ -11,12 +12,14 @@ import statistics
 import sys
 import tempfile
 from collections.abc import Sequence
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
 from archiver_assets.demo.postgres import EmbeddedPostgres, find_binaries
+from archiver_assets_tests.benchmarks.latency import CLIENTS, RATE, Latency, find_pgbench, measure_latency
 from archiver_assets_tests.benchmarks.measuring import Cost, Speed, measure, run_child
-from archiver_assets_tests.benchmarks.workload import bytes_of_day, environment, make_table, select_day
+from archiver_assets_tests.benchmarks.workload import DAY, bytes_of_day, environment, make_table, select_day
 
 LIMIT = "limit"
 CANDIDATES = {
@@ -38,12 +41,20 @@ def main() -> None:
         psql = find_psql()
         costs = measure_all(server, Path(folder) / "day.parquet", psql, arguments.runs)
         speed = json.loads(run_child("digesting", [str(arguments.runs)], environment(server)))
+        durable = measure_latencies(server, Path(folder) / "durable")
+    # Again without fsync: on a disk that others use too, its noise can be larger than anything that a purge does.
+    with EmbeddedPostgres() as server, tempfile.TemporaryDirectory() as folder:
+        make_table(server, arguments.rows)
+        volatile = measure_latencies(server, Path(folder) / "volatile")
     require_same_rows(costs, arguments.rows)
     titles = {LIMIT: f"binary COPY to nothing by {'psql' if psql else 'psycopg'}"} | CANDIDATES
     print(f"{arguments.rows:,} rows of {size / arguments.rows:.0f} bytes in binary COPY, cached; medians of {arguments.runs} runs;")
     print("CPU and RSS are those of the client, RSS with its imports\n")
     print("\n".join(_table(titles, costs)))
     print("\n" + _line(Speed(**speed)))
+    print(f"\np95 of {RATE} inserts/s by {CLIENTS} sessions of pgbench, during a purge at default settings and without:")
+    print(_latencies("with fsync", durable))
+    print(_latencies("without fsync", volatile))
 
 
 def measure_all(server: EmbeddedPostgres, path: Path, psql: str, runs: int) -> dict[str, list[Cost]]:
@@ -60,6 +71,22 @@ def measure_all(server: EmbeddedPostgres, path: Path, psql: str, runs: int) -> d
             path.unlink(missing_ok=True)
             _say(f"run {number + 1} of {runs}: {name} {costs[name][-1].seconds:.2f} s")
     return costs
+
+
+def measure_latencies(server: EmbeddedPostgres, folder: Path) -> list[Latency]:
+    """Purge each of the three days beside pgbench, if the server came with one."""
+    pgbench = find_pgbench()
+    if pgbench is None:
+        _say("no pgbench beside the server: nothing is known of latencies")
+        return []
+    found = []
+    for offset in (-1, 0, 1):
+        day = str(DAY + timedelta(days=offset))
+        own = folder / day
+        own.mkdir(parents=True)
+        found.append(measure_latency(server, pgbench, own, day))
+        _say(f"purge of {day}: {found[-1].during:.2f} ms during, {found[-1].without:.2f} ms without")
+    return found
 
 
 def find_psql() -> str:
@@ -94,6 +121,14 @@ def _line(speed: Speed) -> str:
     ratio = speed.digest / speed.sha256
     rates = f"{speed.digest / 1e6:,.0f} MB/s, SHA-256 alone over the same: {speed.sha256 / 1e6:,.0f} MB/s, ratio {ratio:.2f}"
     return f"content digest over {speed.size / _MIB:.0f} MiB of Arrow data: {rates}"
+
+
+def _latencies(title: str, found: Sequence[Latency]) -> str:
+    if not found:
+        return f"{title}: not measured, for want of pgbench"
+    rates = statistics.median(each.rows / each.seconds for each in found)
+    pairs = ", ".join(f"{each.during:.2f} / {each.without:.2f} ms" for each in found)
+    return f"{title}: {pairs}; ratio {statistics.median(each.ratio for each in found):.2f}; {rates:,.0f} rows purged/s (medians)"
 
 
 def _arguments() -> argparse.Namespace:

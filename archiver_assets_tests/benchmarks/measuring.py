@@ -45,6 +45,15 @@ class Speed:
     sha256: float
 
 
+@dataclass(frozen=True)
+class Window:
+    """When a purge of `rows` rows deleted them: seconds since 1970."""
+
+    rows: int
+    began: float
+    ended: float
+
+
 def report(method: Callable[[], Read], who: int = resource.RUSAGE_SELF) -> None:
     """Run `method` and print its cost; `who` is whose: this process, or the ones that it starts."""
     cpu_before, started = _cpu_seconds(who), time.perf_counter()

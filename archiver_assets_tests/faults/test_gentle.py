@@ -22,6 +22,7 @@ from archiver_assets.lifecycle.purge import Purged, purge
 from archiver_assets.lifecycle.task import Step, Task
 from archiver_assets.lifecycle.verify import verify
 from archiver_assets.source import reading
+from archiver_assets.source.session import Source
 from archiver_assets.source.sql import PINNED_SETTINGS
 from archiver_assets_tests.clusters import Pair, catch_up, primary_with_standby, wait_for
 from archiver_assets_tests.lab import AUDIT_LOGS, Lab, only
@@ -258,14 +259,19 @@ def test_every_session_has_finite_timeouts(lab: Lab) -> None:
         assert cursor.fetchone() == ("{1h,30s,2h,0}",)
 
 
+def sleep_by_adbc(source: Source) -> None:
+    with reading._errors(source), reading._cursor(source) as cursor:
+        cursor.execute("SELECT pg_sleep(5)")
+        cursor.fetchall()
+
+
 def test_a_statement_that_takes_too_long_is_ended_and_the_error_names_the_setting(lab: Lab) -> None:
     source = with_timeout(lab.task(), 1).source
 
     with pytest.raises(SourceTimeout, match="statement timeout") as by_psycopg, source.connect() as connection:
         connection.execute("SELECT pg_sleep(5)")
-    with pytest.raises(SourceTimeout, match="statement timeout") as by_adbc, reading._errors(source), reading._cursor(source) as cursor:
-        cursor.execute("SELECT pg_sleep(5)")
-        cursor.fetchall()
+    with pytest.raises(SourceTimeout, match="statement timeout") as by_adbc:
+        sleep_by_adbc(source)
 
     for caught in (by_psycopg, by_adbc):
         assert "statement_timeout_seconds, 1, raise that for the database" in caught.value.hint
