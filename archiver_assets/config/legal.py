@@ -50,9 +50,10 @@ class Hold(Model):
     id: PlainText = Field(max_length=200, description="the name of the hold, at most 200 characters")
     reason: str = Field(min_length=1, max_length=10_000, description="why the rows are held, at most 10000 characters")
     requestor: str | None = Field(default=None, max_length=10_000, description="who asked for the hold, or null")
-    database: PlainText | None = Field(default=None, description="the label of a configured database, or null for all of them")
     schema_name: PlainText | None = Field(default=None, description="the schema of the table, or null for all of them")
-    table_name: PlainText = Field(description="the table whose rows are held, as name or schema.name; upper and lower case are the same")
+    table_name: PlainText = Field(
+        description="the table whose rows are held, as name or schema.name, in every database; upper and lower case are the same"
+    )
     first_day: Day | None = Field(
         default=None, description="the first day of the rows held as YYYY-MM-DD, in the table's time zone, or null for no limit"
     )
@@ -74,12 +75,15 @@ class Hold(Model):
             raise refusal(reason)
         return self
 
-    def names(self, database: str, schema: str, table: str) -> bool:
-        """Tell whether the hold is on the table of these names. Upper and lower case, quotes and outer spaces do not tell names apart."""
-        of_table = {_plain(table), _plain(f"{schema}.{table}"), _plain(f"{database}.{schema}.{table}")}
-        other_schema = self.schema_name is not None and _plain(self.schema_name) != _plain(schema)
-        other_database = self.database is not None and _plain(self.database) != _plain(database)
-        return _plain(self.table_name) in of_table and not other_schema and not other_database
+    def names(self, schema: str, table: str) -> bool:
+        """Tell whether the hold is on the table of these names, in whatever database.
+
+        Upper and lower case, quotes, outer spaces, and what stands before `schema.name`, do not tell names apart.
+        """
+        if self.schema_name is not None and _plain(self.schema_name) != _plain(schema):
+            return False
+        name = _plain(self.table_name)
+        return name == _plain(table) or f".{name}".endswith(f".{_plain(schema)}.{_plain(table)}")
 
     def covers(self, day: date) -> bool:
         """Tell whether rows of the day can be held."""

@@ -38,9 +38,9 @@ def _note_holds(draft: FileDraft, problems: Problems) -> None:
             problems.add(placed.line, f"{placed.path}.id", f"duplicate hold; the id is that of {earlier.path} on line {earlier.line}")
 
 
-def _names(draft: FileDraft) -> list[tuple[str, str, str]]:
+def _names(draft: FileDraft) -> list[tuple[str, str]]:
     names = [table.table_name(database.label or "") for database in draft.databases for table in database.tables]
-    return [(name.database, name.schema, name.table) for name in names if name]
+    return [(name.schema, name.table) for name in names if name]
 
 
 def _note_holds_table(draft: FileDraft, problems: Problems) -> None:

@@ -4,7 +4,6 @@ What belongs here: walking over those days. What does not: what Dagster knows of
 """
 
 from collections.abc import Generator
-from datetime import timedelta
 
 from archiver_assets.config import TableConfig
 from archiver_assets.lifecycle.holds import HoldPlaces
@@ -24,12 +23,16 @@ def expired_partitions(source: Source, table: TableConfig, places: HoldPlaces) -
     with source.connect() as connection:
         newest = newest_expired(now=read_server(connection).now, retention_days=table.retention_days, timezone=table.timezone)
         shape = read_table(connection, table)
-        held = held_rows(connection, table, shape, places.in_force(table, read_clock(connection)))
+        holds = places.in_force(table, read_clock(connection))
+        # Days that are held whole are passed over here: a query would read on over all of their rows.
+        partial = held_rows(connection, table, shape, [hold for hold in holds if hold.conditions])
         partition = Partition(table.start_date, table.timezone)
         while partition <= newest:
-            row = connection.execute(sql.first_row(shape.days(partition, newest), held)).fetchone()
-            if row is None:
-                return
-            partition = Partition.containing(shape.instant(row["first"], table.timezone), table.timezone)
-            yield partition
-            partition = Partition(partition.day + timedelta(days=1), table.timezone)
+            if not any(hold.holds_all_of(partition.day) for hold in holds):
+                row = connection.execute(sql.first_row(shape.days(partition, newest), partial)).fetchone()
+                if row is None:
+                    return
+                partition = Partition.containing(shape.instant(row["first"], table.timezone), table.timezone)
+                if not any(hold.holds_all_of(partition.day) for hold in holds):
+                    yield partition
+            partition = Partition(partition.next_day, table.timezone)

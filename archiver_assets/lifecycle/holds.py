@@ -39,7 +39,7 @@ class HoldPlaces:
         Raises HoldsUnreadable.
         """
         every = (*self.config.holds, *self._read("objects", self._objects), *self._read("table", self._rows))
-        on_table = (hold for hold in every if hold.names(table.database, table.schema_name, table.name))
+        on_table = (hold for hold in every if hold.names(table.schema_name, table.name))
         return tuple(hold for hold in on_table if in_force(hold, now, table.timezone))
 
     def _objects(self) -> Iterator[Hold]:

@@ -17,7 +17,7 @@ from archiver_assets.source import sql
 from archiver_assets.source.catalog import Column, Connection, Table
 
 _REQUIRED = ("table_name", "reason")
-_OPTIONAL = ("id", "database", "schema_name", "requestor", "first_day", "last_day", "start_date", "expiration_date", "conditions")
+_OPTIONAL = ("id", "schema_name", "requestor", "first_day", "last_day", "start_date", "expiration_date", "conditions")
 
 
 def read_clock(connection: Connection) -> datetime:

@@ -63,6 +63,8 @@ def test_what_a_file_leaves_out_has_the_documented_default(tmp_path: Path) -> No
         "encryption": "none",
         "kms_key_id": None,
     }
+    assert config.legal_holds.model_dump() == {"holds": (), "table": None}
+    assert config.compliance.model_dump() == {"min_retention_days": 1, "max_retention_days": 36_500, "enforce_encryption": True}
     database = config.database("app")
     assert (database.port, database.database, database.dbname) == (5432, None, "app")
     assert (database.sslmode, database.sslrootcert) == (None, None)
@@ -85,6 +87,7 @@ def test_what_a_file_leaves_out_has_the_documented_default(tmp_path: Path) -> No
         "vacuum_strategy": "none",
         "accepted_risks": (),
         "allow_sequential_scan": False,
+        "critical": False,
         "columns": {},
         "description": None,
     }
