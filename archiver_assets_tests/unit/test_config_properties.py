@@ -21,7 +21,8 @@ KEYS = [
     *("encryption", "kms_key_id"),
     *("name", "host", "port", "user", "password_env", "database", "sslmode", "sslrootcert", "schema", "timestamp_column", "primary_key"),
     *("retention_days", "batch_size", "start_date", "timezone", "schedule", "max_partitions_per_tick", "sleep_between_batches"),
-    *("max_replication_lag_seconds", "vacuum_strategy", "statement_timeout_seconds"),
+    *("max_replication_lag_seconds", "vacuum_strategy", "purge_method", "statement_timeout_seconds"),
+    *("legal_holds", "compliance", "critical", "holds", "conditions"),
     *("columns", "store_as", "description", "password", "<<", "=", "~", ""),
 ]
 YAML_PIECES = [
@@ -116,6 +117,7 @@ SETTINGS: dict[str, st.SearchStrategy[Any]] = {
     "sleep_between_batches": st.integers(0, 36_000).map(lambda tenths: tenths / 10),
     "max_replication_lag_seconds": st.one_of(st.none(), st.integers(1, 86_400).map(float)),
     "vacuum_strategy": st.sampled_from(["none", "analyze", "standard"]),
+    "purge_method": st.sampled_from(["delete", "drop_partition"]),
 }
 SOME_SETTINGS = st.fixed_dictionaries({}, optional=SETTINGS)
 
