@@ -234,7 +234,7 @@ def _column(row: Mapping[str, Any], config: TableConfig) -> Column:
 
 def _findings(connection: Connection, config: TableConfig, found: Mapping[str, Any], columns: Mapping[str, Column]) -> list[Finding]:
     findings = [*_wrong_relation(found), *_wrong_columns(columns, config), *_lossy_columns(connection, found["oid"], columns)]
-    findings += [*_wrong_key(connection, found["oid"], columns, config)]
+    findings += [*_wrong_key(connection, found["oid"], columns, config), *_wrong_leaves(connection, found["oid"])]
     effects = connection.execute(sql.SIDE_EFFECTS, [found["oid"]])
     findings += [Finding(row["name"], f"{row['effect']} would make a DELETE do more or less", _next_step(row["name"])) for row in effects]
     return as_accepted(findings, config)
@@ -250,6 +250,11 @@ def _wrong_relation(found: Mapping[str, Any]) -> Iterator[Finding]:
         yield Finding("wrong_kind", f"expected {' or '.join(_KINDS.values())}, found {kind}", _MEND)
     elif found["persistence"] != "p":
         yield Finding("not_permanent", "expected a permanent table, found an unlogged or temporary one", _MEND)
+
+
+def _wrong_leaves(connection: Connection, oid: int) -> Iterator[Finding]:
+    for row in connection.execute(sql.WRONG_LEAVES, [oid]):
+        yield Finding("wrong_leaf", f"expected leaves that are permanent tables, found {row['leaf']}, {row['kind']}", _MEND)
 
 
 def _wrong_columns(columns: Mapping[str, Column], config: TableConfig) -> Iterator[Finding]:

@@ -221,6 +221,13 @@ LEAF_BOUNDS = """
          regexp_match(pg_get_expr(c.relpartbound, c.oid), $$^FOR VALUES FROM \\('([^']+)'\\) TO \\('([^']+)'\\)$$ || '$') AS bounds
     WHERE c.oid = $1::oid AND h.inhparent = $2::oid AND c.relkind = 'r' AND NOT h.inhdetachpending
 """
+# Catalog only: leaves of another kind than an ordinary, permanent table.
+WRONG_LEAVES = """
+    SELECT c.oid::regclass::text AS leaf, CASE c.relkind WHEN 'f' THEN 'a foreign table' ELSE 'an unlogged or temporary table' END AS kind
+    FROM pg_partition_tree($1::oid) t JOIN pg_class c ON c.oid = t.relid
+    WHERE t.isleaf AND c.oid <> $1::oid AND (c.relkind = 'f' OR c.relkind = 'r' AND c.relpersistence <> 'p')
+    ORDER BY 1
+"""
 # Keys that identify a row at every instant: unique, valid, immediate, without predicate or expression.
 UNIQUE_KEYS = """
     SELECT array_agg(a.attname::text ORDER BY k.position) AS columns
