@@ -163,6 +163,10 @@ def _when(value: object) -> date:
     raise refusal(reason)
 
 
+def _written(value: date) -> str:
+    return value.isoformat()  # the value's own: that of a date would cut a time off
+
+
 @cache
 def _zones() -> frozenset[str]:
     return frozenset(available_timezones() - _NOT_ZONES)
@@ -289,7 +293,7 @@ PathPart = Annotated[str, AfterValidator(_path_part)]
 Label = Annotated[PathPart, AfterValidator(_label)]
 Columns = Annotated[tuple[Identifier, ...], BeforeValidator(_columns), AfterValidator(_unique)]
 Day = Annotated[date, BeforeValidator(_day)]
-When = Annotated[date, PlainValidator(_when), PlainSerializer(lambda value: value.isoformat(), when_used="json")]
+When = Annotated[date, PlainValidator(_when), PlainSerializer(_written, return_type=str, when_used="json")]
 Zone = Annotated[str, AfterValidator(_zone)]
 Cron = Annotated[str, AfterValidator(_cron)]
 Host = Annotated[str, AfterValidator(_host)]

@@ -18,7 +18,7 @@ from archiver_assets_tests.unit.config_files import SEED, config_from, only_tabl
 ENVIRON = {"A": "v", "B": "", "C": "5", "D": "\udcff", "E": "${A}", "F": "\0"}
 KEYS = [
     *("version", "s3", "defaults", "databases", "tables", "endpoint", "bucket", "prefix", "region", "storage_class", "path_style"),
-    *("encryption", "kms_key_id"),
+    *("encryption", "kms_key_id", "legal_holds", "holds", "conditions", "compliance", "min_retention_days"),
     *("name", "host", "port", "user", "password_env", "database", "sslmode", "sslrootcert", "schema", "timestamp_column", "primary_key"),
     *("retention_days", "batch_size", "start_date", "timezone", "schedule", "max_partitions_per_tick", "sleep_between_batches"),
     *("max_replication_lag_seconds", "vacuum_strategy", "purge_method", "statement_timeout_seconds"),

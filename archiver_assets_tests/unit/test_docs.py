@@ -6,23 +6,26 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from archiver_assets.config import DatabaseConfig, Hold, HoldsTable, LegalHolds, ReplicaConfig, S3Config, TableConfig, load_config
-from archiver_assets.config.legal import Compliance, HoldCondition
+from archiver_assets.config import (
+    Compliance,
+    DatabaseConfig,
+    Hold,
+    HoldCondition,
+    HoldsTable,
+    LegalHolds,
+    ReplicaConfig,
+    S3Config,
+    TableConfig,
+    load_config,
+)
+from archiver_assets.store.holding import read_hold_objects
+from archiver_assets_tests.doubles import MemoryObjectStore
+from archiver_assets_tests.unit.config_files import SHORTEST
 
 ROOT = Path(__file__).parents[2]
 
 
-MODELS: list[type[BaseModel]] = [
-    S3Config,
-    DatabaseConfig,
-    ReplicaConfig,
-    TableConfig,
-    LegalHolds,
-    HoldsTable,
-    Hold,
-    HoldCondition,
-    Compliance,
-]
+MODELS = [S3Config, DatabaseConfig, ReplicaConfig, TableConfig, LegalHolds, Hold, HoldCondition, HoldsTable, Compliance]
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -34,6 +37,17 @@ def test_every_key_of_the_config_is_in_its_reference_with_its_description(model:
         if name not in own_label:
             key = "schema" if name == "schema_name" and model is not Hold else name
             assert f"| `{key}` | {field.description} |" in reference
+
+
+def test_the_holds_of_the_guide_are_holds(tmp_path: Path) -> None:
+    guide = (ROOT / "docs" / "legal-holds.md").read_text()
+    (in_config,) = re.findall(r"```yaml\n(.*?)```", guide, re.DOTALL)
+    (tmp_path / "config.yaml").write_text(SHORTEST.replace("app", "compliance").replace("name: log", "name: audit_logs") + in_config)
+    (in_bucket,) = re.findall(r"```json\n(.*?)```", guide, re.DOTALL)
+    store = MemoryObjectStore({"_holds/2026-17.json": in_bucket.encode()})
+
+    assert load_config(tmp_path / "config.yaml", {}).legal_holds.holds[0].id == "2026/17"
+    assert [hold.id for hold in read_hold_objects(store, "", {})] == ["2026-17"]
 
 
 def test_the_config_of_the_readme_is_valid(tmp_path: Path) -> None:

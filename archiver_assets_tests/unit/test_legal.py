@@ -104,12 +104,12 @@ def test_no_database_has_the_folder_of_the_holds(tmp_path: Path) -> None:
 def test_limits_are_checked_for_every_table_when_the_file_is_loaded(tmp_path: Path) -> None:
     text = with_table_key("critical: true")
     assert problem_of(tmp_path, text).endswith("critical: expected s3.encryption to be SSE-S3 or SSE-KMS for a critical table, found none")
-    assert config_from(tmp_path, text + "compliance: {enforce_encryption: false}\n").databases
-    assert config_from(tmp_path, text.replace("{bucket: archives}", "{bucket: archives, encryption: SSE-S3}")).databases
+    assert list(config_from(tmp_path, text + "compliance: {enforce_encryption: false}\n").tables())
+    assert list(config_from(tmp_path, text.replace("{bucket: archives}", "{bucket: archives, encryption: SSE-S3}")).tables())
     assert problems_of(tmp_path, SHORTEST + "compliance: {min_retention_days: 31, max_retention_days: 40}\n") == [
         "config.yaml:9: databases[0].tables[0].retention_days: expected 31 to 40 days, the limits of compliance, found 30"
     ]
-    assert config_from(tmp_path, SHORTEST + "compliance: {min_retention_days: 30, max_retention_days: 30}\n").databases
+    assert list(config_from(tmp_path, SHORTEST + "compliance: {min_retention_days: 30, max_retention_days: 30}\n").tables())
     reversed_limits = problem_of(tmp_path, SHORTEST + "compliance: {min_retention_days: 31, max_retention_days: 30}\n")
     assert reversed_limits.startswith("config.yaml:13: compliance: expected a max_retention_days that is not below")
 
