@@ -10,6 +10,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from archiver_assets.config import Hold, HoldCondition
 from archiver_assets.errors import TableRefused
 from archiver_assets.lifecycle import dropping
 from archiver_assets.lifecycle.archive import archive
@@ -17,6 +18,7 @@ from archiver_assets.lifecycle.purge import Purged, purge
 from archiver_assets.lifecycle.task import Step, Task
 from archiver_assets.source.catalog import Connection
 from archiver_assets.source.leaves import DayLeaf, rows_of
+from archiver_assets.store.holding import place_hold, release_hold
 from archiver_assets.store.manifest import Receipt, decode
 from archiver_assets_tests.lab import PREFIX, Lab
 
@@ -317,3 +319,22 @@ def test_nobody_adds_a_row_between_the_proof_and_the_drop(lab: Lab, monkeypatch:
 
     monkeypatch.setattr(dropping, "rows_of", count_and_let_another_try)
     assert (purge(lab.task()).dropped, len(refused)) == (("ev_05",), 1)
+
+
+def test_a_hold_on_a_row_keeps_its_leaf_also_one_that_is_placed_while_the_drop_waits(lab: Lab) -> None:
+    archive(lab.task())
+    condition = HoldCondition(column="note", operator="=", values=("row 7",))
+    hold = Hold(id="case", reason="a lawsuit", table_name="ev", conditions=(condition,))
+    with writer(lab, "SELECT * FROM ev_05") as other:
+
+        def place(_seconds: float) -> None:
+            if other.info.transaction_status:
+                place_hold(lab.store, PREFIX, hold)
+                other.rollback()
+
+        purged = purge(lab.task(sleep=place))
+    assert (purged.outcome, purged.dropped, purged.tally.purged, purged.held, notes(lab)) == ("held", (), 19, 1, ["row 7"])
+
+    release_hold(lab.store, PREFIX, "case")
+    purged = purge(lab.task())
+    assert (purged.outcome, purged.tally.purged, purged.dropped, notes(lab)) == ("purged", 1, ("ev_05",), [])
