@@ -49,9 +49,7 @@ def table_schedule(table: TableConfig, job_name: str) -> dg.ScheduleDefinition |
         busy = _partitions_in_progress(context.instance, table)
         waiting = _waiting_days(services, table, busy)
         if not waiting:
-            yield dg.SkipReason(
-                f"no expired day of {table.label} has rows that may be purged ({len(busy)} in progress; held rows do not count)"
-            )
+            yield dg.SkipReason(f"no expired day of {table.label} is waiting ({len(busy)} in progress; held rows wait for nothing)")
         for day in waiting:
             yield _run_request(table, day)
 
