@@ -20,6 +20,9 @@ NEWEST_TESTED = 18
 SCANNED_ANYWAY = 64 << 20
 """Bytes up to which PostgreSQL reads a table whole about as fast as by an index."""
 
+_SHOWN = 3
+"""Relations that a finding names: enough to see the pattern."""
+
 
 def read_preflight(connection: Connection, config: TableConfig) -> list[Finding]:
     """Return everything that speaks against archiving or purging the table, and what its owner should know of.
@@ -88,9 +91,9 @@ def _indexes(connection: Connection, config: TableConfig, found: Mapping[str, An
     statements = [
         f"CREATE INDEX CONCURRENTLY ON {sql.Relation(leaf['schema'], leaf['name']).identifier.as_string()} "
         f"({sql.quoted(config.timestamp_column)})"
-        for leaf in leaves[:3]
+        for leaf in leaves[:_SHOWN]
     ]
-    more = f"; and so on for {len(leaves) - 3} more" if len(leaves) > 3 else ""  # noqa: PLR2004 - enough to see the pattern
+    more = f"; and so on for {len(leaves) - _SHOWN} more" if len(leaves) > _SHOWN else ""
     # A leaf is read whole at worst, and mostly to archive all of it.
     harmless = size <= SCANNED_ANYWAY or config.allow_sequential_scan or found["kind"] == "p"
     yield Finding(
@@ -126,7 +129,7 @@ def _dropping(connection: Connection, found: Mapping[str, Any]) -> Iterator[Find
         return
     others = [row["relation"] for row in connection.execute(sql.NOT_OWNED, [found["oid"]])]
     if others:
-        what = f"the role {connection.info.user} does not own {', '.join(others[:3])}{' and more' if len(others) > 3 else ''}"  # noqa: PLR2004
+        what = f"the role {connection.info.user} does not own {', '.join(others[:_SHOWN])}{' and more' if len(others) > _SHOWN else ''}"
         yield Finding("not_owned", what, "make it a member of the owner, or set purge_method: delete", "purge")
 
 
