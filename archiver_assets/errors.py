@@ -13,7 +13,8 @@ What belongs here: the tree of errors below, and nothing that knows how they com
     │   ├── SourceStrained       a purge had to pause for longer than it waits
     │   ├── TableRefused         the table cannot be archived or purged safely
     │   ├── ValueRefused         a value that the archive could not store losslessly
-    │   └── SourceChanged        the table is not the one that the manifest speaks of
+    │   ├── SourceChanged        the table is not the one that the manifest speaks of
+    │   └── NotRestored          rows that their destination could not take as they were archived
     ├── StoreError               the object store
     │   ├── StoreUnavailable     no answer, or a server-side error
     │   ├── ObjectMissing        a key that should be there is not
@@ -92,6 +93,10 @@ class ValueRefused(SourceError):
 
 class SourceChanged(SourceError):
     """The table, or the server, is not the one from which the manifest's generation was archived."""
+
+
+class NotRestored(SourceError):
+    """The destination has other rows under the same keys, another shape, or would not keep the rows as they were archived."""
 
 
 class StoreError(ArchiverError):

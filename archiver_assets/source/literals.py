@@ -1,7 +1,7 @@
 """Stored values as the text that PostgreSQL reads back as the very same value.
 
-What belongs here: one function, from an Arrow column of the stored types (`types.py`) to PostgreSQL's input text. What does not: SQL, and
-comparing values. The text is meant for sessions with the pinned settings: TimeZone UTC and DateStyle ISO, YMD.
+What belongs here: from an Arrow column of the stored types (`types.py`) to PostgreSQL's input text. What does not: SQL, and comparing
+values. The text is meant for sessions with the pinned settings: TimeZone UTC and DateStyle ISO, YMD.
 """
 
 from collections.abc import Callable
@@ -27,6 +27,20 @@ def to_input_text(column: pa.Array) -> list[str | None]:
         message = f"expected one of the stored types, found the Arrow type {kind}"
         raise TypeError(message)
     return text(column)
+
+
+def is_ordinary(column: pa.Array) -> bool:
+    """Tell whether Arrow and PostgreSQL write every value of a date or timestamp column alike."""
+    integer, (first, last) = _ordinary(column.type)
+    found = pc.min_max(column.cast(integer)).as_py()
+    return found["min"] is None or (first <= found["min"] and found["max"] <= last)
+
+
+def _ordinary(kind: pa.DataType) -> tuple[pa.DataType, tuple[int, int]]:
+    first, last = _ORDINARY_DAYS
+    if pa.types.is_date(kind):
+        return pa.int32(), (first, last)
+    return pa.int64(), (first * _MICROSECONDS_PER_DAY, (last + 1) * _MICROSECONDS_PER_DAY - 1)
 
 
 def _unchanged(column: pa.Array) -> list[str | None]:
@@ -60,14 +74,11 @@ def _uuid(digits: str) -> str:
 
 
 def _dates(column: pa.Array) -> list[str | None]:
-    first, last = _ORDINARY_DAYS
-    return _temporal(column, column.cast(pa.int32()), (first, last), _one_date)
+    return _temporal(column, _one_date)
 
 
 def _timestamps(column: pa.Array) -> list[str | None]:
-    first, last = _ORDINARY_DAYS
-    bounds = (first * _MICROSECONDS_PER_DAY, (last + 1) * _MICROSECONDS_PER_DAY - 1)
-    return _temporal(column, column.cast(pa.int64()), bounds, _one_timestamp)
+    return _temporal(column, _one_timestamp)
 
 
 def _aware_timestamps(column: pa.Array) -> list[str | None]:
@@ -80,8 +91,10 @@ def _aware(text: str | None) -> str | None:
     return f"{text[:-3]}+00 BC" if text.endswith(" BC") else f"{text}+00"
 
 
-def _temporal(column: pa.Array, numbers: pa.Array, bounds: tuple[int, int], one: Callable[[int], str]) -> list[str | None]:
+def _temporal(column: pa.Array, one: Callable[[int], str]) -> list[str | None]:
     """Let Arrow write the ordinary values, and `one` the others, whose years have no four digits."""
+    integer, bounds = _ordinary(column.type)
+    numbers = column.cast(integer)
     first, last = (pa.scalar(bound, numbers.type) for bound in bounds)
     ordinary = pc.and_(pc.greater_equal(numbers, first), pc.less_equal(numbers, last))
     texts = _cast(pc.if_else(ordinary, column, pa.scalar(None, column.type)))

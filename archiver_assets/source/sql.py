@@ -486,15 +486,12 @@ def compare_rows(days: Days, key: Sequence[str], columns: Sequence[tuple[str, st
     The answer has `found`, the rows of the table in range with one of the keys and xmins, and for the column at each position the number
     of them in which it differs, as `differs0`. ACCESS SHARE. Needs the unique index on the key.
     """
-    position_of = {name: position for position, (name, _) in enumerate(columns)}
     fields = [sql.SQL("count(*) AS found")] + [
         sql.SQL("count(*) FILTER (WHERE NOT ({})) AS {}").format(_same_image([column], [position]), sql.Identifier(f"differs{position}"))
         for position, column in enumerate(columns)
     ]
-    types = dict(columns)
-    same_key = _equal((name, types[name], position_of[name]) for name in key)
     return sql.SQL("SELECT {} FROM {} AS t JOIN {} ON {} AND t.xmin = given.stored_xmin WHERE {}").format(
-        sql.SQL(", ").join(fields), days.relation.identifier, _given([*columns], xmin=True), same_key, days.condition("t")
+        sql.SQL(", ").join(fields), days.relation.identifier, _given([*columns], xmin=True), _key(key, columns), days.condition("t")
     )
 
 
@@ -517,12 +514,10 @@ def delete_equal(days: Days, key: Sequence[str], columns: Sequence[tuple[str, st
     Images, or PostgreSQL's text, are compared and not values, for which 1.0 equals 1.00 and 0 equals -0. Locks as `delete_versions`: a row
     that changes while this statement waits for it is compared again, and stays if it is another one now.
     """
-    position_of = {name: position for position, (name, _) in enumerate(columns)}
-    types = dict(columns)
     return sql.SQL("DELETE FROM {} AS t USING {} WHERE {} AND {} AND {} AND NOT {}").format(
         days.relation.identifier,
         _given(columns, xmin=False),
-        _equal((name, types[name], position_of[name]) for name in key),
+        _key(key, columns),
         _same_image(columns, range(len(columns))),
         days.condition("t"),
         any_held(held),
@@ -598,6 +593,98 @@ def detach_leaf(relation: Relation, leaf: Relation) -> sql.Composed:
 def drop_leaf(leaf: Relation) -> sql.Composed:
     """ACCESS EXCLUSIVE. Refused by the server while views or foreign keys depend on the leaf."""
     return sql.SQL("DROP TABLE {} RESTRICT").format(leaf.identifier)
+
+
+def copy_in(relation: Relation, names: Sequence[str]) -> sql.Composed:
+    """ROW EXCLUSIVE on the relation and the leaves that take the rows. Rules do not apply; triggers, defaults and constraints do."""
+    return sql.SQL("COPY {} ({}) FROM STDIN (FORMAT csv, ENCODING 'UTF8')").format(
+        relation.identifier, sql.SQL(", ").join(map(sql.Identifier, names))
+    )
+
+
+# No table: to the end of the transaction nobody else creates a table for restored rows in this database.
+LOCK_CREATION = "SELECT pg_advisory_xact_lock(hashtextextended('audit-archiver restore', 0))"
+
+
+def create_table(relation: Relation, columns: Sequence[tuple[str, str, bool]], key: Sequence[str]) -> sql.Composed:
+    """Create a table of `columns` (name, type, whether it is NOT NULL) with that primary key. The types are trusted."""
+    lines = [
+        sql.SQL("{} {}{}").format(sql.Identifier(name), trusted(pg_type), trusted(" NOT NULL" if not_null else ""))
+        for name, pg_type, not_null in columns
+    ]
+    lines.append(sql.SQL("PRIMARY KEY ({})").format(sql.SQL(", ").join(map(sql.Identifier, key))))
+    return sql.SQL("CREATE TABLE {} ({})").format(relation.identifier, sql.SQL(", ").join(lines))
+
+
+# Catalog only: columns into which rows are restored; `given` says whether a row brings its own value, and does not compute it.
+DESTINATION_COLUMNS = """
+    SELECT a.attname AS name, format_type(a.atttypid, a.atttypmod) AS pg_type, a.attnotnull AS not_null, a.attgenerated = '' AS given
+    FROM pg_attribute a
+    WHERE a.attrelid = $1::oid AND a.attnum > 0 AND NOT a.attisdropped
+    ORDER BY a.attnum
+"""
+# Catalog only: whether `$1` and `$2` are one table, or one of them is a leaf of the other.
+RELATED = """
+    SELECT EXISTS (SELECT FROM pg_partition_tree($1::oid) WHERE relid = $2::oid)
+        OR EXISTS (SELECT FROM pg_partition_tree($2::oid) WHERE relid = $1::oid) OR $1::oid = $2::oid AS related
+"""
+# Catalog only: the triggers that an INSERT fires, as they were created; those of the leaves that come from their table go with it. Bits of
+# tgtype: 4 is INSERT.
+INSERT_TRIGGERS = """
+    SELECT n.nspname AS schema, c.relname AS table, t.tgname AS name, t.tgenabled = 'A' AS always
+    FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE (c.oid = $1::oid OR c.oid IN (SELECT relid FROM pg_partition_tree($1::oid)))
+      AND NOT t.tgisinternal AND t.tgparentid = 0 AND t.tgenabled IN ('O', 'A') AND t.tgtype::int & 4 <> 0
+    ORDER BY 1, 2, 3
+"""
+# Catalog only: the ascending sequences that number a column of the table, by identity or serial.
+SEQUENCES = """
+    SELECT a.attname AS column, n.nspname AS schema, c.relname AS name
+    FROM pg_depend d JOIN pg_sequence s ON s.seqrelid = d.objid JOIN pg_class c ON c.oid = s.seqrelid
+         JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
+    WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass AND d.refobjid = $1::oid
+      AND d.deptype IN ('a', 'i') AND s.seqincrement > 0
+    ORDER BY 1
+"""
+
+
+def advance_sequence(sequence: Relation) -> sql.Composed:
+    """Let a sequence go on after `$1` if it has not come so far. Needs SELECT and UPDATE on it; a rollback does not take it back."""
+    return sql.SQL("SELECT setval({}::regclass, $1::bigint) FROM {} AS s WHERE s.last_value < $1::bigint").format(
+        sql.Literal(sequence.identifier.as_string()), sequence.identifier
+    )
+
+
+def switch_trigger(table: Relation, name: str, mode: str) -> sql.Composed:
+    """`DISABLE`, `ENABLE` or `ENABLE ALWAYS` a trigger. SHARE ROW EXCLUSIVE: nobody else writes to the table. Needs ownership."""
+    return sql.SQL("ALTER TABLE {} {} TRIGGER {}").format(table.identifier, trusted(mode), sql.Identifier(name))
+
+
+def find_rows(relation: Relation, key: Sequence[str], columns: Sequence[tuple[str, str]]) -> sql.Composed:
+    """Of the rows in the bound arrays, one array a column, find those whose key the relation has.
+
+    The answer has a row for each: its `position` from 1, and whether the relation's row is the `same`, byte by byte. ACCESS SHARE. Needs
+    the unique index on the key.
+    """
+    return sql.SQL("SELECT given.position, ({}) AS same FROM {} AS t JOIN {} ON {}").format(
+        _same_image(columns, range(len(columns))), relation.identifier, _given(columns, xmin=False, ordinality=True), _key(key, columns)
+    )
+
+
+def delete_same(relation: Relation, key: Sequence[str], columns: Sequence[tuple[str, str]], held: Sequence[HeldRows]) -> sql.Composed:
+    """Delete the rows that are, byte by byte, those of the bound arrays, and not `held`. Locks as `delete_equal`."""
+    return sql.SQL("DELETE FROM {} AS t USING {} WHERE {} AND {} AND NOT {}").format(
+        relation.identifier,
+        _given(columns, xmin=False),
+        _key(key, columns),
+        _same_image(columns, range(len(columns))),
+        any_held(held),
+    )
+
+
+def _key(key: Sequence[str], columns: Sequence[tuple[str, str]]) -> sql.Composed:
+    places = {name: (pg_type, position) for position, (name, pg_type) in enumerate(columns)}
+    return _equal((name, *places[name]) for name in key)
 
 
 def _given(columns: Sequence[tuple[str, str]], *, xmin: bool, ordinality: bool = False) -> sql.Composed:

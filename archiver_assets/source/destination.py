@@ -1,0 +1,185 @@
+"""The table that rows are restored into: what it looks like, whether it fits, and putting rows there.
+
+What belongs here: single steps within the transaction of the caller. What does not: which rows are restored, and the order of the steps
+(`lifecycle/restore.py`).
+
+What a manifest says of types becomes SQL, and whoever can write to the bucket can write a manifest: only what can be nothing but the
+name of a type is taken.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import psycopg
+import pyarrow as pa
+
+from archiver_assets.errors import ManifestInvalid, NotRestored
+from archiver_assets.source import sql
+from archiver_assets.source.catalog import Connection
+from archiver_assets.source.copying import copy_rows
+from archiver_assets.source.literals import to_input_text
+
+# Words, quoted names, their dots, numbers in parentheses, and brackets, as format_type writes a type.
+_TYPE = re.compile(r'(?:[a-z_][a-z0-9_]*|"(?:[^"\0]|"")+"|\.|\([0-9]+(?:,-?[0-9]+)?\)|\[\]| )+')
+
+
+@dataclass(frozen=True)
+class TargetColumn:
+    """A column of an archive or a destination: its type as PostgreSQL writes it; `given` is false where the table computes the value."""
+
+    name: str
+    pg_type: str
+    not_null: bool
+    given: bool = True
+
+
+@dataclass(frozen=True)
+class Trigger:
+    """A trigger that an INSERT fires."""
+
+    table: sql.Relation
+    name: str
+    always: bool
+
+
+@dataclass(frozen=True)
+class Destination:
+    """A table as rows are restored into it. `key` is that of the archived rows, and the table has a unique index on some of it."""
+
+    relation: sql.Relation
+    oid: int
+    columns: tuple[TargetColumn, ...]
+    key: tuple[str, ...]
+
+    def types(self, names: Sequence[str]) -> list[tuple[str, str]]:
+        """Return names and types of the named columns."""
+        by_name = {column.name: column.pg_type for column in self.columns}
+        return [(name, by_name[name]) for name in names]
+
+
+def create_destination(connection: Connection, relation: sql.Relation, columns: Sequence[TargetColumn], key: Sequence[str]) -> None:
+    """Create the table unless it is there, in a transaction of its own. Its generated columns hold what they held in the archive.
+
+    Raises ManifestInvalid for a type that is none, and psycopg's errors, also where a type is not on the server.
+    """
+    for column in columns:
+        if not _TYPE.fullmatch(column.pg_type):
+            message = f"expected the column {column.name!r} of a manifest to have a type of PostgreSQL, found {column.pg_type!r}"
+            raise ManifestInvalid(message, hint="compare the manifest with its older versions or a copy; nothing was restored")
+    described = [(column.name, column.pg_type, column.not_null) for column in columns]
+    with connection.transaction():
+        connection.execute(sql.LOCK_CREATION)
+        if _find(connection, relation) is None:
+            connection.execute(sql.create_table(relation, described, key))
+
+
+def read_destination(connection: Connection, relation: sql.Relation, key: Sequence[str]) -> Destination | None:
+    """Return the table that rows with that `key` are to be restored into; None if there is nothing of its name.
+
+    Raises NotRestored if it is no table, or has no unique index by which the rows are told apart.
+    """
+    found = _find(connection, relation)
+    if found is None:
+        return None
+    name = relation.identifier.as_string()
+    if found["kind"] not in {"r", "p"}:
+        message = f"expected {name} to be a table, found a relation of kind {found['kind']!r}"
+        raise NotRestored(message, hint="name another target")
+    unique = [set(row["columns"]) for row in connection.execute(sql.UNIQUE_KEYS, [found["oid"]])]
+    if not any(columns <= set(key) for columns in unique):
+        message = f"expected a unique index on ({', '.join(key)}), or on some of these, in {name}, found none"
+        raise NotRestored(message, hint="create it, or name another target: without it rows would be restored twice")
+    columns = tuple(TargetColumn(**row) for row in connection.execute(sql.DESTINATION_COLUMNS, [found["oid"]]))
+    return Destination(relation, found["oid"], columns, tuple(key))
+
+
+def _find(connection: Connection, relation: sql.Relation) -> Mapping[str, object] | None:
+    return connection.execute(sql.RELATION, [relation.schema, relation.name]).fetchone()
+
+
+def differences(archived: Sequence[TargetColumn], destination: Destination) -> list[str]:
+    """Say, a line for each column, how the table is not of the shape of the archived rows; the order of columns does not matter."""
+    then, now = ({column.name: column for column in columns} for columns in (archived, destination.columns))
+    lines = [f"- {name} {column.pg_type}: archived, and not in the table" for name, column in then.items() if name not in now]
+    lines += [f"+ {name} {column.pg_type}: in the table, and not archived" for name, column in now.items() if name not in then]
+    return lines + [
+        f"~ {name}: archived as {then[name].pg_type}, in the table {now[name].pg_type}"
+        for name in then
+        if name in now and then[name].pg_type != now[name].pg_type
+    ]
+
+
+def is_of(connection: Connection, destination: Destination, oid: int) -> bool:
+    """Tell whether the destination is the table with that oid, one of its leaves, or a table that it is a leaf of."""
+    return any(row["related"] for row in connection.execute(sql.RELATED, [oid, destination.oid]))
+
+
+def insert_triggers(connection: Connection, destination: Destination) -> list[Trigger]:
+    """Return the triggers that restored rows would fire."""
+    found = connection.execute(sql.INSERT_TRIGGERS, [destination.oid])
+    return [Trigger(sql.Relation(row["schema"], row["table"]), row["name"], row["always"]) for row in found]
+
+
+@contextmanager
+def disabled(connection: Connection, triggers: Sequence[Trigger]) -> Iterator[None]:
+    """Switch triggers off for the block; others see them on throughout, since the caller's transaction ends after it."""
+    for trigger in triggers:
+        connection.execute(sql.switch_trigger(trigger.table, trigger.name, "DISABLE"))
+    yield
+    for trigger in triggers:
+        connection.execute(sql.switch_trigger(trigger.table, trigger.name, "ENABLE ALWAYS" if trigger.always else "ENABLE"))
+
+
+def side_effects_of_delete(connection: Connection, destination: Destination) -> list[str]:
+    """Return what would make a DELETE in the table do more, or less, than delete the rows it names."""
+    return [row["effect"] for row in connection.execute(sql.SIDE_EFFECTS, [destination.oid])]
+
+
+def put(connection: Connection, destination: Destination, rows: pa.RecordBatch) -> int:
+    """Copy rows into the table, all their columns but those that it computes, and return how many it took."""
+    given = {column.name for column in destination.columns if column.given}
+    return copy_rows(connection, destination.relation, [name for name in rows.schema.names if name in given], rows)
+
+
+def find(connection: Connection, destination: Destination, rows: pa.RecordBatch) -> dict[int, bool]:
+    """Return, by the position of a row in `rows`, whether the table's row of the same key is the same in all columns of `rows`.
+
+    Of a key that the table does not have there is no entry.
+    """
+    columns = destination.types(rows.schema.names)
+    found = connection.execute(sql.find_rows(destination.relation, destination.key, columns), _arrays(rows))
+    return {row["position"] - 1: row["same"] for row in found}
+
+
+def delete_same(connection: Connection, destination: Destination, rows: pa.RecordBatch, held: Sequence[sql.HeldRows]) -> int:
+    """Delete the rows of the table that are the same as one of `rows` in all its columns, and not held; return how many."""
+    columns = destination.types(rows.schema.names)
+    statement = sql.delete_same(destination.relation, destination.key, columns, held)
+    return connection.execute(statement, _arrays(rows)).rowcount
+
+
+def advance_sequences(connection: Connection, destination: Destination, greatest: Mapping[str, int]) -> list[str]:
+    """Let each sequence of the table that has not come as far as the `greatest` restored number go on after it; return their names."""
+    advanced = []
+    for row in connection.execute(sql.SEQUENCES, [destination.oid]).fetchall():
+        sequence = sql.Relation(row["schema"], row["name"])
+        if row["column"] in greatest and connection.execute(sql.advance_sequence(sequence), [greatest[row["column"]]]).fetchall():
+            advanced.append(sequence.identifier.as_string())
+    return advanced
+
+
+@contextmanager
+def errors_of(destination: sql.Relation) -> Iterator[None]:
+    """Raise NotRestored for what the table itself refuses: a constraint, a value that its type does not take, a leaf that is not there."""
+    try:
+        yield
+    except (psycopg.DataError, psycopg.IntegrityError, psycopg.errors.UndefinedObject) as error:
+        message = f"{destination.identifier.as_string()} did not take the rows: {' '.join(str(error).split())}"
+        hint = "create what is missing (a partition, a type, an enum label, a row that is referred to), or restore into another table"
+        raise NotRestored(message, hint=f"{hint}; nothing of this generation was restored") from error
+
+
+def _arrays(rows: pa.RecordBatch) -> list[list[str | None]]:
+    return [to_input_text(column) for column in rows.columns]
