@@ -36,6 +36,8 @@ class Step(StrEnum):
     LEAF_DROPPED = "leaf dropped"
     BATCH_DELETED = "batch deleted"
     RECEIPT_WRITTEN = "receipt written"
+    ROWS_LOADED = "rows loaded"
+    ROWS_RESTORED = "rows restored"
     UNLOCKED = "unlocked"
 
 

@@ -1,7 +1,7 @@
 """Stored values as CSV that COPY reads back as the very same values, most of it written by Arrow.
 
-What belongs here: from a record batch of the stored types (`types.py`) to rows in a relation. What does not: which relation, and whether the
-rows may go there (`destination.py`).
+What belongs here: from a record batch of the stored types (`types.py`) to rows in a relation. What does not: which relation, and whether
+the rows may go there (`destination.py`).
 
 Arrow writes what PostgreSQL's input functions take as the same value: numbers, booleans, ordinary dates and times, and strings, which it
 always quotes, so that an empty one is none of CSV's nulls. The rest goes by way of `literals.py`.
@@ -48,7 +48,7 @@ def _writable(column: pa.Array) -> pa.Array:
     kind = column.type
     if pa.types.is_floating(kind):
         return pc.cast(column, pa.string())  # `nan` and `inf` are as good as PostgreSQL's own spelling
-    if isinstance(kind, pa.ExtensionType) or pa.types.is_binary(kind) or (pa.types.is_temporal(kind) and not is_ordinary(column)):
+    if isinstance(kind, pa.BaseExtensionType) or pa.types.is_binary(kind) or (pa.types.is_temporal(kind) and not is_ordinary(column)):
         return pa.array(to_input_text(column), pa.string())
     return column
 

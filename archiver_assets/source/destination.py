@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import psycopg
 import pyarrow as pa
+from psycopg.rows import DictRow
 
 from archiver_assets.errors import ManifestInvalid, NotRestored
 from archiver_assets.source import sql
@@ -95,7 +96,7 @@ def read_destination(connection: Connection, relation: sql.Relation, key: Sequen
     return Destination(relation, found["oid"], columns, tuple(key))
 
 
-def _find(connection: Connection, relation: sql.Relation) -> Mapping[str, object] | None:
+def _find(connection: Connection, relation: sql.Relation) -> DictRow | None:
     return connection.execute(sql.RELATION, [relation.schema, relation.name]).fetchone()
 
 
