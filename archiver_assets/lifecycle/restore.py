@@ -11,6 +11,7 @@ again finishes: a row that is there already, byte for byte, is no conflict.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from enum import StrEnum
 from secrets import token_hex
 from typing import Literal
 
@@ -39,6 +40,36 @@ _NAME_BYTES = 63
 _HOLD_PREFIX = "restored-"
 
 
+class Conflict(StrEnum):
+    """What becomes of another row that the target has under an archived key."""
+
+    fail = "fail"
+    skip = "skip"
+    overwrite = "overwrite"
+
+
+class Drift(StrEnum):
+    """What becomes of a target of another shape."""
+
+    refuse = "refuse"
+    by_name = "by_name"
+
+
+class Triggers(StrEnum):
+    """What triggers on INSERT of the target do."""
+
+    refuse = "refuse"
+    fire = "fire"
+    disable = "disable"
+
+
+class Versions(StrEnum):
+    """Which of the archived versions of a key are restored."""
+
+    latest = "latest"
+    all = "all"
+
+
 @dataclass(frozen=True)
 class RestoreRequest:
     """What is restored, and where to. `schema_name` None means the archived table's schema, `table_name` None means `{T}_restored` there.
@@ -52,10 +83,10 @@ class RestoreRequest:
     table_name: str | None = None
     schema_name: str | None = None
     columns: tuple[str, ...] = ()
-    versions: Literal["latest", "all"] = "latest"
-    conflict: Literal["fail", "skip", "overwrite"] = "fail"
-    drift: Literal["refuse", "by_name"] = "refuse"
-    triggers: Literal["refuse", "fire", "disable"] = "refuse"
+    versions: Versions = Versions.latest
+    conflict: Conflict = Conflict.fail
+    drift: Drift = Drift.refuse
+    triggers: Triggers = Triggers.refuse
     dry_run: bool = False
     hold_days: int = 30
 
@@ -109,7 +140,7 @@ class _Session:
     def key(self) -> tuple[str, ...]:
         """The columns by which restored rows are told apart."""
         key = self.generations[0].manifest.primary_key
-        return (*key, XMIN) if self.request.versions == "all" else key
+        return (*key, XMIN) if self.request.versions == Versions.all else key
 
 
 def restore(task: Task, request: RestoreRequest) -> Restored:
@@ -198,16 +229,16 @@ def _archived_columns(session: _Session, manifest: Manifest) -> list[TargetColum
         raise NotRestored(message, hint=f"generation {manifest.generation} has: {', '.join(names)}")
     wanted = {*chosen, *manifest.primary_key} if chosen else set(names)
     columns = [TargetColumn(each.name, each.pg_type, each.not_null) for each in manifest.columns if each.name in wanted]
-    return [*columns, TargetColumn(XMIN, "bigint", not_null=True)] if session.request.versions == "all" else columns
+    return [*columns, TargetColumn(XMIN, "bigint", not_null=True)] if session.request.versions == Versions.all else columns
 
 
 def _require_safe(session: _Session, destination: Destination) -> None:
     name = destination.relation.identifier.as_string()
     triggers = at.insert_triggers(session.connection, destination)
-    if triggers and session.request.triggers == "refuse":
+    if triggers and session.request.triggers == Triggers.refuse:
         message = f"restored rows would fire triggers of {name}: {', '.join(trigger.name for trigger in triggers)}"
         raise NotRestored(message, hint="say what they do: triggers: disable (as the table's owner) or fire; or restore into another table")
-    effects = at.side_effects_of_delete(session.connection, destination) if session.request.conflict == "overwrite" else []
+    effects = at.side_effects_of_delete(session.connection, destination) if session.request.conflict == Conflict.overwrite else []
     if effects:
         message = f"overwriting rows of {name} would do more, or less: {'; '.join(effects)}"
         raise NotRestored(message, hint="restore into another table, or with conflict: skip")
@@ -221,7 +252,7 @@ def _restore_one(
     names = [column.name for column in columns]
     if destination is not None:
         results.drift += (drift := at.differences(columns, destination) if not session.request.columns else _retyped(columns, destination))
-        if drift and session.request.drift == "refuse":
+        if drift and session.request.drift == Drift.refuse:
             found = f"is not of the shape of generation {generation.number} of {task.label}: {'; '.join(drift)}"
             message = f"{destination.relation.identifier.as_string()} {found}"
             hint = "restore with drift: by_name (columns of the same name; what is archived and not in the table is left out), or elsewhere"
@@ -279,7 +310,7 @@ def _load_in_one_transaction(session: _Session, destination: Destination, genera
     task, connection = session.task, session.connection
     with at.errors_of(destination.relation), connection.transaction(force_rollback=session.request.dry_run):
         connection.execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE")
-        triggers = at.insert_triggers(connection, destination) if session.request.triggers == "disable" else []
+        triggers = at.insert_triggers(connection, destination) if session.request.triggers == Triggers.disable else []
         loading = _Loading(session, destination, generation, rows)
         with at.disabled(connection, triggers):
             tally = loading.load()
@@ -350,11 +381,11 @@ class _Loading:
         for batch in self._rows:
             found = at.find(self._connection, self._destination, batch)
             other = sorted(position for position, same in found.items() if not same)
-            if other and self._session.request.conflict == "overwrite":
+            if other and self._session.request.conflict == Conflict.overwrite:
                 tally += RestoreTally(overwritten=self._overwrite(batch.take(pa.array(other))))
                 found = {position: same for position, same in found.items() if same}
                 other = []
-            if other and self._session.request.conflict == "fail":
+            if other and self._session.request.conflict == Conflict.fail:
                 raise self._conflict(batch, other)
             missing = batch.take(pa.array([each for each in range(batch.num_rows) if each not in found], pa.int64()))
             tally += RestoreTally(loaded=self._put(missing), present=len(found) - len(other), skipped=len(other))

@@ -1,4 +1,4 @@
-"""The assets of one table: source -> archive (with its check) -> purge.
+"""The assets of one table that schedules run: source -> archive (with its check) -> purge.
 
 What belongs here: from a table's config to Dagster's definitions, and bodies that only call the lifecycle. What does not: any decision
 about rows. No asset has a BackfillPolicy: with one, even of single runs, Dagster evaluates the check once for a whole range of partitions.
@@ -20,17 +20,18 @@ from archiver_assets.orchestration.resources import Services
 
 @dataclass(frozen=True)
 class TableKeys:
-    """The asset keys of a table: `[D, S, T]`, and below it `archive` and `purge`."""
+    """The asset keys of a table: `[D, S, T]`, and below it `archive`, `purge` and `restore`."""
 
     source: dg.AssetKey
     archive: dg.AssetKey
     purge: dg.AssetKey
+    restore: dg.AssetKey
 
 
 def table_keys(table: TableConfig) -> TableKeys:
     """Return the asset keys of a table."""
     path = list(table.asset_path)
-    return TableKeys(dg.AssetKey(path), dg.AssetKey([*path, "archive"]), dg.AssetKey([*path, "purge"]))
+    return TableKeys(dg.AssetKey(path), *(dg.AssetKey([*path, step]) for step in ("archive", "purge", "restore")))
 
 
 def source_asset(table: TableConfig) -> dg.AssetSpec:

@@ -11,6 +11,7 @@ from archiver_assets.config import Config, TableConfig
 from archiver_assets.orchestration.assets import archive_asset, preflight_check, purge_asset, row_counts_check, source_asset, table_keys
 from archiver_assets.orchestration.partitions import PartitionsCatalog, shared_job_name
 from archiver_assets.orchestration.resources import Services
+from archiver_assets.orchestration.restoring import restore_asset
 from archiver_assets.orchestration.schedules import table_schedule
 
 
@@ -20,11 +21,7 @@ def build_definitions(config: Config, services: Services | None = None) -> dg.De
     partitions = PartitionsCatalog()
     schedules = [table_schedule(table, shared_job_name(table)) for table in tables]
     return dg.Definitions(
-        assets=[
-            asset
-            for table in tables
-            for asset in (source_asset(table), archive_asset(table, partitions.of(table)), purge_asset(table, partitions.of(table)))
-        ],
+        assets=[asset for table in tables for asset in _assets(table, partitions.of(table))],
         asset_checks=[check for table in tables for check in (preflight_check(table), row_counts_check(table, partitions.of(table)))],
         jobs=[dg.define_asset_job(name, selection=dg.AssetSelection.assets(*keys)) for name, keys in _shared_jobs(tables).items()],
         schedules=[schedule for schedule in schedules if schedule is not None],
@@ -32,6 +29,10 @@ def build_definitions(config: Config, services: Services | None = None) -> dg.De
         # One process, and on Kubernetes one pod, for a run: its steps hand nothing over in memory, and come one after the other.
         executor=dg.in_process_executor,
     )
+
+
+def _assets(table: TableConfig, partitions: dg.DailyPartitionsDefinition) -> list[dg.AssetSpec | dg.AssetsDefinition]:
+    return [source_asset(table), archive_asset(table, partitions), purge_asset(table, partitions), restore_asset(table, partitions)]
 
 
 def _shared_jobs(tables: list[TableConfig]) -> dict[str, list[dg.AssetKey]]:

@@ -12,6 +12,7 @@ from archiver_assets.config import Hold
 from archiver_assets.lifecycle.archive import Archived
 from archiver_assets.lifecycle.generations import Generation
 from archiver_assets.lifecycle.purge import Purged
+from archiver_assets.lifecycle.restore import Restored
 from archiver_assets.lifecycle.task import Task
 from archiver_assets.lifecycle.verify import Verification
 from archiver_assets.source.catalog import Table
@@ -54,6 +55,27 @@ def purged_result(task: Task, purged: Purged) -> dg.MaterializeResult[None]:
         **_object(task, purged.generation),
     }
     return dg.MaterializeResult(metadata=metadata)
+
+
+def restored_metadata(restored: Restored) -> Metadata:
+    """Return what a restore did, for its materialization; its row count is that of the rows it loaded."""
+    tally = restored.tally
+    return {
+        "outcome": dg.MetadataValue.text(restored.outcome),
+        "target": dg.MetadataValue.text(restored.target),
+        "rows_loaded": dg.MetadataValue.int(tally.loaded),
+        "rows_present": dg.MetadataValue.int(tally.present),
+        "rows_skipped": dg.MetadataValue.int(tally.skipped),
+        "rows_overwritten": dg.MetadataValue.int(tally.overwritten),
+        "rows_superseded": dg.MetadataValue.int(tally.superseded),
+        "generations": dg.MetadataValue.json(list(restored.generations)),
+        "drift": dg.MetadataValue.md("\n".join(f"    {line}" for line in restored.drift) or "none"),
+        "sequences_advanced": dg.MetadataValue.json(list(restored.sequences)),
+        "hold": dg.MetadataValue.text(restored.hold or "none"),
+        "dagster/row_count": dg.MetadataValue.int(tally.loaded),
+        "dagster/partition_row_count": dg.MetadataValue.int(tally.loaded),
+        **_pace(tally.loaded, restored.seconds),
+    }
 
 
 def _holds(holds: Sequence[Hold]) -> dg.MetadataValue:
@@ -109,8 +131,14 @@ def _standard(task: Task, table: Table, row_count: int, rows_handled: int, secon
         "dagster/partition_row_count": dg.MetadataValue.int(row_count),
         "dagster/table_name": dg.MetadataValue.text(f"{task.source.config.dbname}.{config.schema_name}.{config.name}"),
         "dagster/column_schema": dg.MetadataValue.table_schema(_column_schema(table)),
+        **_pace(rows_handled, seconds),
+    }
+
+
+def _pace(rows: int, seconds: float) -> Metadata:
+    return {
         "duration_seconds": dg.MetadataValue.float(round(seconds, 3)),
-        "rows_per_second": dg.MetadataValue.float(round(rows_handled / seconds, 1) if seconds > 0 else 0.0),
+        "rows_per_second": dg.MetadataValue.float(round(rows / seconds, 1) if seconds > 0 else 0.0),
     }
 
 

@@ -11,7 +11,7 @@ from archiver_assets.config import Hold
 from archiver_assets.errors import NotRestored, NotVerified, PartitionBusy
 from archiver_assets.lifecycle.archive import archive
 from archiver_assets.lifecycle.purge import purge
-from archiver_assets.lifecycle.restore import Restored, RestoreRequest, restore
+from archiver_assets.lifecycle.restore import Conflict, Drift, Restored, RestoreRequest, Triggers, Versions, restore
 from archiver_assets.lifecycle.task import Step, Task
 from archiver_assets.store.holding import place_hold
 from archiver_assets_tests.lab import DAY, PREFIX, Lab, only
@@ -142,9 +142,9 @@ def test_of_several_versions_the_newest_is_restored(lab: Lab) -> None:
 
 def test_all_versions_are_restored_if_asked_for(lab: Lab) -> None:
     two_generations(lab)
-    assert restore(lab.task(), RestoreRequest(versions="all")).tally.loaded == 15
+    assert restore(lab.task(), RestoreRequest(versions=Versions.all)).tally.loaded == 15
     assert lab.execute("SELECT count(*), count(DISTINCT id), count(DISTINCT (id, _xmin)) FROM audit_logs_restored") == [(15, 10, 15)]
-    assert restore(lab.task(), RestoreRequest(versions="all")).tally.present == 15
+    assert restore(lab.task(), RestoreRequest(versions=Versions.all)).tally.present == 15
 
 
 def test_a_conflict_changes_nothing_and_says_what_to_do(purged: Lab) -> None:
@@ -158,7 +158,7 @@ def test_a_conflict_changes_nothing_and_says_what_to_do(purged: Lab) -> None:
 def test_conflicting_rows_can_be_skipped(purged: Lab) -> None:
     purged.execute("INSERT INTO audit_logs SELECT * FROM before WHERE id <= 5")
     purged.execute("UPDATE audit_logs SET action = 'another' WHERE id = 3")
-    tally = restore(purged.task(), replace(INTO_ITSELF, conflict="skip")).tally
+    tally = restore(purged.task(), replace(INTO_ITSELF, conflict=Conflict.skip)).tally
     assert (tally.loaded, tally.present, tally.skipped) == (95, 4, 1)
     assert purged.execute("SELECT action FROM audit_logs WHERE id = 3") == [("another",)]
 
@@ -166,7 +166,7 @@ def test_conflicting_rows_can_be_skipped(purged: Lab) -> None:
 def test_a_row_that_no_generation_holds_is_not_overwritten(purged: Lab) -> None:
     purged.execute("INSERT INTO audit_logs SELECT * FROM before")
     purged.execute("UPDATE audit_logs SET action = 'another' WHERE id = 3")
-    overwriting = replace(INTO_ITSELF, conflict="overwrite", hold_days=0)
+    overwriting = replace(INTO_ITSELF, conflict=Conflict.overwrite, hold_days=0)
     with pytest.raises(NotRestored, match=r"(?s)1 rows of .* are in no generation.*archive the partition first"):
         restore(purged.task(), overwriting)
     assert purged.execute("SELECT action FROM audit_logs WHERE id = 3") == [("another",)]
@@ -181,7 +181,7 @@ def test_a_row_that_an_older_generation_holds_is_overwritten_by_the_newer(lab: L
     lab.execute("CREATE TABLE after AS SELECT * FROM audit_logs")
     with pytest.raises(NotRestored):
         restore(lab.task(), RestoreRequest())
-    tally = restore(lab.task(), RestoreRequest(conflict="overwrite")).tally
+    tally = restore(lab.task(), RestoreRequest(conflict=Conflict.overwrite)).tally
     assert (tally.loaded, tally.overwritten, tally.present) == (5, 5, 5)
     assert differing(lab, "audit_logs_restored", "after") == 0
 
@@ -194,7 +194,7 @@ def test_a_held_row_is_not_overwritten(lab: Lab) -> None:
     # Now the table has the newest version; go back to an older one, which a generation holds.
     lab.execute("UPDATE audit_logs SET action = 'changed' WHERE id = 1")
     place_hold(lab.store, PREFIX, Hold(id="case 1", reason="court", table_name="audit_logs"))
-    overwriting = replace(INTO_ITSELF, conflict="overwrite")
+    overwriting = replace(INTO_ITSELF, conflict=Conflict.overwrite)
     with pytest.raises(NotRestored, match="or held"):
         restore(lab.task(), overwriting)
     assert lab.execute("SELECT action FROM audit_logs WHERE id = 1") == [("changed",)]
@@ -227,17 +227,17 @@ def test_a_table_that_does_not_fit_is_refused(purged: Lab, made_by: str, found: 
 
 def test_rows_can_be_restored_by_name_into_a_table_of_another_shape(purged: Lab) -> None:
     purged.execute("CREATE TABLE target (more int DEFAULT 7, action varchar, id numeric PRIMARY KEY)")
-    result = restore(purged.task(), RestoreRequest(table_name="target", drift="by_name"))
+    result = restore(purged.task(), RestoreRequest(table_name="target", drift=Drift.by_name))
     assert len(result.drift) == 9
     assert purged.execute("SELECT count(*), min(more) FROM target t JOIN before b USING (id) WHERE t.action = b.action") == [(100, 7)]
 
 
 def test_a_type_that_would_change_values_is_noticed(purged: Lab) -> None:
     purged.execute("CREATE TABLE target (LIKE before, PRIMARY KEY (id)); ALTER TABLE target ALTER details TYPE json")
-    restore(purged.task(), RestoreRequest(table_name="target", drift="by_name"))
+    restore(purged.task(), RestoreRequest(table_name="target", drift=Drift.by_name))
     purged.execute("CREATE TABLE narrow (id bigint PRIMARY KEY, action char(3))")
     with pytest.raises(NotRestored, match="too long"):
-        restore(purged.task(), RestoreRequest(table_name="narrow", drift="by_name"))
+        restore(purged.task(), RestoreRequest(table_name="narrow", drift=Drift.by_name))
     assert purged.count("narrow") == 0
 
 
@@ -270,11 +270,11 @@ def test_triggers_fire_only_if_asked_for(purged: Lab) -> None:
     purged.execute(TRIGGER)
     with pytest.raises(NotRestored, match=r"(?s)fire triggers .*on_insert.*disable"):
         restore(purged.task(), INTO_ITSELF)
-    restore(purged.task(), replace(INTO_ITSELF, triggers="disable"))
+    restore(purged.task(), replace(INTO_ITSELF, triggers=Triggers.disable))
     assert (purged.count("fired"), purged.count()) == (0, 100)
     assert purged.execute("SELECT tgenabled FROM pg_trigger WHERE tgname = 'on_insert'") == [("O",)]
     purged.execute("DELETE FROM audit_logs")
-    restore(purged.task(), replace(INTO_ITSELF, triggers="fire"))
+    restore(purged.task(), replace(INTO_ITSELF, triggers=Triggers.fire))
     assert purged.count("fired") == 100
 
 
@@ -284,7 +284,7 @@ def test_a_trigger_that_changes_rows_is_noticed(purged: Lab) -> None:
         "CREATE TRIGGER on_insert BEFORE INSERT ON audit_logs FOR EACH ROW WHEN (new.id = 50) EXECUTE FUNCTION change()"
     )
     with pytest.raises(NotRestored, match=r"expected 100 rows .* found 99"):
-        restore(purged.task(), replace(INTO_ITSELF, triggers="fire"))
+        restore(purged.task(), replace(INTO_ITSELF, triggers=Triggers.fire))
     assert purged.count() == 0
 
 

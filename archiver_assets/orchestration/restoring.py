@@ -1,0 +1,87 @@
+"""The restore asset of a table: by hand only, a day or a range of them, with its choices in the launchpad.
+
+What belongs here: the form of the launchpad, and a body that only calls the lifecycle. What does not: any decision about rows.
+"""
+
+from collections.abc import Iterator
+
+import dagster as dg
+from pydantic import Field
+
+from archiver_assets.config import TableConfig
+from archiver_assets.lifecycle.restore import Conflict, Drift, RestoreRequest, Triggers, Versions, restore
+from archiver_assets.orchestration.assets import table_keys
+from archiver_assets.orchestration.metadata import restored_metadata
+from archiver_assets.orchestration.resources import Services
+
+
+class RestoreConfig(dg.Config):
+    """What a run restores, and where to; the same for every day of a backfill."""
+
+    target_table: str | None = Field(
+        default=None, description="The table to restore into, which must be there. None: a table {T}_restored is made, and added to."
+    )
+    target_schema: str | None = Field(default=None, description="The schema of the target. None: that of the archived table.")
+    columns: list[str] = Field(default=[], description="The columns to restore, beside those of the key. Empty: all.")
+    conflict: Conflict = Field(
+        default=Conflict.fail,
+        description="What becomes of another row under an archived key: fail, skip (it stays), or overwrite (it gives way, if some "
+        "generation holds it byte for byte). A row that equals the archived one is no conflict.",
+    )
+    drift: Drift = Field(
+        default=Drift.refuse,
+        description="If the target's columns are not those of the archive: refuse, with the differences, or fill the columns by_name.",
+    )
+    triggers: Triggers = Field(
+        default=Triggers.refuse,
+        description="If the target has triggers on INSERT: refuse, fire them, or disable them for the load (as the table's owner).",
+    )
+    versions: Versions = Field(
+        default=Versions.latest,
+        description="latest: of a key that was archived several times the newest version. all: every one, with _xmin in the key.",
+    )
+    dry_run: bool = Field(default=False, description="Load, compare, and roll back; say what would be restored. No materialization.")
+    hold_days: int = Field(
+        default=30, ge=0, le=36_500, description="For how many days rows that go back into the archived table are held from its purge."
+    )
+
+    def request(self) -> RestoreRequest:
+        """Return it in the lifecycle's terms."""
+        return RestoreRequest(
+            table_name=self.target_table,
+            schema_name=self.target_schema,
+            columns=tuple(self.columns),
+            conflict=self.conflict,
+            drift=self.drift,
+            triggers=self.triggers,
+            versions=self.versions,
+            dry_run=self.dry_run,
+            hold_days=self.hold_days,
+        )
+
+
+def restore_asset(table: TableConfig, partitions: dg.DailyPartitionsDefinition) -> dg.AssetsDefinition:
+    """Return the asset whose materialization loads one day back into a table. Nothing runs it but a person."""
+    keys = table_keys(table)
+    spec = dg.AssetSpec(
+        keys.restore,
+        deps=[keys.archive],
+        partitions_def=partitions,
+        group_name=table.asset_path[0],
+        kinds={"postgres"},
+        skippable=True,  # a dry run materializes nothing
+        description=f"One day of {table.label}, loaded from its archive into a table, {table.name}_restored unless another is named.",
+    )
+
+    @dg.multi_asset(specs=[spec], name=f"{table.dagster_name}__restore")
+    def restore_one_day(
+        context: dg.AssetExecutionContext, config: RestoreConfig, services: dg.ResourceParam[Services]
+    ) -> Iterator[dg.MaterializeResult[None] | dg.AssetObservation]:
+        task = services.task(table, context.partition_key, context.run.run_id)
+        metadata = restored_metadata(restore(task, config.request()))
+        if config.dry_run:
+            yield dg.AssetObservation(keys.restore, partition=context.partition_key, description="dry run", metadata=metadata)
+        else:
+            yield dg.MaterializeResult(asset_key=keys.restore, metadata=metadata)
+
+    return restore_one_day

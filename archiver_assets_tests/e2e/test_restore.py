@@ -1,0 +1,122 @@
+"""Restoring as people do it: the asset in Dagster, and the command."""
+
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+
+import dagster as dg
+import pytest
+import yaml
+
+from archiver_assets.cli import main
+from archiver_assets.lifecycle.archive import archive
+from archiver_assets.lifecycle.purge import purge
+from archiver_assets.orchestration.assets import table_keys
+from archiver_assets.orchestration.build import build_definitions
+from archiver_assets_tests.lab import DAY, PASSWORD_VARIABLE, PREFIX, Lab
+
+NEXT_DAY = date(2024, 3, 6)
+
+
+@pytest.fixture(name="lab")
+def purged_lab(lab: Lab) -> Lab:
+    """Two days that were archived and purged."""
+    for day in (DAY, NEXT_DAY):
+        lab.fill(day, rows=10)
+        archive(lab.task(day))
+        purge(lab.task(day))
+    return lab
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.ephemeral() as made:
+        yield made
+
+
+def run_asset(lab: Lab, instance: dg.DagsterInstance, **config: object) -> dg.ExecuteInProcessResult:
+    """Materialize the restore asset of one day, as the launchpad does."""
+    services = lab.services()
+    definitions = build_definitions(services.config, services)
+    job = definitions.resolve_implicit_global_asset_job_def()
+    return job.execute_in_process(
+        run_config={
+            "ops": {"lab__public__audit_logs__restore": {"config": config}},
+            "loggers": {"console": {"config": {"log_level": "ERROR"}}},
+        },
+        instance=instance,
+        partition_key=str(DAY),
+        asset_selection=[table_keys(lab.table()).restore],
+    )
+
+
+def test_the_restore_asset_loads_a_day(lab: Lab, instance: dg.DagsterInstance) -> None:
+    result = run_asset(lab, instance)
+    (event,) = result.asset_materializations_for_node("lab__public__audit_logs__restore")
+    assert event.metadata["rows_loaded"].value == event.metadata["dagster/row_count"].value == 10
+    assert lab.count("audit_logs_restored") == 10
+
+
+def test_its_launchpad_says_where_and_how(lab: Lab, instance: dg.DagsterInstance) -> None:
+    run_asset(lab, instance, target_table="audit_logs", conflict="skip", triggers="disable", hold_days=1)
+    assert lab.count() == 10
+
+
+def test_a_dry_run_observes_and_materializes_nothing(lab: Lab, instance: dg.DagsterInstance) -> None:
+    result = run_asset(lab, instance, dry_run=True)
+    assert result.success
+    assert instance.get_materialized_partitions(table_keys(lab.table()).restore) == set()
+    (observed,) = result.get_asset_observation_events()
+    assert observed.asset_observation_data.asset_observation.metadata["rows_loaded"].value == 10
+    assert lab.execute("SELECT to_regclass('audit_logs_restored')") == [(None,)]
+
+
+def test_no_job_and_no_schedule_restores(lab: Lab) -> None:
+    definitions = build_definitions(lab.services().config, lab.services())
+    key = table_keys(lab.table()).restore
+    for job in definitions.resolve_all_job_defs():
+        selected = {each for layer in [job.asset_layer] for each in layer.selected_asset_keys}
+        assert job.name.startswith("__ASSET_JOB") or key not in selected
+
+
+@pytest.fixture
+def config(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The config file of the lab."""
+    monkeypatch.setenv(PASSWORD_VARIABLE, lab.database.password)
+    path = tmp_path / "config.yaml"
+    table = {"name": "audit_logs", "timestamp_column": "created_at", "primary_key": "id", "retention_days": 30}
+    database = {
+        "name": "lab",
+        "host": lab.database.host,
+        "port": lab.database.port,
+        "user": lab.database.user,
+        "password_env": PASSWORD_VARIABLE,
+        "database": lab.database.name,
+        "tables": [table],
+    }
+    s3 = {"endpoint": lab.endpoint, "bucket": lab.bucket, "prefix": PREFIX, "region": "us-east-1", "path_style": True}
+    path.write_text(yaml.safe_dump({"version": "2.0", "s3": s3, "databases": [database]}))
+    return str(path)
+
+
+def test_the_command_restores_a_range_and_says_what_it_did(lab: Lab, config: str, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--config", config, "restore", "--database", "lab", "--table", "audit_logs", "--from", str(DAY), "--to", "2024-03-07"]
+    assert main([*arguments, "--dry-run"]) == 0
+    assert lab.execute("SELECT to_regclass('audit_logs_restored')") == [(None,)]
+    assert main(arguments) == 0
+    assert lab.count("audit_logs_restored") == 20
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:3] == [line.replace(": restored, ", ": dry run, ") for line in lines[3:]]
+    assert lines[3].startswith('lab/public/audit_logs 2024-03-05 into "public"."audit_logs_restored": restored, 10 rows loaded')
+    assert "2024-03-07" in lines[5]
+    assert "empty" in lines[5]
+
+
+def test_the_command_says_why_it_did_not(lab: Lab, config: str, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--config", config, "restore", "--database", "lab", "--table", "audit_logs", "--from", str(DAY)]
+    assert main([*arguments, "--target-table", "nowhere"]) == 1
+    assert "error: expected a table" in (said := capsys.readouterr().err)
+    assert "HINT: create it" in said
+    assert main([*arguments, "--to", "2024-03-01"]) == 1
+    assert "on or after" in capsys.readouterr().err
+    assert lab.count() == 0
