@@ -48,9 +48,24 @@ def _writable(column: pa.Array) -> pa.Array:
     kind = column.type
     if pa.types.is_floating(kind):
         return pc.cast(column, pa.string())  # `nan` and `inf` are as good as PostgreSQL's own spelling
-    if isinstance(kind, pa.BaseExtensionType) or pa.types.is_binary(kind) or (pa.types.is_temporal(kind) and not is_ordinary(column)):
+    if isinstance(kind, pa.UuidType):
+        return _digits(column.storage)
+    if pa.types.is_binary(kind) or (pa.types.is_temporal(kind) and not is_ordinary(column)):
         return pa.array(to_input_text(column), pa.string())
     return column
+
+
+def _digits(column: pa.Array) -> pa.Array:
+    """Return fixed-size values in hex, which is how PostgreSQL takes a uuid too, made at once for the whole column."""
+    width = column.type.byte_width
+    present = column.drop_null()
+    data = memoryview(present.buffers()[1] or b"")[present.offset * width : (present.offset + len(present)) * width]
+    digits = pa.Array.from_buffers(pa.binary(2 * width), len(present), [None, pa.py_buffer(data.hex().encode())])
+    texts = digits.cast(pa.binary()).cast(pa.string())
+    if not column.null_count:
+        return texts
+    places = pc.subtract(pc.cumulative_sum(column.is_valid().cast(pa.int64())), 1)
+    return texts.take(pc.if_else(column.is_valid(), places, pa.scalar(None, pa.int64())))
 
 
 def _slices(batch: pa.RecordBatch) -> list[pa.RecordBatch]:

@@ -20,7 +20,7 @@ from archiver_assets.errors import ManifestInvalid, NotRestored
 from archiver_assets.source import sql
 from archiver_assets.source.catalog import Connection
 from archiver_assets.source.copying import copy_rows
-from archiver_assets.source.literals import to_input_text
+from archiver_assets.source.literals import to_array_text
 
 # Words, quoted names, their dots, numbers in parentheses, and brackets, as format_type writes a type.
 _TYPE = re.compile(r'(?:[a-z_][a-z0-9_]*|"(?:[^"\0]|"")+"|\.|\([0-9]+(?:,-?[0-9]+)?\)|\[\]| )+')
@@ -182,5 +182,5 @@ def errors_of(destination: sql.Relation) -> Iterator[None]:
         raise NotRestored(message, hint=f"{hint}; nothing of this generation was restored") from error
 
 
-def _arrays(rows: pa.RecordBatch) -> list[list[str | None]]:
-    return [to_input_text(column) for column in rows.columns]
+def _arrays(rows: pa.RecordBatch) -> list[str]:
+    return [to_array_text(column) for column in rows.columns]

@@ -29,6 +29,16 @@ def to_input_text(column: pa.Array) -> list[str | None]:
     return text(column)
 
 
+def to_array_text(column: pa.Array) -> str:
+    """Return the values as the input text of an array of any type, which a driver would make with one call a value."""
+    return "{" + ",".join("NULL" if text is None else _element(text) for text in to_input_text(column)) + "}"
+
+
+def _element(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
 def is_ordinary(column: pa.Array) -> bool:
     """Tell whether Arrow and PostgreSQL write every value of a date or timestamp column alike."""
     integer, (first, last) = _ordinary(column.type)

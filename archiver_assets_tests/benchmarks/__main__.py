@@ -1,5 +1,5 @@
-"""`make bench`: what reading a day costs, by each candidate, as ratios to the physical limit; the speed of the content digest; and what an
-application that writes to the table notices of a purge.
+"""`make bench`: what reading a day costs, by each candidate, as ratios to the physical limit; the speed of the content digest; a
+restore beside the server's own COPY; and what an application that writes to the table notices of a purge.
 
 What belongs here: the order of the runs and the tables that are printed. What does not: the workload, the candidates, the clocks; and any
 verdict, because times on a busy machine prove nothing. Imports no Arrow: see `measuring.py`.
@@ -18,7 +18,7 @@ from pathlib import Path
 
 from archiver_assets.demo.postgres import EmbeddedPostgres, find_binaries
 from archiver_assets_tests.benchmarks.latency import CLIENTS, RATE, Latency, find_pgbench, measure_latency
-from archiver_assets_tests.benchmarks.measuring import Cost, Speed, measure, run_child
+from archiver_assets_tests.benchmarks.measuring import Cost, Speed, Window, measure, run_child
 from archiver_assets_tests.benchmarks.workload import DAY, bytes_of_day, environment, make_table, select_day
 
 LIMIT = "limit"
@@ -41,6 +41,7 @@ def main() -> None:
         psql = find_psql()
         costs = measure_all(server, Path(folder) / "day.parquet", psql, arguments.runs)
         speed = json.loads(run_child("digesting", [str(arguments.runs)], environment(server)))
+        restored = measure_restores(server, arguments.runs)
         durable = measure_latencies(server, Path(folder) / "durable")
     # Again without fsync: on a disk that others use too, its noise can be larger than anything that a purge does.
     with EmbeddedPostgres() as server, tempfile.TemporaryDirectory() as folder:
@@ -52,6 +53,7 @@ def main() -> None:
     print("CPU and RSS are those of the client, RSS with its imports\n")
     print("\n".join(_table(titles, costs)))
     print("\n" + _line(Speed(**speed)))
+    print("\n" + _restores(restored))
     print(f"\np95 of {RATE} inserts/s by {CLIENTS} sessions of pgbench, during a purge at default settings and without:")
     print(_latencies("with fsync", durable))
     print(_latencies("without fsync", volatile))
@@ -89,6 +91,12 @@ def measure_latencies(server: EmbeddedPostgres, folder: Path) -> list[Latency]:
     return found
 
 
+def measure_restores(server: EmbeddedPostgres, runs: int) -> list[tuple[Window, Window]]:
+    """Load the day back, by the archiver and by the server's own COPY, by turns."""
+    found = json.loads(run_child("restoring", [str(runs)], environment(server)))
+    return [(Window(**restored), Window(**copied)) for restored, copied in found]
+
+
 def find_psql() -> str:
     """Return the psql beside the server's binaries, or the one on PATH, or an empty word."""
     beside = find_binaries() / "psql"
@@ -121,6 +129,13 @@ def _line(speed: Speed) -> str:
     ratio = speed.digest / speed.sha256
     rates = f"{speed.digest / 1e6:,.0f} MB/s, SHA-256 alone over the same: {speed.sha256 / 1e6:,.0f} MB/s, ratio {ratio:.2f}"
     return f"content digest over {speed.size / _MIB:.0f} MiB of Arrow data: {rates}"
+
+
+def _restores(found: Sequence[tuple[Window, Window]]) -> str:
+    ours, theirs = ([pair[which].ended - pair[which].began for pair in found] for which in (0, 1))
+    ratio = statistics.median(ours) / statistics.median(theirs)
+    pairs = ", ".join(f"{one:.2f} / {other:.2f} s" for one, other in zip(ours, theirs, strict=True))
+    return f"restore, load only, and binary COPY FROM of {found[0][0].rows:,} rows: {pairs}; ratio of the medians {ratio:.2f}"
 
 
 def _latencies(title: str, found: Sequence[Latency]) -> str:
