@@ -188,7 +188,7 @@ def test_the_graph_is_named_as_the_contract_says(lab: Lab) -> None:
     schedules = definitions.get_repository_def().schedule_defs
 
     assert {key.to_user_string() for key in graph.get_all_asset_keys()} == {
-        f"lab/public/{table}{part}" for table in ("audit_logs", "Odd_name", "quiet") for part in ("", "/archive", "/purge")
+        f"lab/public/{table}{part}" for table in ("audit_logs", "Odd_name", "quiet") for part in ("", "/archive", "/purge", "/restore")
     }
     assert {schedule.name: schedule.cron_schedule for schedule in schedules} == {
         "lab__public__audit_logs__schedule": "0 2 * * *",

@@ -64,7 +64,7 @@ DEFAULTS_OF_THE_CHART = {"run_coordinator", "schedules", "sensors"}
 """Sections of dagster.yaml that say what the chart says when its values name none."""
 NAMES_OF_SECRETS = {"run_launcher.config.postgres_password_secret"}
 """Keys that look like secrets and hold the name of one."""
-EXPECTED_ASSETS = ["production_db/public/audit_logs", "production_db/public/audit_logs/archive", "production_db/public/audit_logs/purge"]
+EXPECTED_ASSETS = [f"production_db/public/audit_logs{step}" for step in ("", "/archive", "/purge", "/restore")]
 
 LOAD_WITHOUT_NETWORK = """\
 import sys
