@@ -289,4 +289,4 @@ def test_a_purged_day_that_got_late_rows_comes_again(lab: Lab, kept_instance: dg
 def test_loading_a_thousand_tables_connects_to_nothing(lab: Lab) -> None:
     tables = [lab.table(name=f"t{number}") for number in range(1000)]
     definitions = build_definitions(lab.services(*tables).config)
-    assert len(definitions.get_repository_def().assets_defs_by_key) == 3000
+    assert len(definitions.get_repository_def().assets_defs_by_key) == 4000
