@@ -84,6 +84,11 @@ class Settings(Model):
         default="delete",
         description="delete, or drop_partition: leaves of a natively partitioned table are dropped, whole days at once, others when empty",
     )
+    verification: Literal["rows", "full", "restore"] = Field(
+        default="full",
+        description="one of rows, full, restore: what proves an object before a purge, its bytes and counts, all its values too, or "
+        "loading it as well",
+    )
     max_replication_lag_seconds: float | None = Field(
         default=30.0,
         ge=1,

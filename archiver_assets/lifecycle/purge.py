@@ -25,6 +25,7 @@ from archiver_assets.lifecycle.generations import (
     was_rejected,
 )
 from archiver_assets.lifecycle.preflight import require_compliance, require_preflight
+from archiver_assets.lifecycle.restorability import require_restorable
 from archiver_assets.lifecycle.retrying import persistently
 from archiver_assets.lifecycle.task import Step, Task, log
 from archiver_assets.lifecycle.vacuum import Vacuumed, vacuum
@@ -185,6 +186,8 @@ def _proven(session: Session, generation: Generation) -> Iterator[Proven]:
             reject(task, generation, copy.verification.mismatches)
             raise copy.verification.failure(task.label)
         task.reached(Step.READ_BACK)
+        if task.table.verification == "restore":
+            require_restorable(session, generation, copy)
         _mark_purging(task, generation)
         task.reached(Step.PURGE_MARKED)
         _require_not_rejected(task, generation)

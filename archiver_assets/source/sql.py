@@ -682,6 +682,46 @@ def delete_same(relation: Relation, key: Sequence[str], columns: Sequence[tuple[
     )
 
 
+PROOF = Relation("pg_temp", "archiver_proof")
+# No lock but on the temporary table itself. It is dropped at once, and by a rollback.
+ANALYZE_PROOF = "ANALYZE pg_temp.archiver_proof"
+DROP_PROOF = "DROP TABLE pg_temp.archiver_proof"
+
+
+def create_proof(columns: Sequence[tuple[str, str]]) -> sql.Composed:
+    """Create the temporary table of that name for columns (names and types) of a table as it is. Needs TEMPORARY on the database."""
+    fields = [sql.SQL("{} {}").format(sql.Identifier(name), trusted(pg_type)) for name, pg_type in columns]
+    return sql.SQL("CREATE TEMPORARY TABLE {} ({})").format(sql.Identifier(PROOF.name), sql.SQL(", ").join(fields))
+
+
+def compare_proof(days: Days, key: Sequence[str], columns: Sequence[tuple[str, str]], xmin: str) -> sql.Composed:
+    """Compare, byte by byte, the rows in range with those of the temporary table that have their key and version.
+
+    The answer has for the column at each position the number of rows in which it differs, as `differs0`. ACCESS SHARE. Wants an index that
+    begins with the timestamp.
+    """
+    fields = [
+        sql.SQL("count(*) FILTER (WHERE NOT ({})) AS {}").format(_same_stored(name, pg_type), sql.Identifier(f"differs{position}"))
+        for position, (name, pg_type) in enumerate(columns)
+    ]
+    same_key = sql.SQL(" AND ").join(sql.SQL("t.{0} = given.{0}").format(sql.Identifier(name)) for name in key)
+    return sql.SQL("SELECT {} FROM {} AS t JOIN {} AS given ON {} AND t.xmin::text::bigint = {} WHERE {}").format(
+        sql.SQL(", ").join(fields),
+        days.relation.identifier,
+        PROOF.identifier,
+        same_key,
+        sql.Identifier("given", xmin),
+        days.condition("t"),
+    )
+
+
+def _same_stored(name: str, pg_type: str) -> sql.Composed:
+    same = (
+        "t.{0}::text IS NOT DISTINCT FROM given.{0}::text" if _travels_as_text(pg_type) else "record_image_eq(ROW(t.{0}), ROW(given.{0}))"
+    )
+    return sql.SQL(same).format(sql.Identifier(name))
+
+
 def _key(key: Sequence[str], columns: Sequence[tuple[str, str]]) -> sql.Composed:
     places = {name: (pg_type, position) for position, (name, pg_type) in enumerate(columns)}
     return _equal((name, *places[name]) for name in key)

@@ -84,6 +84,7 @@ def test_what_a_file_leaves_out_has_the_documented_default(tmp_path: Path) -> No
         "sleep_between_batches": 0.0,
         "purge_method": "delete",
         "max_replication_lag_seconds": 30.0,
+        "verification": "full",
         "vacuum_strategy": "none",
         "accepted_risks": (),
         "allow_sequential_scan": False,

@@ -21,7 +21,7 @@ KEYS = [
     *("encryption", "kms_key_id", "legal_holds", "holds", "conditions", "compliance", "min_retention_days"),
     *("name", "host", "port", "user", "password_env", "database", "sslmode", "sslrootcert", "schema", "timestamp_column", "primary_key"),
     *("retention_days", "batch_size", "start_date", "timezone", "schedule", "max_partitions_per_tick", "sleep_between_batches"),
-    *("max_replication_lag_seconds", "vacuum_strategy", "purge_method", "statement_timeout_seconds"),
+    *("max_replication_lag_seconds", "vacuum_strategy", "verification", "purge_method", "statement_timeout_seconds"),
     *("legal_holds", "compliance", "critical", "holds", "conditions"),
     *("columns", "store_as", "description", "password", "<<", "=", "~", ""),
 ]
@@ -116,6 +116,7 @@ SETTINGS: dict[str, st.SearchStrategy[Any]] = {
     "max_partitions_per_tick": st.integers(1, 1000),
     "sleep_between_batches": st.integers(0, 36_000).map(lambda tenths: tenths / 10),
     "max_replication_lag_seconds": st.one_of(st.none(), st.integers(1, 86_400).map(float)),
+    "verification": st.sampled_from(["rows", "full", "restore"]),
     "vacuum_strategy": st.sampled_from(["none", "analyze", "standard"]),
     "purge_method": st.sampled_from(["delete", "drop_partition"]),
 }
