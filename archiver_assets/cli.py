@@ -24,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     try:
         config = load_config(options.config)
-        for line in options.run(config, _table(config, options), options):
+        for line in options.run(config, config.table(options.database, options.schema, options.table), options):
             print(line, flush=True)
     except ArchiverError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -76,15 +76,6 @@ def _add_restore(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--dry-run", action="store_true", help="load, compare and roll back; say what would be restored")
     parser.set_defaults(run=_restore)
-
-
-def _table(config: Config, options: argparse.Namespace) -> TableConfig:
-    wanted = (options.database, options.schema, options.table)
-    tables = {(table.database, table.schema_name, table.name): table for _, table in config.tables()}
-    if wanted not in tables:
-        message = f"expected a table of the config, found {'/'.join(wanted)}"
-        raise ConfigError(message, hint=f"the config has: {', '.join('/'.join(each) for each in tables)}")
-    return tables[wanted]
 
 
 def _accept_source(config: Config, table: TableConfig, _: argparse.Namespace) -> Iterator[str]:

@@ -241,6 +241,14 @@ class Config(Model):
     legal_holds: LegalHolds = Field(default=LegalHolds(), description="a mapping with holds, and the table where more of them are")
     compliance: Compliance = Field(default=Compliance(), description="a mapping with limits on the settings of all tables")
 
+    def table(self, database: str, schema: str, name: str) -> TableConfig:
+        """Return the table of these names. Raises ConfigError if there is none."""
+        tables = {(table.database, table.schema_name, table.name): table for _, table in self.tables()}
+        if (database, schema, name) not in tables:
+            message = f"expected a table of the config, found {database}/{schema}/{name}"
+            raise ConfigError(message, hint=f"the config has: {', '.join('/'.join(each) for each in tables)}")
+        return tables[database, schema, name]
+
     def tables(self) -> Iterator[tuple[DatabaseConfig, TableConfig]]:
         """Yield every table with its database, in the order of the file."""
         for database in self.databases:

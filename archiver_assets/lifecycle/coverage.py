@@ -74,10 +74,10 @@ def _versions(task: Task, server: Server, table: Table, generations: Generations
 
 
 def _digests(versions: pa.RecordBatch) -> bytearray:
-    # Each value with its length before it, so that no two versions give the same text.
+    # Each value with its length before it, and a letter for NULL, so that no two rows give the same text.
     texts = [to_input_text(column) for column in versions.columns]
     digests = bytearray()
     for row in zip(*texts, strict=True):
-        identity = "".join(f"{len(value)}:{value}" for value in row if value is not None)
+        identity = "".join("N" if value is None else f"{len(value)}:{value}" for value in row)
         digests += hashlib.blake2b(identity.encode(), digest_size=_DIGEST_BYTES).digest()
     return digests

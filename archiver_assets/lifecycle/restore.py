@@ -25,7 +25,7 @@ from archiver_assets.lifecycle.coverage import Coverage
 from archiver_assets.lifecycle.generations import Generation, read_generations
 from archiver_assets.lifecycle.retrying import persistently
 from archiver_assets.lifecycle.task import Progress, Step, Task, log
-from archiver_assets.lifecycle.verify import LocalCopy, read_back
+from archiver_assets.lifecycle.verify import LocalCopy, proven
 from archiver_assets.source import destination as at
 from archiver_assets.source import sql
 from archiver_assets.source.catalog import XMIN, Connection, find_relation, read_table
@@ -259,9 +259,7 @@ def _restore_one(
             raise NotRestored(message, hint=hint)
         names = [name for name in names if name in {column.name for column in destination.columns}]
     superseded = Coverage(_keys(session, newer))
-    with read_back(task, generation) as copy:
-        if not copy.verification.passed:
-            raise copy.verification.failure(task.label)
+    with proven(task, generation) as copy:
         task.reached(Step.READ_BACK)
         rows = _Rows(copy, session.key, names, superseded, task.progress("restore", generation.manifest.rows))
         if destination is None:
@@ -278,9 +276,7 @@ def _retyped(columns: Sequence[TargetColumn], destination: Destination) -> list[
 
 def _keys(session: _Session, generations: Sequence[Generation]) -> Iterator[pa.RecordBatch]:
     for generation in generations:
-        with read_back(session.task, generation) as copy:
-            if not copy.verification.passed:
-                raise copy.verification.failure(session.task.label)
+        with proven(session.task, generation) as copy:
             for batch in copy.batches(list(session.key)):
                 yield batch.select(list(session.key))
 
@@ -418,9 +414,7 @@ class _Loading:
                 continue
             names = [column.name for column in _archived_columns(session, generation.manifest)]
             present = {column.name for column in self._destination.columns}
-            with read_back(session.task, generation) as copy:
-                if not copy.verification.passed:
-                    raise copy.verification.failure(session.task.label)
+            with proven(session.task, generation) as copy:
                 if not present <= set(names):
                     continue  # it does not hold the whole row of the table
                 for group in copy.row_groups():

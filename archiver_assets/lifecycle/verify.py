@@ -171,6 +171,15 @@ def read_back(task: Task, generation: Generation) -> Iterator[LocalCopy]:
         yield LocalCopy(_compare(task, generation, file), file)
 
 
+@contextmanager
+def proven(task: Task, generation: Generation) -> Iterator[LocalCopy]:
+    """Read a generation back, for a use that rejects nothing. Raises NotVerified if it is not what its manifest says."""
+    with read_back(task, generation) as copy:
+        if not copy.verification.passed:
+            raise copy.verification.failure(task.label)
+        yield copy
+
+
 def _compare(task: Task, generation: Generation, file: IO[bytes]) -> Verification:
     manifest = generation.manifest
     rows, size, mismatches = 0, 0, []

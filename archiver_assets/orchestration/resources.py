@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from pyarrow import fs
+
 from archiver_assets.config import Config, TableConfig
 from archiver_assets.lifecycle.holds import HoldPlaces
 from archiver_assets.lifecycle.task import Task
@@ -41,6 +43,17 @@ class Services:
             path_style=s3.path_style,
             encryption=s3.encryption,
             kms_key_id=s3.kms_key_id,
+        )
+
+    def objects(self) -> fs.FileSystem:
+        """Return the object store as pyarrow reads it, with AWS's default credentials; a path begins with the bucket."""
+        s3 = self.config.s3
+        scheme, _, host = (s3.endpoint or "").rpartition("://")
+        return fs.S3FileSystem(
+            region=s3.region,
+            endpoint_override=host or None,
+            scheme=scheme or None,
+            force_virtual_addressing=not s3.path_style,
         )
 
     def table_keys(self, table: TableConfig) -> TableKeys:
