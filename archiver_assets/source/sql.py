@@ -780,9 +780,9 @@ def _same_version(key: Sequence[tuple[str, str]]) -> sql.Composed:
 
 
 def _travels_as_text(pg_type: str) -> bool:
-    # Arrays of arrays would be flattened by unnest, arrays of composites spread into columns. Only types outside pg_catalog are
-    # written with their schema.
-    return pg_type.endswith("[]") or "." in pg_type
+    # Arrays of arrays would be flattened by unnest, arrays of composites spread into columns, and those of boxes are parted by semicolons.
+    # Only types outside pg_catalog are written with their schema.
+    return pg_type.endswith("[]") or "." in pg_type or pg_type == "box"
 
 
 def trusted(text: str) -> sql.SQL:
