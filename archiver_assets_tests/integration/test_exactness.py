@@ -81,5 +81,5 @@ def test_any_table_comes_back_as_it_was(typed: Lab, made: MadeTable) -> None:
 
 def test_large_values_come_back_as_they_were(typed: Lab) -> None:
     megabyte = 'é\\"\n' * 250_000
-    rows = tuple((megabyte + str(number), f'["{number}{"x" * 1_000_000}"]', "\\x" + "5c00ff22" * 250_000) for number in range(5))
+    rows = tuple((megabyte + str(number), f'["{number}{"x" * 1_000_000}"]', "\\x" + "5c00ff22" * 250_000) for number in range(2))
     round_trip(typed, MadeTable((("t", "text"), ("j", "jsonb"), ("b", "bytea")), rows))
