@@ -8,6 +8,7 @@ first, and of a key that several hold only the newest version is loaded. A crash
 again finishes: a row that is there already, byte for byte, is no conflict.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -37,7 +38,8 @@ from archiver_assets.store.manifest import Manifest
 
 _BATCH_ROWS = 10_000
 _NAME_BYTES = 63
-_HOLD_PREFIX = "restored-"
+_HOLD_REQUESTOR = "archiver restore"
+_HOLD_ID = re.compile(r"restored-[0-9]{4}-[0-9]{2}-[0-9]{2}-[0-9a-f]{16}")
 
 
 class Conflict(StrEnum):
@@ -330,9 +332,9 @@ def _hold(session: _Session, destination: Destination) -> str | None:
     now = read_clock(session.connection)
     day = task.partition.day
     hold = Hold(
-        id=f"{_HOLD_PREFIX}{task.partition.key}-{token_hex(8)}",
+        id=f"restored-{task.partition.key}-{token_hex(8)}",
         reason=f"restored from the archive of {task.label} by run {task.run_id}",
-        requestor="archiver restore",
+        requestor=_HOLD_REQUESTOR,
         schema_name=task.table.schema_name,
         table_name=task.table.name,
         first_day=day,
@@ -341,6 +343,11 @@ def _hold(session: _Session, destination: Destination) -> str | None:
     )
     place_hold(task.store, task.prefix, hold)
     return hold.id
+
+
+def _is_of_a_restore(hold: Hold) -> bool:
+    # Both, so that a person's hold with such a name is not taken for one of ours.
+    return hold.requestor == _HOLD_REQUESTOR and bool(_HOLD_ID.fullmatch(hold.id))
 
 
 class _Loading:
@@ -437,7 +444,7 @@ class _Loading:
         holds = [
             hold
             for hold in task.hold_places().in_force(task.table, read_clock(connection))
-            if hold.covers(task.partition.day) and not hold.id.startswith(_HOLD_PREFIX)
+            if hold.covers(task.partition.day) and not _is_of_a_restore(hold)
         ]
         with locked_table(connection, sql.Relation(task.table.schema_name, task.table.name)):
             return held_rows(connection, task.table, read_table(connection, task.table), holds)

@@ -186,14 +186,15 @@ def test_a_row_that_an_older_generation_holds_is_overwritten_by_the_newer(lab: L
     assert differing(lab, "audit_logs_restored", "after") == 0
 
 
-def test_a_held_row_is_not_overwritten(lab: Lab) -> None:
+@pytest.mark.parametrize("hold_id", ["case 1", "restored-files of case 1", "restored-2024-03-05-0123456789abcdef"])
+def test_a_held_row_is_not_overwritten(lab: Lab, hold_id: str) -> None:
     two_generations(lab)
     lab.execute("INSERT INTO audit_logs SELECT * FROM after")
     lab.execute("UPDATE audit_logs SET action = 'action 0' WHERE id = 1")
     archive(lab.task())
     # Now the table has the newest version; go back to an older one, which a generation holds.
     lab.execute("UPDATE audit_logs SET action = 'changed' WHERE id = 1")
-    place_hold(lab.store, PREFIX, Hold(id="case 1", reason="court", table_name="audit_logs"))
+    place_hold(lab.store, PREFIX, Hold(id=hold_id, reason="court", table_name="audit_logs"))
     overwriting = replace(INTO_ITSELF, conflict=Conflict.overwrite)
     with pytest.raises(NotRestored, match="or held"):
         restore(lab.task(), overwriting)
