@@ -13,7 +13,8 @@ from uuid import uuid4
 
 from archiver_assets.config import Config, TableConfig, config_path, load_config
 from archiver_assets.errors import ArchiverError, ConfigError
-from archiver_assets.lifecycle.restore import Conflict, Drift, Restored, RestoreRequest, Triggers, Versions, restore
+from archiver_assets.lifecycle.restore import restore
+from archiver_assets.lifecycle.restore_request import Conflict, Drift, Restored, RestoreRequest, Triggers, Versions
 from archiver_assets.lifecycle.sources import accept_source
 from archiver_assets.orchestration.resources import Services
 

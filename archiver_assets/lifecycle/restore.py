@@ -8,141 +8,32 @@ first, and of a key that several hold only the newest version is loaded. A crash
 again finishes: a row that is there already, byte for byte, is no conflict.
 """
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from enum import StrEnum
 from secrets import token_hex
 from typing import Literal
 
-import psycopg
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from archiver_assets.config import Hold
 from archiver_assets.errors import ConfigError, NotRestored
 from archiver_assets.lifecycle.coverage import Coverage
 from archiver_assets.lifecycle.generations import Generation, read_generations
+from archiver_assets.lifecycle.loading import HOLD_REQUESTOR, Loading, Rows, Session, archived_columns
+from archiver_assets.lifecycle.restore_request import Conflict, Drift, Restored, RestoreRequest, RestoreTally, Triggers
 from archiver_assets.lifecycle.retrying import persistently
-from archiver_assets.lifecycle.task import Progress, Step, Task, log
-from archiver_assets.lifecycle.verify import LocalCopy, proven
+from archiver_assets.lifecycle.task import Step, Task, log
+from archiver_assets.lifecycle.verify import proven
 from archiver_assets.source import destination as at
 from archiver_assets.source import sql
-from archiver_assets.source.catalog import XMIN, Connection, find_relation, read_table
+from archiver_assets.source.catalog import find_relation
 from archiver_assets.source.destination import Destination, TargetColumn
-from archiver_assets.source.holding import held_rows, read_clock
-from archiver_assets.source.session import locked_table, partition_lock
+from archiver_assets.source.holding import read_clock
+from archiver_assets.source.session import partition_lock
 from archiver_assets.store.holding import place_hold
-from archiver_assets.store.manifest import Manifest
 
-_BATCH_ROWS = 10_000
 _NAME_BYTES = 63
-_HOLD_REQUESTOR = "archiver restore"
-_HOLD_ID = re.compile(r"restored-[0-9]{4}-[0-9]{2}-[0-9]{2}-[0-9a-f]{16}")
-
-
-class Conflict(StrEnum):
-    """What becomes of another row that the target has under an archived key."""
-
-    fail = "fail"
-    skip = "skip"
-    overwrite = "overwrite"
-
-
-class Drift(StrEnum):
-    """What becomes of a target of another shape."""
-
-    refuse = "refuse"
-    by_name = "by_name"
-
-
-class Triggers(StrEnum):
-    """What triggers on INSERT of the target do."""
-
-    refuse = "refuse"
-    fire = "fire"
-    disable = "disable"
-
-
-class Versions(StrEnum):
-    """Which of the archived versions of a key are restored."""
-
-    latest = "latest"
-    all = "all"
-
-
-@dataclass(frozen=True)
-class RestoreRequest:
-    """What is restored, and where to. `schema_name` None means the archived table's schema, `table_name` None means `{T}_restored` there.
-
-    `columns` are those restored, the key's always among them; none means all. `versions` "all" keeps every archived version of a key, in
-    a table whose key has the column `_xmin` too. `conflict` says what becomes of another row under an archived key, `drift` whether a
-    table of another shape is refused or filled by the columns' names, `triggers` what those on INSERT do. `hold_days` is how long the rows
-    are held from the next purge if the target is the archived table itself.
-    """
-
-    table_name: str | None = None
-    schema_name: str | None = None
-    columns: tuple[str, ...] = ()
-    versions: Versions = Versions.latest
-    conflict: Conflict = Conflict.fail
-    drift: Drift = Drift.refuse
-    triggers: Triggers = Triggers.refuse
-    dry_run: bool = False
-    hold_days: int = 30
-
-
-@dataclass(frozen=True)
-class RestoreTally:
-    """What became of archived rows: `loaded`; `present` in the table before, byte for byte; `skipped` for another row of their key.
-
-    `overwritten` counts other rows that gave way to loaded ones, `superseded` older versions that were not restored.
-    """
-
-    loaded: int = 0
-    present: int = 0
-    skipped: int = 0
-    overwritten: int = 0
-    superseded: int = 0
-
-    def __add__(self, other: "RestoreTally") -> "RestoreTally":
-        """Add each number."""
-        return RestoreTally(**{name: getattr(self, name) + getattr(other, name) for name in RestoreTally.__dataclass_fields__})
-
-
-@dataclass(frozen=True)
-class Restored:
-    """What a restore did, or with `dry_run` would do. `target` is the table's quoted name; `drift` has a line for each differing column.
-
-    `hold` is the id of the hold that was placed, `sequences` are those that were moved on past restored numbers.
-    """
-
-    outcome: Literal["restored", "already there", "empty", "dry run"]
-    target: str
-    generations: tuple[int, ...]
-    tally: RestoreTally
-    seconds: float
-    drift: tuple[str, ...] = ()
-    hold: str | None = None
-    sequences: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class _Session:
-    """A session that holds the lock, and the partition's generations that count, newest first."""
-
-    task: Task
-    request: RestoreRequest
-    connection: Connection
-    generations: tuple[Generation, ...]
-    relation: sql.Relation
-
-    @property
-    def key(self) -> tuple[str, ...]:
-        """The columns by which restored rows are told apart."""
-        key = self.generations[0].manifest.primary_key
-        return (*key, XMIN) if self.request.versions == Versions.all else key
 
 
 def restore(task: Task, request: RestoreRequest) -> Restored:
@@ -163,7 +54,7 @@ def _restore(task: Task, request: RestoreRequest) -> Restored:
         generations = tuple(reversed(read_generations(task).live))
         result = Restored("empty", relation.identifier.as_string(), (), RestoreTally(), 0.0)
         if generations:
-            session = _Session(task, request, connection, generations, relation)
+            session = Session(task, request, connection, generations, relation)
             result = _restore_all(session)
         task.reached(Step.UNLOCKED)
     tally = result.tally
@@ -181,9 +72,9 @@ def _target(task: Task, request: RestoreRequest) -> sql.Relation:
     return sql.Relation(request.schema_name or task.table.schema_name, name)
 
 
-def _restore_all(session: _Session) -> Restored:
+def _restore_all(session: Session) -> Restored:
     task, request = session.task, session.request
-    columns = _archived_columns(session, session.generations[0].manifest)
+    columns = archived_columns(session, session.generations[0].manifest)
     with at.errors_of(session.relation):
         if not request.dry_run and request.table_name is None:
             at.create_destination(session.connection, session.relation, columns, session.key)
@@ -222,19 +113,7 @@ class _Results:
     hold: str | None = None
 
 
-def _archived_columns(session: _Session, manifest: Manifest) -> list[TargetColumn]:
-    """Return the columns of a generation that are asked for, as a table of restored rows has them."""
-    chosen = session.request.columns
-    names = [column.name for column in manifest.columns]
-    if unknown := [name for name in (*chosen, *manifest.primary_key) if name not in names]:
-        message = f"expected columns of the archive of {session.task.label}, found {', '.join(unknown)}"
-        raise NotRestored(message, hint=f"generation {manifest.generation} has: {', '.join(names)}")
-    wanted = {*chosen, *manifest.primary_key} if chosen else set(names)
-    columns = [TargetColumn(each.name, each.pg_type, each.not_null) for each in manifest.columns if each.name in wanted]
-    return [*columns, TargetColumn(XMIN, "bigint", not_null=True)] if session.request.versions == Versions.all else columns
-
-
-def _require_safe(session: _Session, destination: Destination) -> None:
+def _require_safe(session: Session, destination: Destination) -> None:
     name = destination.relation.identifier.as_string()
     triggers = at.insert_triggers(session.connection, destination)
     if triggers and session.request.triggers == Triggers.refuse:
@@ -247,10 +126,10 @@ def _require_safe(session: _Session, destination: Destination) -> None:
 
 
 def _restore_one(
-    session: _Session, destination: Destination | None, generation: Generation, newer: Sequence[Generation], results: _Results
+    session: Session, destination: Destination | None, generation: Generation, newer: Sequence[Generation], results: _Results
 ) -> None:
     task = session.task
-    columns = _archived_columns(session, generation.manifest)
+    columns = archived_columns(session, generation.manifest)
     names = [column.name for column in columns]
     if destination is not None:
         results.drift += (drift := at.differences(columns, destination) if not session.request.columns else _retyped(columns, destination))
@@ -263,7 +142,7 @@ def _restore_one(
     superseded = Coverage(_keys(session, newer))
     with proven(task, generation) as copy:
         task.reached(Step.READ_BACK)
-        rows = _Rows(copy, session.key, names, superseded, task.progress("restore", generation.manifest.rows))
+        rows = Rows(copy, session.key, names, superseded, task.progress("restore", generation.manifest.rows))
         if destination is None:
             loaded = sum(batch.num_rows for batch in rows)
             results.tally += RestoreTally(loaded=loaded, superseded=generation.manifest.rows - loaded)
@@ -276,42 +155,23 @@ def _retyped(columns: Sequence[TargetColumn], destination: Destination) -> list[
     return [line for line in at.differences(columns, destination) if not line.startswith("+")]
 
 
-def _keys(session: _Session, generations: Sequence[Generation]) -> Iterator[pa.RecordBatch]:
+def _keys(session: Session, generations: Sequence[Generation]) -> Iterator[pa.RecordBatch]:
     for generation in generations:
         with proven(session.task, generation) as copy:
             for batch in copy.batches(list(session.key)):
                 yield batch.select(list(session.key))
 
 
-@dataclass(frozen=True)
-class _Rows:
-    """The rows of a generation that no newer one supersedes, in batches of some columns, again and again."""
-
-    copy: LocalCopy
-    key: tuple[str, ...]
-    names: list[str]
-    superseded: Coverage
-    progress: Progress
-
-    def __iter__(self) -> Iterator[pa.RecordBatch]:
-        """Read them, a row group in memory at a time, at most 10,000 rows each."""
-        for group in self.copy.row_groups():
-            whole = group.columns(list(dict.fromkeys([*self.names, *self.key])))
-            for start in range(0, whole.num_rows, _BATCH_ROWS):
-                batch = whole.slice(start, _BATCH_ROWS)
-                newest = batch.filter(self.superseded.uncovered(batch.select(list(self.key)))) if self.superseded else batch
-                if newest.num_rows:
-                    yield newest.select(self.names)
-
-
-def _load_in_one_transaction(session: _Session, destination: Destination, generation: Generation, rows: _Rows, results: _Results) -> None:
+def _load_in_one_transaction(session: Session, destination: Destination, generation: Generation, rows: Rows, results: _Results) -> None:
     task, connection = session.task, session.connection
     with at.errors_of(destination.relation), connection.transaction(force_rollback=session.request.dry_run):
         connection.execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE")
         triggers = at.insert_triggers(connection, destination) if session.request.triggers == Triggers.disable else []
-        loading = _Loading(session, destination, generation, rows)
+        loading = Loading(session, destination, generation, rows)
         with at.disabled(connection, triggers):
             tally = loading.load()
+            # What the table defers to its commit happens here, where it is compared; and no trigger can be switched on before it.
+            connection.execute(sql.FIRE_DEFERRED)
         task.reached(Step.ROWS_LOADED)
         loading.require_same(tally)
         results.tally += replace(tally, superseded=generation.manifest.rows - loading.rows_read)
@@ -323,7 +183,7 @@ def _load_in_one_transaction(session: _Session, destination: Destination, genera
     task.reached(Step.ROWS_RESTORED)
 
 
-def _hold(session: _Session, destination: Destination) -> str | None:
+def _hold(session: Session, destination: Destination) -> str | None:
     """Keep the rows from the next purge, before they can be seen, if they went into the archived table itself."""
     task, days = session.task, session.request.hold_days
     original = find_relation(session.connection, task.table)
@@ -334,7 +194,7 @@ def _hold(session: _Session, destination: Destination) -> str | None:
     hold = Hold(
         id=f"restored-{task.partition.key}-{token_hex(8)}",
         reason=f"restored from the archive of {task.label} by run {task.run_id}",
-        requestor=_HOLD_REQUESTOR,
+        requestor=HOLD_REQUESTOR,
         schema_name=task.table.schema_name,
         table_name=task.table.name,
         first_day=day,
@@ -343,118 +203,3 @@ def _hold(session: _Session, destination: Destination) -> str | None:
     )
     place_hold(task.store, task.prefix, hold)
     return hold.id
-
-
-def _is_of_a_restore(hold: Hold) -> bool:
-    # Both, so that a person's hold with such a name is not taken for one of ours.
-    return hold.requestor == _HOLD_REQUESTOR and bool(_HOLD_ID.fullmatch(hold.id))
-
-
-class _Loading:
-    """The load of one generation, within its transaction."""
-
-    def __init__(self, session: _Session, destination: Destination, generation: Generation, rows: _Rows) -> None:
-        """Nothing is done yet."""
-        self._session = session
-        self._connection = session.connection
-        self._destination = destination
-        self._generation = generation
-        self._rows = rows
-        self.rows_read = 0
-        self.greatest: dict[str, int] = {}
-
-    def load(self) -> RestoreTally:
-        """Load all rows at once; where the table has some of their keys already, again batch by batch, with a look at each key."""
-        try:
-            with self._connection.transaction():
-                return self._load_all()
-        except psycopg.errors.UniqueViolation:
-            log.info("%s: the table has some of the keys already; comparing row by row", self._session.task.label)
-        self.rows_read = 0
-        return self._load_others()
-
-    def _load_all(self) -> RestoreTally:
-        loaded = 0
-        for batch in self._rows:
-            loaded += self._put(batch)
-        return RestoreTally(loaded=loaded)
-
-    def _load_others(self) -> RestoreTally:
-        tally = RestoreTally()
-        for batch in self._rows:
-            found = at.find(self._connection, self._destination, batch)
-            other = sorted(position for position, same in found.items() if not same)
-            if other and self._session.request.conflict == Conflict.overwrite:
-                tally += RestoreTally(overwritten=self._overwrite(batch.take(pa.array(other))))
-                found = {position: same for position, same in found.items() if same}
-                other = []
-            if other and self._session.request.conflict == Conflict.fail:
-                raise self._conflict(batch, other)
-            missing = batch.take(pa.array([each for each in range(batch.num_rows) if each not in found], pa.int64()))
-            tally += RestoreTally(loaded=self._put(missing), present=len(found) - len(other), skipped=len(other))
-            self.rows_read += batch.num_rows - missing.num_rows
-        return tally
-
-    def _put(self, batch: pa.RecordBatch) -> int:
-        self.rows_read += batch.num_rows
-        for name in batch.schema.names:
-            if pa.types.is_integer(batch.schema.field(name).type) and batch.num_rows > batch.column(name).null_count:
-                self.greatest[name] = max(self.greatest.get(name, 0), pc.max(batch.column(name)).as_py())
-        loaded = at.put(self._connection, self._destination, batch) if batch.num_rows else 0
-        self._rows.progress.add(loaded)
-        return loaded
-
-    def _conflict(self, batch: pa.RecordBatch, positions: Sequence[int]) -> NotRestored:
-        example = {name: str(batch.column(name)[positions[0]].as_py()) for name in self._session.key if name in batch.schema.names}
-        name = self._destination.relation.identifier.as_string()
-        message = f"{name} has another row than the archive under {len(positions)} of the keys compared so far, such as {example}"
-        hint = "restore with conflict: skip (those rows stay as they are) or overwrite (they give way), or into another table"
-        return NotRestored(message, hint=f"{hint}; nothing of generation {self._generation.number} was restored")
-
-    def _overwrite(self, rows: pa.RecordBatch) -> int:
-        """Delete the table's rows under the keys of `rows`. Only what another generation holds, byte for byte, may go."""
-        session, deleted = self._session, 0
-        key = list(session.key)
-        wanted = Coverage([rows.select(key)])
-        for generation in session.generations:
-            if generation.number == self._generation.number:
-                continue
-            names = [column.name for column in _archived_columns(session, generation.manifest)]
-            present = {column.name for column in self._destination.columns}
-            with proven(session.task, generation) as copy:
-                if not present <= set(names):
-                    continue  # it does not hold the whole row of the table
-                for group in copy.row_groups():
-                    batch = group.columns(names).select([name for name in names if name in present])
-                    batch = batch.filter(pc.invert(wanted.uncovered(batch.select(key))))
-                    if batch.num_rows:
-                        deleted += at.delete_same(self._connection, self._destination, batch, self._held())
-        if deleted != rows.num_rows:
-            message = f"{rows.num_rows - deleted} rows of {self._destination.relation.identifier.as_string()} are in no generation of "
-            message += f"{session.task.label}, or held: overwriting them would lose them"
-            raise NotRestored(message, hint="archive the partition first, then restore again; or restore into another table")
-        return deleted
-
-    def _held(self) -> tuple[sql.HeldRows, ...]:
-        """Return the rows of the archived table that holds keep; those of restores keep rows from purges only."""
-        task, connection = self._session.task, self._connection
-        original = find_relation(connection, task.table)
-        if original is None or not at.is_of(connection, self._destination, int(original["oid"])):
-            return ()
-        holds = [
-            hold
-            for hold in task.hold_places().in_force(task.table, read_clock(connection))
-            if hold.covers(task.partition.day) and not _is_of_a_restore(hold)
-        ]
-        with locked_table(connection, sql.Relation(task.table.schema_name, task.table.name)):
-            return held_rows(connection, task.table, read_table(connection, task.table), holds)
-
-    def require_same(self, tally: RestoreTally) -> None:
-        """Let the server compare every archived row with what the table has now. Raises NotRestored."""
-        same = sum(sum(at.find(self._connection, self._destination, batch).values()) for batch in self._rows)
-        if same != tally.loaded + tally.present or same + tally.skipped != self.rows_read:
-            expected = self.rows_read - tally.skipped
-            name = self._destination.relation.identifier.as_string()
-            message = f"expected {expected} rows of {self._session.task.label} in {name}, byte for byte, found {same}"
-            hint = "a trigger, a generated column or a type of the table changes them: restore into another table"
-            raise NotRestored(message, hint=f"{hint}; nothing of this generation was restored")

@@ -12,7 +12,7 @@ from archiver_assets.config import Hold
 from archiver_assets.lifecycle.archive import Archived
 from archiver_assets.lifecycle.generations import Generation
 from archiver_assets.lifecycle.purge import Purged
-from archiver_assets.lifecycle.restore import Restored
+from archiver_assets.lifecycle.restore_request import Restored
 from archiver_assets.lifecycle.task import Task
 from archiver_assets.lifecycle.verify import Verification
 from archiver_assets.source.catalog import Table

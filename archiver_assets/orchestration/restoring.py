@@ -9,7 +9,8 @@ import dagster as dg
 from pydantic import Field
 
 from archiver_assets.config import TableConfig
-from archiver_assets.lifecycle.restore import Conflict, Drift, RestoreRequest, Triggers, Versions, restore
+from archiver_assets.lifecycle.restore import restore
+from archiver_assets.lifecycle.restore_request import Conflict, Drift, RestoreRequest, Triggers, Versions
 from archiver_assets.orchestration.assets import table_keys
 from archiver_assets.orchestration.metadata import restored_metadata
 from archiver_assets.orchestration.resources import Services

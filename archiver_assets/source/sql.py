@@ -660,6 +660,10 @@ def switch_trigger(table: Relation, name: str, mode: str) -> sql.Composed:
     return sql.SQL("ALTER TABLE {} {} TRIGGER {}").format(table.identifier, trusted(mode), sql.Identifier(name))
 
 
+# No lock of its own: deferred constraints are checked, and deferred triggers fire, now and no longer at the commit.
+FIRE_DEFERRED = "SET CONSTRAINTS ALL IMMEDIATE"
+
+
 def find_rows(relation: Relation, key: Sequence[str], columns: Sequence[tuple[str, str]]) -> sql.Composed:
     """Of the rows in the bound arrays, one array a column, find those whose key the relation has.
 

@@ -15,7 +15,8 @@ from typing import IO
 from psycopg import sql
 
 from archiver_assets.lifecycle.archive import archive
-from archiver_assets.lifecycle.restore import RestoreRequest, restore
+from archiver_assets.lifecycle.restore import restore
+from archiver_assets.lifecycle.restore_request import RestoreRequest
 from archiver_assets.lifecycle.task import Step, Task
 from archiver_assets.source.session import Source
 from archiver_assets_tests.benchmarks.extraction import PARTITION, TABLE, source

@@ -16,7 +16,8 @@ from archiver_assets.lifecycle import datasets
 from archiver_assets.lifecycle.archive import archive
 from archiver_assets.lifecycle.generations import read_generations, reject
 from archiver_assets.lifecycle.purge import purge
-from archiver_assets.lifecycle.restore import RestoreRequest, restore
+from archiver_assets.lifecycle.restore import restore
+from archiver_assets.lifecycle.restore_request import RestoreRequest
 from archiver_assets.lifecycle.task import Step
 from archiver_assets.lifecycle.verify import verify
 from archiver_assets.reader import archived, archived_and_current

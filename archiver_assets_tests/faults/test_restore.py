@@ -11,7 +11,8 @@ from archiver_assets.config import Hold
 from archiver_assets.errors import NotRestored, NotVerified, PartitionBusy
 from archiver_assets.lifecycle.archive import archive
 from archiver_assets.lifecycle.purge import purge
-from archiver_assets.lifecycle.restore import Conflict, Drift, Restored, RestoreRequest, Triggers, Versions, restore
+from archiver_assets.lifecycle.restore import restore
+from archiver_assets.lifecycle.restore_request import Conflict, Drift, Restored, RestoreRequest, Triggers, Versions
 from archiver_assets.lifecycle.task import Step, Task
 from archiver_assets.store.holding import place_hold
 from archiver_assets_tests.lab import DAY, PREFIX, Lab, only
@@ -277,6 +278,27 @@ def test_triggers_fire_only_if_asked_for(purged: Lab) -> None:
     purged.execute("DELETE FROM audit_logs")
     restore(purged.task(), replace(INTO_ITSELF, triggers=Triggers.fire))
     assert purged.count("fired") == 100
+
+
+def test_a_trigger_that_waits_for_the_commit_to_change_rows_is_noticed(purged: Lab) -> None:
+    purged.execute(
+        "CREATE FUNCTION change() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN UPDATE public.audit_logs SET action = 'x' WHERE id = new.id; RETURN NULL; END $$;"
+        "CREATE CONSTRAINT TRIGGER at_commit AFTER INSERT ON audit_logs DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION change()"
+    )
+    with pytest.raises(NotRestored, match="byte for byte, found 0"):
+        restore(purged.task(), replace(INTO_ITSELF, triggers=Triggers.fire))
+    assert purged.count() == 0
+
+
+def test_triggers_are_switched_off_beside_a_foreign_key_that_is_checked_at_the_commit(purged: Lab) -> None:
+    purged.execute(TRIGGER)
+    purged.execute(
+        "CREATE TABLE actions (action text PRIMARY KEY); INSERT INTO actions SELECT DISTINCT action FROM before;"
+        "ALTER TABLE audit_logs ADD FOREIGN KEY (action) REFERENCES actions DEFERRABLE INITIALLY DEFERRED"
+    )
+    restore(purged.task(), replace(INTO_ITSELF, triggers=Triggers.disable))
+    assert (differing(purged, "audit_logs"), purged.count("fired")) == (0, 0)
 
 
 def test_a_trigger_that_changes_rows_is_noticed(purged: Lab) -> None:

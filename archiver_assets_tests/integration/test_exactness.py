@@ -9,7 +9,8 @@ from psycopg import sql
 
 from archiver_assets.lifecycle.archive import archive
 from archiver_assets.lifecycle.purge import purge
-from archiver_assets.lifecycle.restore import RestoreRequest, restore
+from archiver_assets.lifecycle.restore import restore
+from archiver_assets.lifecycle.restore_request import RestoreRequest
 from archiver_assets_tests.lab import DAY, Lab
 from archiver_assets_tests.tables import TYPES_TO_MAKE, MadeTable, every_type, tables
 

@@ -1,0 +1,197 @@
+"""The load of one generation into its destination, within the transaction of the caller.
+
+What belongs here: which of its rows go in, what becomes of others under the same keys, and the server's comparison at the end. What does
+not: the order of generations and the commit (`restore.py`), and the statements (`source/destination.py`).
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import psycopg
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from archiver_assets.config import Hold
+from archiver_assets.errors import NotRestored
+from archiver_assets.lifecycle.coverage import Coverage
+from archiver_assets.lifecycle.generations import Generation
+from archiver_assets.lifecycle.restore_request import Conflict, RestoreRequest, RestoreTally, Versions
+from archiver_assets.lifecycle.task import Progress, Task, log
+from archiver_assets.lifecycle.verify import LocalCopy, proven
+from archiver_assets.source import destination as at
+from archiver_assets.source import sql
+from archiver_assets.source.catalog import XMIN, Connection, find_relation, read_table
+from archiver_assets.source.destination import Destination, TargetColumn
+from archiver_assets.source.holding import held_rows, read_clock
+from archiver_assets.source.session import locked_table
+from archiver_assets.store.manifest import Manifest
+
+HOLD_REQUESTOR = "archiver restore"
+_HOLD_ID = re.compile(r"restored-[0-9]{4}-[0-9]{2}-[0-9]{2}-[0-9a-f]{16}")
+_BATCH_ROWS = 10_000
+
+
+@dataclass(frozen=True)
+class Session:
+    """A session that holds the lock, and the partition's generations that count, newest first."""
+
+    task: Task
+    request: RestoreRequest
+    connection: Connection
+    generations: tuple[Generation, ...]
+    relation: sql.Relation
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """The columns by which restored rows are told apart."""
+        key = self.generations[0].manifest.primary_key
+        return (*key, XMIN) if self.request.versions == Versions.all else key
+
+
+def archived_columns(session: Session, manifest: Manifest) -> list[TargetColumn]:
+    """Return the columns of a generation that are asked for, as a table of restored rows has them."""
+    chosen = session.request.columns
+    names = [column.name for column in manifest.columns]
+    if unknown := [name for name in (*chosen, *manifest.primary_key) if name not in names]:
+        message = f"expected columns of the archive of {session.task.label}, found {', '.join(unknown)}"
+        raise NotRestored(message, hint=f"generation {manifest.generation} has: {', '.join(names)}")
+    wanted = {*chosen, *manifest.primary_key} if chosen else set(names)
+    columns = [TargetColumn(each.name, each.pg_type, each.not_null) for each in manifest.columns if each.name in wanted]
+    return [*columns, TargetColumn(XMIN, "bigint", not_null=True)] if session.request.versions == Versions.all else columns
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The rows of a generation that no newer one supersedes, in batches of some columns, again and again."""
+
+    copy: LocalCopy
+    key: tuple[str, ...]
+    names: list[str]
+    superseded: Coverage
+    progress: Progress
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        """Read them, a row group in memory at a time, at most 10,000 rows each."""
+        for group in self.copy.row_groups():
+            whole = group.columns(list(dict.fromkeys([*self.names, *self.key])))
+            for start in range(0, whole.num_rows, _BATCH_ROWS):
+                batch = whole.slice(start, _BATCH_ROWS)
+                newest = batch.filter(self.superseded.uncovered(batch.select(list(self.key)))) if self.superseded else batch
+                if newest.num_rows:
+                    yield newest.select(self.names)
+
+
+def _is_of_a_restore(hold: Hold) -> bool:
+    # Both, so that a person's hold with such a name is not taken for one of ours.
+    return hold.requestor == HOLD_REQUESTOR and bool(_HOLD_ID.fullmatch(hold.id))
+
+
+class Loading:
+    """The load of one generation, within its transaction."""
+
+    def __init__(self, session: Session, destination: Destination, generation: Generation, rows: Rows) -> None:
+        """Nothing is done yet."""
+        self._session = session
+        self._connection = session.connection
+        self._destination = destination
+        self._generation = generation
+        self._rows = rows
+        self.rows_read = 0
+        self.greatest: dict[str, int] = {}
+
+    def load(self) -> RestoreTally:
+        """Load all rows at once; where the table has some of their keys already, again batch by batch, with a look at each key."""
+        try:
+            with self._connection.transaction():
+                return self._load_all()
+        except psycopg.errors.UniqueViolation:
+            log.info("%s: the table has some of the keys already; comparing row by row", self._session.task.label)
+        self.rows_read = 0
+        return self._load_others()
+
+    def _load_all(self) -> RestoreTally:
+        loaded = 0
+        for batch in self._rows:
+            loaded += self._put(batch)
+        return RestoreTally(loaded=loaded)
+
+    def _load_others(self) -> RestoreTally:
+        tally = RestoreTally()
+        for batch in self._rows:
+            found = at.find(self._connection, self._destination, batch)
+            other = sorted(position for position, same in found.items() if not same)
+            if other and self._session.request.conflict == Conflict.overwrite:
+                tally += RestoreTally(overwritten=self._overwrite(batch.take(pa.array(other))))
+                found = {position: same for position, same in found.items() if same}
+                other = []
+            if other and self._session.request.conflict == Conflict.fail:
+                raise self._conflict(batch, other)
+            missing = batch.take(pa.array([each for each in range(batch.num_rows) if each not in found], pa.int64()))
+            tally += RestoreTally(loaded=self._put(missing), present=len(found) - len(other), skipped=len(other))
+            self.rows_read += batch.num_rows - missing.num_rows
+        return tally
+
+    def _put(self, batch: pa.RecordBatch) -> int:
+        self.rows_read += batch.num_rows
+        for name in batch.schema.names:
+            if pa.types.is_integer(batch.schema.field(name).type) and batch.num_rows > batch.column(name).null_count:
+                self.greatest[name] = max(self.greatest.get(name, 0), pc.max(batch.column(name)).as_py())
+        loaded = at.put(self._connection, self._destination, batch) if batch.num_rows else 0
+        self._rows.progress.add(loaded)
+        return loaded
+
+    def _conflict(self, batch: pa.RecordBatch, positions: Sequence[int]) -> NotRestored:
+        example = {name: str(batch.column(name)[positions[0]].as_py()) for name in self._session.key if name in batch.schema.names}
+        name = self._destination.relation.identifier.as_string()
+        message = f"{name} has another row than the archive under {len(positions)} of the keys compared so far, such as {example}"
+        hint = "restore with conflict: skip (those rows stay as they are) or overwrite (they give way), or into another table"
+        return NotRestored(message, hint=f"{hint}; nothing of generation {self._generation.number} was restored")
+
+    def _overwrite(self, rows: pa.RecordBatch) -> int:
+        """Delete the table's rows under the keys of `rows`. Only what another generation holds, byte for byte, may go."""
+        session, deleted = self._session, 0
+        key = list(session.key)
+        wanted = Coverage([rows.select(key)])
+        for generation in session.generations:
+            if generation.number == self._generation.number:
+                continue
+            names = [column.name for column in archived_columns(session, generation.manifest)]
+            present = {column.name for column in self._destination.columns}
+            with proven(session.task, generation) as copy:
+                if not present <= set(names):
+                    continue  # it does not hold the whole row of the table
+                for group in copy.row_groups():
+                    batch = group.columns(names).select([name for name in names if name in present])
+                    batch = batch.filter(pc.invert(wanted.uncovered(batch.select(key))))
+                    if batch.num_rows:
+                        deleted += at.delete_same(self._connection, self._destination, batch, self._held())
+        if deleted != rows.num_rows:
+            message = f"{rows.num_rows - deleted} rows of {self._destination.relation.identifier.as_string()} are in no generation of "
+            message += f"{session.task.label}, or held: overwriting them would lose them"
+            raise NotRestored(message, hint="archive the partition first, then restore again; or restore into another table")
+        return deleted
+
+    def _held(self) -> tuple[sql.HeldRows, ...]:
+        """Return the rows of the archived table that holds keep; those of restores keep rows from purges only."""
+        task, connection = self._session.task, self._connection
+        original = find_relation(connection, task.table)
+        if original is None or not at.is_of(connection, self._destination, int(original["oid"])):
+            return ()
+        holds = [
+            hold
+            for hold in task.hold_places().in_force(task.table, read_clock(connection))
+            if hold.covers(task.partition.day) and not _is_of_a_restore(hold)
+        ]
+        with locked_table(connection, sql.Relation(task.table.schema_name, task.table.name)):
+            return held_rows(connection, task.table, read_table(connection, task.table), holds)
+
+    def require_same(self, tally: RestoreTally) -> None:
+        """Let the server compare every archived row with what the table has now. Raises NotRestored."""
+        same = sum(sum(at.find(self._connection, self._destination, batch).values()) for batch in self._rows)
+        if same != tally.loaded + tally.present or same + tally.skipped != self.rows_read:
+            expected = self.rows_read - tally.skipped
+            name = self._destination.relation.identifier.as_string()
+            message = f"expected {expected} rows of {self._session.task.label} in {name}, byte for byte, found {same}"
+            hint = "a trigger, a generated column or a type of the table changes them: restore into another table"
+            raise NotRestored(message, hint=f"{hint}; nothing of this generation was restored")
