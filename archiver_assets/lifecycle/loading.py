@@ -5,7 +5,7 @@ not: the order of generations and the commit (`restore.py`), and the statements 
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import psycopg
@@ -111,10 +111,7 @@ class Loading:
         return self._load_others()
 
     def _load_all(self) -> RestoreTally:
-        loaded = 0
-        for batch in self._rows:
-            loaded += self._put(batch)
-        return RestoreTally(loaded=loaded)
+        return RestoreTally(loaded=self._put(self._rows))
 
     def _load_others(self) -> RestoreTally:
         tally = RestoreTally()
@@ -128,18 +125,20 @@ class Loading:
             if other and self._session.request.conflict == Conflict.fail:
                 raise self._conflict(batch, other)
             missing = batch.take(pa.array([each for each in range(batch.num_rows) if each not in found], pa.int64()))
-            tally += RestoreTally(loaded=self._put(missing), present=len(found) - len(other), skipped=len(other))
+            tally += RestoreTally(loaded=self._put([missing]), present=len(found) - len(other), skipped=len(other))
             self.rows_read += batch.num_rows - missing.num_rows
         return tally
 
-    def _put(self, batch: pa.RecordBatch) -> int:
+    def _put(self, batches: Iterable[pa.RecordBatch]) -> int:
+        return at.put(self._connection, self._destination, self._rows.names, map(self._counted, batches))
+
+    def _counted(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         self.rows_read += batch.num_rows
+        self._rows.progress.add(batch.num_rows)
         for name in batch.schema.names:
             if pa.types.is_integer(batch.schema.field(name).type) and batch.num_rows > batch.column(name).null_count:
                 self.greatest[name] = max(self.greatest.get(name, 0), pc.max(batch.column(name)).as_py())
-        loaded = at.put(self._connection, self._destination, batch) if batch.num_rows else 0
-        self._rows.progress.add(loaded)
-        return loaded
+        return batch
 
     def _conflict(self, batch: pa.RecordBatch, positions: Sequence[int]) -> NotRestored:
         example = {name: str(batch.column(name)[positions[0]].as_py()) for name in self._session.key if name in batch.schema.names}

@@ -42,9 +42,8 @@ def _load(session: Session, generation: Generation, copy: LocalCopy) -> int:
     columns = [(column.name, column.pg_type) for column in session.table.columns]
     names = [*(name for name, _ in columns), XMIN]
     session.connection.execute(sql.create_proof([*columns, (XMIN, "bigint")]))
-    loaded = 0
-    for group in copy.row_groups():
-        loaded += copy_rows(session.connection, sql.PROOF, names, _with_believed_versions(session, generation, group.columns(names)))
+    rows = (_with_believed_versions(session, generation, group.columns(names)) for group in copy.row_groups())
+    loaded = copy_rows(session.connection, sql.PROOF, names, rows)
     session.connection.execute(sql.ANALYZE_PROOF)
     return loaded
 

@@ -7,7 +7,9 @@ Arrow writes what PostgreSQL's input functions take as the same value: numbers, 
 always quotes, so that an empty one is none of CSV's nulls. The rest goes by way of `literals.py`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -15,24 +17,33 @@ import pyarrow.csv as pa_csv
 
 from archiver_assets.source import sql
 from archiver_assets.source.catalog import Connection
-from archiver_assets.source.literals import is_ordinary, to_input_text
+from archiver_assets.source.literals import input_texts, is_ordinary
 
 _SLICE_ROWS = 8_192
 _SLICE_BYTES = 8 * 1024 * 1024
 _OPTIONS = pa_csv.WriteOptions(include_header=False, quoting_style="needed")
 
 
-def copy_rows(connection: Connection, relation: sql.Relation, names: Sequence[str], batch: pa.RecordBatch) -> int:
-    """Copy the named columns of all rows of `batch` into a relation, and return how many rows the server took.
+def copy_rows(connection: Connection, relation: sql.Relation, names: Sequence[str], batches: Iterable[pa.RecordBatch]) -> int:
+    """Copy the named columns of all rows of `batches` into a relation, and return how many rows the server took.
 
-    One COPY, as part of the caller's transaction; memory beyond the batch is that of a slice of 8,192 rows or 8 MiB.
+    One COPY, as part of the caller's transaction; `batches` is read by a thread of its own, one slice ahead, so that rows are written here
+    while the server reads others. Memory beyond a batch is that of two slices of 8,192 rows or 8 MiB.
     """
     cursor = connection.cursor()
-    rows = batch.select(list(names))
-    with cursor.copy(sql.copy_in(relation, names)) as copy:
-        for piece in _slices(rows):
-            copy.write(to_csv(piece))
+    pieces = (to_csv(piece) for batch in batches for piece in _slices(batch.select(list(names))))
+    with cursor.copy(sql.copy_in(relation, names)) as copy, closing(_one_ahead(pieces)) as written:
+        for piece in written:
+            copy.write(piece)
     return cursor.rowcount
+
+
+def _one_ahead(pieces: Iterator[bytes]) -> Generator[bytes, None, None]:
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="copying") as thread:
+        coming = thread.submit(next, pieces, None)
+        while (piece := coming.result()) is not None:
+            coming = thread.submit(next, pieces, None)
+            yield piece
 
 
 def to_csv(batch: pa.RecordBatch) -> bytes:
@@ -48,24 +59,9 @@ def _writable(column: pa.Array) -> pa.Array:
     kind = column.type
     if pa.types.is_floating(kind):
         return pc.cast(column, pa.string())  # `nan` and `inf` are as good as PostgreSQL's own spelling
-    if isinstance(kind, pa.UuidType):
-        return _digits(column.storage)
-    if pa.types.is_binary(kind) or (pa.types.is_temporal(kind) and not is_ordinary(column)):
-        return pa.array(to_input_text(column), pa.string())
+    if pa.types.is_binary(kind) or isinstance(kind, pa.UuidType) or (pa.types.is_temporal(kind) and not is_ordinary(column)):
+        return input_texts(column)
     return column
-
-
-def _digits(column: pa.Array) -> pa.Array:
-    """Return fixed-size values in hex, which is how PostgreSQL takes a uuid too, made at once for the whole column."""
-    width = column.type.byte_width
-    present = column.drop_null()
-    data = memoryview(present.buffers()[1] or b"")[present.offset * width : (present.offset + len(present)) * width]
-    digits = pa.Array.from_buffers(pa.binary(2 * width), len(present), [None, pa.py_buffer(data.hex().encode())])
-    texts = digits.cast(pa.binary()).cast(pa.string())
-    if not column.null_count:
-        return texts
-    places = pc.subtract(pc.cumulative_sum(column.is_valid().cast(pa.int64())), 1)
-    return texts.take(pc.if_else(column.is_valid(), places, pa.scalar(None, pa.int64())))
 
 
 def _slices(batch: pa.RecordBatch) -> list[pa.RecordBatch]:

@@ -8,7 +8,7 @@ name of a type is taken.
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -138,10 +138,10 @@ def side_effects_of_delete(connection: Connection, destination: Destination) -> 
     return [row["effect"] for row in connection.execute(sql.SIDE_EFFECTS, [destination.oid])]
 
 
-def put(connection: Connection, destination: Destination, rows: pa.RecordBatch) -> int:
-    """Copy rows into the table, all their columns but those that it computes, and return how many it took."""
+def put(connection: Connection, destination: Destination, names: Sequence[str], rows: Iterable[pa.RecordBatch]) -> int:
+    """Copy the named columns of all batches of `rows` into the table, but those that it computes, and return how many rows it took."""
     given = {column.name for column in destination.columns if column.given}
-    return copy_rows(connection, destination.relation, [name for name in rows.schema.names if name in given], rows)
+    return copy_rows(connection, destination.relation, [name for name in names if name in given], rows)
 
 
 def find(connection: Connection, destination: Destination, rows: pa.RecordBatch) -> dict[int, bool]:

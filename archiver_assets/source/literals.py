@@ -7,6 +7,7 @@ values. The text is meant for sessions with the pinned settings: TimeZone UTC an
 from collections.abc import Callable
 from decimal import Decimal
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -21,6 +22,12 @@ _SPELLED = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
 
 def to_input_text(column: pa.Array) -> list[str | None]:
     """Return the input text of each value, None for null. Raises TypeError for an Arrow type that is not among the stored ones."""
+    texts: list[str | None] = input_texts(column).to_pylist()
+    return texts
+
+
+def input_texts(column: pa.Array) -> pa.Array:
+    """Return the same as an Arrow array of strings, made without a call for each ordinary value."""
     kind = column.type
     text = _decimals if pa.types.is_decimal128(kind) else _TEXTS.get(kind)
     if text is None:
@@ -31,12 +38,10 @@ def to_input_text(column: pa.Array) -> list[str | None]:
 
 def to_array_text(column: pa.Array) -> str:
     """Return the values as the input text of an array of any type, which a driver would make with one call a value."""
-    return "{" + ",".join("NULL" if text is None else _element(text) for text in to_input_text(column)) + "}"
-
-
-def _element(text: str) -> str:
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'
+    escaped = pc.replace_substring(pc.replace_substring(input_texts(column), "\\", "\\\\"), '"', '\\"')
+    elements = pc.coalesce(pc.binary_join_element_wise('"', escaped, '"', ""), "NULL")
+    joined = pc.binary_join(pa.ListArray.from_arrays(pa.array([0, len(elements)], pa.int32()), elements), ",")
+    return f"{{{joined[0].as_py()}}}"
 
 
 def is_ordinary(column: pa.Array) -> bool:
@@ -53,64 +58,78 @@ def _ordinary(kind: pa.DataType) -> tuple[pa.DataType, tuple[int, int]]:
     return pa.int64(), (first * _MICROSECONDS_PER_DAY, (last + 1) * _MICROSECONDS_PER_DAY - 1)
 
 
-def _unchanged(column: pa.Array) -> list[str | None]:
-    return list(column.to_pylist())
+def _unchanged(column: pa.Array) -> pa.Array:
+    return column
 
 
-def _cast(column: pa.Array) -> list[str | None]:
-    return list(pc.cast(column, pa.string()).to_pylist())
+def _cast(column: pa.Array) -> pa.Array:
+    return pc.cast(column, pa.string())
 
 
-def _floats(column: pa.Array) -> list[str | None]:
+def _floats(column: pa.Array) -> pa.Array:
     # Arrow writes the shortest digits that give the same bits in the column's own width.
-    return [text if text is None else _SPELLED.get(text, text) for text in _cast(column)]
+    return _each(_cast(column), pc.invert(pc.is_finite(column)), _SPELLED.__getitem__)
 
 
-def _decimals(column: pa.Array) -> list[str | None]:
+def _decimals(column: pa.Array) -> pa.Array:
     # Arrow writes an exponent where many zeros follow the point.
-    return [format(Decimal(text), "f") if text and "E" in text else text for text in _cast(column)]
+    texts = _cast(column)
+    return _each(texts, pc.match_substring(texts, "E"), lambda text: format(Decimal(text), "f"))
 
 
-def _binaries(column: pa.Array) -> list[str | None]:
-    return [None if value is None else rf"\x{value.hex()}" for value in column.to_pylist()]
+def _binaries(column: pa.Array) -> pa.Array:
+    return pc.binary_join_element_wise(r"\x", hexadecimal(column), "")
 
 
-def _uuids(column: pa.Array) -> list[str | None]:
-    return [None if value is None else _uuid(value.hex()) for value in column.storage.cast(pa.binary()).to_pylist()]
+def _uuids(column: pa.Array) -> pa.Array:
+    # PostgreSQL takes the 32 digits without hyphens too.
+    return hexadecimal(column.storage.cast(pa.binary()))
 
 
-def _uuid(digits: str) -> str:
-    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+def hexadecimal(column: pa.Array) -> pa.Array:
+    """Return binary values in hex digits, made at once for the whole column."""
+    _, offsets, data = column.buffers()
+    begins = np.frombuffer(offsets, np.int32)[column.offset : column.offset + len(column) + 1] if offsets else np.zeros(1, np.int32)
+    first, last = int(begins[0]), int(begins[-1])
+    digits = memoryview(data)[first:last].hex().encode() if data else b""
+    doubled = pa.array((begins - first) * 2, pa.int32())
+    texts = pa.StringArray.from_buffers(len(column), doubled.buffers()[1], pa.py_buffer(digits))
+    return pc.if_else(column.is_valid(), texts, pa.scalar(None, pa.string()))
 
 
-def _dates(column: pa.Array) -> list[str | None]:
+def _each(texts: pa.Array, chosen: pa.Array, one: Callable[[str], str]) -> pa.Array:
+    """Return `texts` with the `chosen` ones replaced by what `one` makes of them; a null is never chosen."""
+    chosen = pc.fill_null(chosen, fill_value=False)
+    if not pc.any(chosen).as_py():
+        return texts
+    return pc.replace_with_mask(texts, chosen, pa.array(map(one, texts.filter(chosen).to_pylist()), pa.string()))
+
+
+def _dates(column: pa.Array) -> pa.Array:
     return _temporal(column, _one_date)
 
 
-def _timestamps(column: pa.Array) -> list[str | None]:
+def _timestamps(column: pa.Array) -> pa.Array:
     return _temporal(column, _one_timestamp)
 
 
-def _aware_timestamps(column: pa.Array) -> list[str | None]:
-    return [_aware(text) for text in _timestamps(column.cast(pa.int64()).cast(pa.timestamp("us")))]
+def _aware_timestamps(column: pa.Array) -> pa.Array:
+    texts = _timestamps(column.cast(pa.int64()).cast(pa.timestamp("us")))
+    ancient = pc.ends_with(texts, " BC")
+    return pc.if_else(ancient, pc.replace_substring_regex(texts, " BC$", "+00 BC"), pc.binary_join_element_wise(texts, "+00", ""))
 
 
-def _aware(text: str | None) -> str | None:
-    if text is None:
-        return None
-    return f"{text[:-3]}+00 BC" if text.endswith(" BC") else f"{text}+00"
-
-
-def _temporal(column: pa.Array, one: Callable[[int], str]) -> list[str | None]:
+def _temporal(column: pa.Array, one: Callable[[int], str]) -> pa.Array:
     """Let Arrow write the ordinary values, and `one` the others, whose years have no four digits."""
+    if is_ordinary(column):
+        return _cast(column)
     integer, bounds = _ordinary(column.type)
     numbers = column.cast(integer)
     first, last = (pa.scalar(bound, numbers.type) for bound in bounds)
     ordinary = pc.and_(pc.greater_equal(numbers, first), pc.less_equal(numbers, last))
     texts = _cast(pc.if_else(ordinary, column, pa.scalar(None, column.type)))
-    for position in pc.indices_nonzero(pc.invert(ordinary)).to_pylist():
-        texts[position] = one(numbers[position].as_py())
-    return texts
+    others = pc.fill_null(pc.invert(ordinary), fill_value=False)
+    return pc.replace_with_mask(texts, others, pa.array([one(number) for number in numbers.filter(others).to_pylist()], pa.string()))
 
 
 def _one_date(days: int) -> str:
@@ -141,7 +160,7 @@ def _date(days: int) -> tuple[int, int, int]:
     return era * 400 + year_of_era + (month <= 2), month, day_of_year - (153 * shifted + 2) // 5 + 1  # noqa: PLR2004 - as above
 
 
-_TEXTS: dict[pa.DataType, Callable[[pa.Array], list[str | None]]] = {
+_TEXTS: dict[pa.DataType, Callable[[pa.Array], pa.Array]] = {
     **dict.fromkeys([pa.bool_(), pa.int16(), pa.int32(), pa.int64(), pa.uint32()], _cast),
     **dict.fromkeys([pa.float32(), pa.float64()], _floats),
     pa.string(): _unchanged,

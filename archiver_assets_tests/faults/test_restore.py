@@ -284,7 +284,8 @@ def test_a_trigger_that_waits_for_the_commit_to_change_rows_is_noticed(purged: L
     purged.execute(
         "CREATE FUNCTION change() RETURNS trigger LANGUAGE plpgsql AS "
         "$$ BEGIN UPDATE public.audit_logs SET action = 'x' WHERE id = new.id; RETURN NULL; END $$;"
-        "CREATE CONSTRAINT TRIGGER at_commit AFTER INSERT ON audit_logs DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION change()"
+        "CREATE CONSTRAINT TRIGGER at_commit AFTER INSERT ON audit_logs DEFERRABLE INITIALLY DEFERRED "
+        "FOR EACH ROW EXECUTE FUNCTION change()"
     )
     with pytest.raises(NotRestored, match="byte for byte, found 0"):
         restore(purged.task(), replace(INTO_ITSELF, triggers=Triggers.fire))

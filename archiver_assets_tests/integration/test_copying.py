@@ -43,7 +43,7 @@ def test_every_value_comes_back_as_the_same_image(lab: Lab, kind: str) -> None:
     with task.source.connect() as session:
         for part in (batch, batch.slice(1), batch.slice(0, 0)):  # an offset, and nothing
             session.execute("TRUNCATE public.copied, public.listed")
-            assert copy_rows(session, Relation("public", "copied"), ["v", "id"], part) == part.num_rows
+            assert copy_rows(session, Relation("public", "copied"), ["v", "id"], [part]) == part.num_rows
             arrays = [to_array_text(part.column(name)) for name in ("id", "v")]
             if not kind.endswith("[]"):
                 session.execute(f"INSERT INTO public.listed (id, v) SELECT * FROM unnest($1::int[], $2::{kind}[])", arrays)
