@@ -16,7 +16,7 @@ from archiver_assets.lifecycle.generations import Generation, reject, versions_b
 from archiver_assets.lifecycle.task import log
 from archiver_assets.lifecycle.verify import LocalCopy
 from archiver_assets.lifecycle.versions import doubtful
-from archiver_assets.source import sql
+from archiver_assets.source import sql_restore
 from archiver_assets.source.catalog import XMIN
 from archiver_assets.source.copying import copy_rows
 
@@ -30,7 +30,7 @@ def require_restorable(session: Session, generation: Generation, copy: LocalCopy
         loaded = _load(session, generation, copy)
         mismatches = [] if loaded == generation.manifest.rows else [f"rows: expected {generation.manifest.rows}, {loaded} were loaded"]
         mismatches += _differences(session)
-        session.connection.execute(sql.DROP_PROOF)
+        session.connection.execute(sql_restore.DROP_PROOF)
     if mismatches:
         # It is what its manifest says and not what the table has: the next archive makes another one of the same rows.
         reject(session.task, generation, tuple(mismatches))
@@ -41,10 +41,10 @@ def require_restorable(session: Session, generation: Generation, copy: LocalCopy
 def _load(session: Session, generation: Generation, copy: LocalCopy) -> int:
     columns = [(column.name, column.pg_type) for column in session.table.columns]
     names = [*(name for name, _ in columns), XMIN]
-    session.connection.execute(sql.create_proof([*columns, (XMIN, "bigint")]))
+    session.connection.execute(sql_restore.create_proof([*columns, (XMIN, "bigint")]))
     rows = (_with_believed_versions(session, generation, group.columns(names)) for group in copy.row_groups())
-    loaded = copy_rows(session.connection, sql.PROOF, names, rows)
-    session.connection.execute(sql.ANALYZE_PROOF)
+    loaded = copy_rows(session.connection, sql_restore.PROOF, names, rows)
+    session.connection.execute(sql_restore.ANALYZE_PROOF)
     return loaded
 
 
@@ -63,6 +63,8 @@ def _with_believed_versions(session: Session, generation: Generation, rows: pa.R
 def _differences(session: Session) -> list[str]:
     columns = [(column.name, column.pg_type) for column in session.table.columns]
     days = session.table.days(session.task.partition)
-    found = session.connection.execute(sql.compare_proof(days, [column.name for column in session.table.key], columns, XMIN)).fetchone()
+    found = session.connection.execute(
+        sql_restore.compare_proof(days, [column.name for column in session.table.key], columns, XMIN)
+    ).fetchone()
     differing = {name: (found or {})[f"differs{position}"] for position, (name, _) in enumerate(columns)}
     return [f"column {name}: {rows} rows are restored otherwise than the table has them" for name, rows in differing.items() if rows]

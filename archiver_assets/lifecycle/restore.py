@@ -26,7 +26,7 @@ from archiver_assets.lifecycle.retrying import persistently
 from archiver_assets.lifecycle.task import Step, Task, log
 from archiver_assets.lifecycle.verify import proven
 from archiver_assets.source import destination as at
-from archiver_assets.source import sql
+from archiver_assets.source import sql, sql_restore
 from archiver_assets.source.catalog import find_relation
 from archiver_assets.source.destination import Destination, TargetColumn
 from archiver_assets.source.holding import read_clock
@@ -171,7 +171,7 @@ def _load_in_one_transaction(session: Session, destination: Destination, generat
         with at.disabled(connection, triggers):
             tally = loading.load()
             # What the table defers to its commit happens here, where it is compared; and no trigger can be switched on before it.
-            connection.execute(sql.FIRE_DEFERRED)
+            connection.execute(sql_restore.FIRE_DEFERRED)
         task.reached(Step.ROWS_LOADED)
         loading.require_same(tally)
         results.tally += replace(tally, superseded=generation.manifest.rows - loading.rows_read)

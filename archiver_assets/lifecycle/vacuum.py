@@ -10,7 +10,7 @@ from typing import Any
 
 from archiver_assets.errors import ArchiverError
 from archiver_assets.lifecycle.task import Task, log
-from archiver_assets.source import sql
+from archiver_assets.source import sql, sql_catalog, sql_session
 from archiver_assets.source.catalog import Connection, Table
 from archiver_assets.source.maintenance import missing_right
 
@@ -50,7 +50,7 @@ def _vacuum(task: Task, connection: Connection, table: Table, purged_rows: int) 
     connection.add_notice_handler(lambda notice: notices.append(notice.message_primary or ""))
     relations = _relations_of_day(connection, table.days(task.partition))
     before = _space(connection, relations)
-    connection.execute(sql.GENTLE_VACUUM)
+    connection.execute(sql_session.GENTLE_VACUUM)
     strategy = task.table.vacuum_strategy
     connection.execute((sql.vacuum if strategy == "standard" else sql.analyze)(relations))
     for notice in notices:
@@ -84,7 +84,7 @@ class _Space:
 
 
 def _space(connection: Connection, relations: Sequence[sql.Relation]) -> _Space:
-    row = connection.execute(sql.SPACE, [[relation.identifier.as_string() for relation in relations]]).fetchone()
+    row = connection.execute(sql_catalog.SPACE, [[relation.identifier.as_string() for relation in relations]]).fetchone()
     return _Space(**row) if row else _Space(0, 0, 0)
 
 

@@ -21,7 +21,7 @@ from psycopg.rows import DictRow
 from archiver_assets.config import ACCEPTABLE_RISKS, TableConfig
 from archiver_assets.errors import SourceUnavailable, TableRefused
 from archiver_assets.partition import Partition
-from archiver_assets.source import sql
+from archiver_assets.source import sql, sql_catalog, sql_session
 from archiver_assets.source.findings import Finding, as_accepted, refuse
 from archiver_assets.source.types import exact_type
 
@@ -142,7 +142,7 @@ def read_server(connection: Connection) -> Server:
 
     Raises TableRefused on a server older than PostgreSQL 14 or with an encoding that has no UTF-8 form.
     """
-    found = _one(connection, sql.SERVER)
+    found = _one(connection, sql_session.SERVER)
     if found["server_version_num"] < _MIN_SERVER_VERSION:
         message = f"expected PostgreSQL 14 or newer, found {found['server_version']}"
         raise TableRefused(message, hint="upgrade the server, or leave its tables out of the config")
@@ -157,7 +157,7 @@ def require_standby_of(connection: Connection, server: Server, label: str) -> No
 
     Else a row version that is read here could be another one there.
     """
-    found = _one(connection, sql.STANDBY)
+    found = _one(connection, sql_session.STANDBY)
     expected = {"in_recovery": True, "system_identifier": server.system_identifier, "timeline": server.timeline}
     wrong = [f"{name} {found[name]} in place of {value}" for name, value in expected.items() if found[name] != value]
     if wrong:
@@ -182,13 +182,13 @@ def read_table(connection: Connection, config: TableConfig) -> Table:
         columns=tuple(columns.values()),
         key=tuple(columns[name] for name in config.primary_key),
         timestamp=columns[config.timestamp_column],
-        leaves=tuple(Leaf(**row) for row in connection.execute(sql.LEAVES, [found["oid"]])),
+        leaves=tuple(Leaf(**row) for row in connection.execute(sql_catalog.LEAVES, [found["oid"]])),
     )
 
 
 def find_relation(connection: Connection, config: TableConfig) -> DictRow | None:
     """Return oid, kind and persistence of what has the table's name; None if there is nothing of that name."""
-    return connection.execute(sql.RELATION, [config.schema_name, config.name]).fetchone()
+    return connection.execute(sql_catalog.RELATION, [config.schema_name, config.name]).fetchone()
 
 
 def read_findings(connection: Connection, config: TableConfig, found: Mapping[str, Any]) -> list[Finding]:
@@ -222,7 +222,7 @@ def count_without_day(connection: Connection, table: Table) -> int:
 
 
 def _columns(connection: Connection, config: TableConfig, oid: int) -> dict[str, Column]:
-    return {row["name"]: _column(row, config) for row in connection.execute(sql.COLUMNS, [oid])}
+    return {row["name"]: _column(row, config) for row in connection.execute(sql_catalog.COLUMNS, [oid])}
 
 
 def _column(row: Mapping[str, Any], config: TableConfig) -> Column:
@@ -235,7 +235,7 @@ def _column(row: Mapping[str, Any], config: TableConfig) -> Column:
 def _findings(connection: Connection, config: TableConfig, found: Mapping[str, Any], columns: Mapping[str, Column]) -> list[Finding]:
     findings = [*_wrong_relation(found), *_wrong_columns(columns, config), *_lossy_columns(connection, found["oid"], columns)]
     findings += [*_wrong_key(connection, found["oid"], columns, config), *_wrong_leaves(connection, found["oid"])]
-    effects = connection.execute(sql.SIDE_EFFECTS, [found["oid"]])
+    effects = connection.execute(sql_catalog.SIDE_EFFECTS, [found["oid"]])
     findings += [Finding(row["name"], f"{row['effect']} would make a DELETE do more or less", _next_step(row["name"])) for row in effects]
     return as_accepted(findings, config)
 
@@ -253,7 +253,7 @@ def _wrong_relation(found: Mapping[str, Any]) -> Iterator[Finding]:
 
 
 def _wrong_leaves(connection: Connection, oid: int) -> Iterator[Finding]:
-    for row in connection.execute(sql.WRONG_LEAVES, [oid]):
+    for row in connection.execute(sql_catalog.WRONG_LEAVES, [oid]):
         yield Finding("wrong_leaf", f"expected leaves that are permanent tables, found {row['leaf']}, {row['kind']}", _MEND)
 
 
@@ -270,7 +270,7 @@ def _wrong_columns(columns: Mapping[str, Column], config: TableConfig) -> Iterat
 
 
 def _lossy_columns(connection: Connection, oid: int, columns: Mapping[str, Column]) -> Iterator[Finding]:
-    for row in connection.execute(sql.COLUMNS, [oid]):
+    for row in connection.execute(sql_catalog.COLUMNS, [oid]):
         name = row["name"]
         if row["text_is_lossy"] and columns[name].arrow_type is None:
             what = f"the text of {name!r} ({columns[name].pg_type}) does not hold its value: a domain over char, or a cast of its own"
@@ -282,7 +282,7 @@ def _wrong_key(connection: Connection, oid: int, columns: Mapping[str, Column], 
     if nullable:
         yield Finding("nullable_key", f"expected key columns that are NOT NULL, found {', '.join(nullable)}", "name another primary_key")
         return
-    unique = [set(row["columns"]) for row in connection.execute(sql.UNIQUE_KEYS, [oid])]
+    unique = [set(row["columns"]) for row in connection.execute(sql_catalog.UNIQUE_KEYS, [oid])]
     if not any(key <= set(config.primary_key) for key in unique):
         existing = "; ".join(", ".join(sorted(key)) for key in unique) or "none at all"
         what = f"expected a unique index on the key ({', '.join(config.primary_key)}), found: {existing}"

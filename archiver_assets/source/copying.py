@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 
-from archiver_assets.source import sql
+from archiver_assets.source import sql, sql_restore
 from archiver_assets.source.catalog import Connection
 from archiver_assets.source.literals import input_texts, is_ordinary
 
@@ -32,7 +32,7 @@ def copy_rows(connection: Connection, relation: sql.Relation, names: Sequence[st
     """
     cursor = connection.cursor()
     pieces = (to_csv(piece) for batch in batches for piece in _slices(batch.select(list(names))))
-    with cursor.copy(sql.copy_in(relation, names)) as copy, closing(_one_ahead(pieces)) as written:
+    with cursor.copy(sql_restore.copy_in(relation, names)) as copy, closing(_one_ahead(pieces)) as written:
         for piece in written:
             copy.write(piece)
     return cursor.rowcount

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from archiver_assets.config import TableConfig
 from archiver_assets.errors import SourceChanged, SourceError, SourceTimeout
-from archiver_assets.source import sql
+from archiver_assets.source import sql, sql_session
 from archiver_assets.source.catalog import XMIN, Connection, Leaf, Table, read_table
 from archiver_assets.source.literals import to_input_text
 from archiver_assets.source.strain import count_blocked
@@ -126,7 +126,7 @@ def _delete_at_once(connection: Connection, target: Target, batch: Batch, read_h
     with connection.transaction():
         connection.execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE")
         target = as_it_is_now(connection, target)
-        connection.execute(sql.BATCH_TIMEOUTS, [str(lock_milliseconds), _BATCH_MILLISECONDS])
+        connection.execute(sql_session.BATCH_TIMEOUTS, [str(lock_milliseconds), _BATCH_MILLISECONDS])
         try:
             deleted = _delete(connection, target, batch, held)
         except psycopg.errors.LockNotAvailable as error:

@@ -17,7 +17,7 @@ import pyarrow as pa
 from psycopg.rows import DictRow
 
 from archiver_assets.errors import ManifestInvalid, NotRestored
-from archiver_assets.source import sql
+from archiver_assets.source import sql, sql_catalog, sql_restore
 from archiver_assets.source.catalog import Connection
 from archiver_assets.source.copying import copy_rows
 from archiver_assets.source.literals import to_array_text
@@ -71,9 +71,9 @@ def create_destination(connection: Connection, relation: sql.Relation, columns: 
             raise ManifestInvalid(message, hint="compare the manifest with its older versions or a copy; nothing was restored")
     described = [(column.name, column.pg_type, column.not_null) for column in columns]
     with connection.transaction():
-        connection.execute(sql.LOCK_CREATION)
+        connection.execute(sql_restore.LOCK_CREATION)
         if _find(connection, relation) is None:
-            connection.execute(sql.create_table(relation, described, key))
+            connection.execute(sql_restore.create_table(relation, described, key))
 
 
 def read_destination(connection: Connection, relation: sql.Relation, key: Sequence[str]) -> Destination | None:
@@ -88,16 +88,16 @@ def read_destination(connection: Connection, relation: sql.Relation, key: Sequen
     if found["kind"] not in {"r", "p"}:
         message = f"expected {name} to be a table, found a relation of kind {found['kind']!r}"
         raise NotRestored(message, hint="name another target")
-    unique = [set(row["columns"]) for row in connection.execute(sql.UNIQUE_KEYS, [found["oid"]])]
+    unique = [set(row["columns"]) for row in connection.execute(sql_catalog.UNIQUE_KEYS, [found["oid"]])]
     if not any(columns <= set(key) for columns in unique):
         message = f"expected a unique index on ({', '.join(key)}), or on some of these, in {name}, found none"
         raise NotRestored(message, hint="create it, or name another target: without it rows would be restored twice")
-    columns = tuple(TargetColumn(**row) for row in connection.execute(sql.DESTINATION_COLUMNS, [found["oid"]]))
+    columns = tuple(TargetColumn(**row) for row in connection.execute(sql_catalog.DESTINATION_COLUMNS, [found["oid"]]))
     return Destination(relation, found["oid"], columns, tuple(key))
 
 
 def _find(connection: Connection, relation: sql.Relation) -> DictRow | None:
-    return connection.execute(sql.RELATION, [relation.schema, relation.name]).fetchone()
+    return connection.execute(sql_catalog.RELATION, [relation.schema, relation.name]).fetchone()
 
 
 def differences(archived: Sequence[TargetColumn], destination: Destination) -> list[str]:
@@ -114,12 +114,12 @@ def differences(archived: Sequence[TargetColumn], destination: Destination) -> l
 
 def is_of(connection: Connection, destination: Destination, oid: int) -> bool:
     """Tell whether the destination is the table with that oid, one of its leaves, or a table that it is a leaf of."""
-    return any(row["related"] for row in connection.execute(sql.RELATED, [oid, destination.oid]))
+    return any(row["related"] for row in connection.execute(sql_catalog.RELATED, [oid, destination.oid]))
 
 
 def insert_triggers(connection: Connection, destination: Destination) -> list[Trigger]:
     """Return the triggers that restored rows would fire."""
-    found = connection.execute(sql.INSERT_TRIGGERS, [destination.oid])
+    found = connection.execute(sql_catalog.INSERT_TRIGGERS, [destination.oid])
     return [Trigger(sql.Relation(row["schema"], row["table"]), row["name"], row["always"]) for row in found]
 
 
@@ -127,15 +127,15 @@ def insert_triggers(connection: Connection, destination: Destination) -> list[Tr
 def disabled(connection: Connection, triggers: Sequence[Trigger]) -> Iterator[None]:
     """Switch triggers off for the block; others see them on throughout, since the caller's transaction ends after it."""
     for trigger in triggers:
-        connection.execute(sql.switch_trigger(trigger.table, trigger.name, "DISABLE"))
+        connection.execute(sql_restore.switch_trigger(trigger.table, trigger.name, "DISABLE"))
     yield
     for trigger in triggers:
-        connection.execute(sql.switch_trigger(trigger.table, trigger.name, "ENABLE ALWAYS" if trigger.always else "ENABLE"))
+        connection.execute(sql_restore.switch_trigger(trigger.table, trigger.name, "ENABLE ALWAYS" if trigger.always else "ENABLE"))
 
 
 def side_effects_of_delete(connection: Connection, destination: Destination) -> list[str]:
     """Return what would make a DELETE in the table do more, or less, than delete the rows it names."""
-    return [row["effect"] for row in connection.execute(sql.SIDE_EFFECTS, [destination.oid])]
+    return [row["effect"] for row in connection.execute(sql_catalog.SIDE_EFFECTS, [destination.oid])]
 
 
 def put(connection: Connection, destination: Destination, names: Sequence[str], rows: Iterable[pa.RecordBatch]) -> int:
@@ -150,23 +150,23 @@ def find(connection: Connection, destination: Destination, rows: pa.RecordBatch)
     Of a key that the table does not have there is no entry.
     """
     columns = destination.types(rows.schema.names)
-    found = connection.execute(sql.find_rows(destination.relation, destination.key, columns), _arrays(rows))
+    found = connection.execute(sql_restore.find_rows(destination.relation, destination.key, columns), _arrays(rows))
     return {row["position"] - 1: row["same"] for row in found}
 
 
 def delete_same(connection: Connection, destination: Destination, rows: pa.RecordBatch, held: Sequence[sql.HeldRows]) -> int:
     """Delete the rows of the table that are the same as one of `rows` in all its columns, and not held; return how many."""
     columns = destination.types(rows.schema.names)
-    statement = sql.delete_same(destination.relation, destination.key, columns, held)
+    statement = sql_restore.delete_same(destination.relation, destination.key, columns, held)
     return connection.execute(statement, _arrays(rows)).rowcount
 
 
 def advance_sequences(connection: Connection, destination: Destination, greatest: Mapping[str, int]) -> list[str]:
     """Let each sequence of the table that has not come as far as the `greatest` restored number go on after it; return their names."""
     advanced = []
-    for row in connection.execute(sql.SEQUENCES, [destination.oid]).fetchall():
+    for row in connection.execute(sql_catalog.SEQUENCES, [destination.oid]).fetchall():
         sequence = sql.Relation(row["schema"], row["name"])
-        if row["column"] in greatest and connection.execute(sql.advance_sequence(sequence), [greatest[row["column"]]]).fetchall():
+        if row["column"] in greatest and connection.execute(sql_restore.advance_sequence(sequence), [greatest[row["column"]]]).fetchall():
             advanced.append(sequence.identifier.as_string())
     return advanced
 

@@ -13,7 +13,7 @@ import psycopg
 from archiver_assets.config import Hold, HoldCondition, HoldsTable, TableConfig
 from archiver_assets.errors import HoldsUnreadable
 from archiver_assets.partition import Partition
-from archiver_assets.source import sql
+from archiver_assets.source import sql, sql_catalog, sql_session
 from archiver_assets.source.catalog import Column, Connection, Table
 
 _REQUIRED = ("table_name", "reason")
@@ -22,7 +22,7 @@ _OPTIONAL = ("id", "schema_name", "requestor", "first_day", "last_day", "start_d
 
 def read_clock(connection: Connection) -> datetime:
     """Return the clock of the database, now."""
-    now: datetime = next(row["now"] for row in connection.execute(sql.NOW))
+    now: datetime = next(row["now"] for row in connection.execute(sql_session.NOW))
     return now
 
 
@@ -33,12 +33,12 @@ def read_holds_table(connection: Connection, table: HoldsTable) -> list[dict[str
     psycopg's errors, also where row-level security would show only some of the rows.
     """
     place, relation = f"{table.database}/{table.schema_name}/{table.name}", sql.Relation(table.schema_name, table.name)
-    connection.execute(sql.NO_ROW_SECURITY)
-    if any(row["in_recovery"] for row in connection.execute(sql.IN_RECOVERY)):
+    connection.execute(sql_session.NO_ROW_SECURITY)
+    if any(row["in_recovery"] for row in connection.execute(sql_session.IN_RECOVERY)):
         message = f"expected the table of holds {place} on a primary server, found one in recovery"
         raise HoldsUnreadable(message, hint="point host and port at the primary: a standby may not have the newest holds")
-    found = connection.execute(sql.RELATION, [relation.schema, relation.name]).fetchone()
-    columns = [] if found is None else [row["name"] for row in connection.execute(sql.COLUMNS, [found["oid"]])]
+    found = connection.execute(sql_catalog.RELATION, [relation.schema, relation.name]).fetchone()
+    columns = [] if found is None else [row["name"] for row in connection.execute(sql_catalog.COLUMNS, [found["oid"]])]
     if missing := [name for name in _REQUIRED if name not in columns]:
         message = f"expected a table of holds {place} with the columns {', '.join(_REQUIRED)}, found none with {', '.join(missing)}"
         raise HoldsUnreadable(message, hint="create it, or correct legal_holds.table in the config")
@@ -52,7 +52,7 @@ def held_rows(connection: Connection, config: TableConfig, table: Table, holds: 
     """
     if not any(hold.conditions for hold in holds):
         return tuple(_held(config, table, hold, {}) for hold in holds)
-    names = {row["name"] for row in connection.execute(sql.COMPARABLE_COLUMNS, [table.oid])}
+    names = {row["name"] for row in connection.execute(sql_catalog.COMPARABLE_COLUMNS, [table.oid])}
     columns = {column.name: column for column in table.columns if column.name in names}
     parts = []
     for hold in holds:

@@ -13,7 +13,7 @@ from datetime import date, datetime
 
 import psycopg
 
-from archiver_assets.source import sql
+from archiver_assets.source import sql, sql_catalog, sql_session
 from archiver_assets.source.catalog import Connection
 from archiver_assets.source.deleting import Target, as_it_is_now
 
@@ -60,7 +60,7 @@ def day_leaves(connection: Connection, target: Target, expired: datetime | date)
 
     `expired` has the type of the timestamp column. A leaf that somebody is detaching is not among them.
     """
-    statement = sql.day_leaves(target.days, target.table.timestamp.pg_type, expired)
+    statement = sql_catalog.day_leaves(target.days, target.table.timestamp.pg_type, expired)
     rows = connection.execute(statement, [target.table.oid, target.table.timestamp.name])
     return [
         DayLeaf(row["oid"], sql.Relation(row["schema"], row["name"]), row["lower"], row["upper"], row["inside"], row["expired"])
@@ -83,7 +83,7 @@ def drop_leaf(connection: Connection, target: Target, leaf: DayLeaf, proves: Cal
     try:
         with connection.transaction():
             connection.execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE")
-            connection.execute(sql.BATCH_TIMEOUTS, [str(_LOCK_MILLISECONDS), str(_STATEMENT_MILLISECONDS)])
+            connection.execute(sql_session.BATCH_TIMEOUTS, [str(_LOCK_MILLISECONDS), str(_STATEMENT_MILLISECONDS)])
             target = as_it_is_now(connection, target)
             connection.execute(sql.lock_leaf(leaf.relation))
             _require_same(connection, target, leaf)
@@ -104,7 +104,7 @@ def rows_of(connection: Connection, leaf: DayLeaf) -> int:
 
 
 def _require_same(connection: Connection, target: Target, leaf: DayLeaf) -> None:
-    row = connection.execute(sql.LEAF_BOUNDS, [leaf.oid, target.table.oid]).fetchone()
+    row = connection.execute(sql_catalog.LEAF_BOUNDS, [leaf.oid, target.table.oid]).fetchone()
     found = row and (row["schema"], row["name"], row["lower"], row["upper"])
     if found != (leaf.relation.schema, leaf.relation.name, leaf.lower, leaf.upper):
         message = f"leaf {leaf.relation.name} of {target.config.label} was detached, renamed or given other bounds"

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from archiver_assets.config import TableConfig
-from archiver_assets.source import sql
+from archiver_assets.source import sql, sql_catalog, sql_session
 from archiver_assets.source.catalog import Connection, find_relation, read_findings
 from archiver_assets.source.findings import Finding, as_accepted
 from archiver_assets.source.maintenance import missing_right
@@ -51,7 +51,7 @@ def read_preflight(connection: Connection, config: TableConfig) -> list[Finding]
 
 def _pooler(connection: Connection) -> Iterator[Finding]:
     # A pooler makes up the process id that it gives its client for cancelling, so that the server's own is another one.
-    row = connection.execute(sql.BACKEND_PID).fetchone()
+    row = connection.execute(sql_session.BACKEND_PID).fetchone()
     if row and row["pid"] != connection.info.backend_pid:
         yield Finding(
             "connection_pooler",
@@ -70,7 +70,7 @@ def _version(connection: Connection) -> Iterator[Finding]:
 
 def _rights(connection: Connection, config: TableConfig, oid: int) -> Iterator[Finding]:
     table, role = sql.Relation(config.schema_name, config.name).identifier.as_string(), connection.info.user
-    row = connection.execute(sql.RIGHTS, [oid]).fetchone() or {}
+    row = connection.execute(sql_catalog.RIGHTS, [oid]).fetchone() or {}
     if not row["usage"]:
         schema = sql.quoted(config.schema_name)
         yield Finding(
@@ -84,7 +84,7 @@ def _rights(connection: Connection, config: TableConfig, oid: int) -> Iterator[F
 
 
 def _indexes(connection: Connection, config: TableConfig, found: Mapping[str, Any]) -> Iterator[Finding]:
-    leaves = connection.execute(sql.LEAVES_WITHOUT_INDEX, [found["oid"], config.timestamp_column]).fetchall()
+    leaves = connection.execute(sql_catalog.LEAVES_WITHOUT_INDEX, [found["oid"], config.timestamp_column]).fetchall()
     if not leaves:
         return
     size = sum(leaf["bytes"] for leaf in leaves)
@@ -105,7 +105,7 @@ def _indexes(connection: Connection, config: TableConfig, found: Mapping[str, An
 
 
 def _publications(connection: Connection, oid: int) -> Iterator[Finding]:
-    for row in connection.execute(sql.PUBLICATIONS, [oid]):
+    for row in connection.execute(sql_catalog.PUBLICATIONS, [oid]):
         if row["without_identity"]:
             yield Finding(
                 "publication_without_identity",
@@ -127,7 +127,7 @@ def _dropping(connection: Connection, found: Mapping[str, Any]) -> Iterator[Find
         what = "purge_method is drop_partition, and the table is not partitioned: its rows are deleted"
         yield Finding("not_partitioned", what, "leave purge_method out", "nothing")
         return
-    others = [row["relation"] for row in connection.execute(sql.NOT_OWNED, [found["oid"]])]
+    others = [row["relation"] for row in connection.execute(sql_catalog.NOT_OWNED, [found["oid"]])]
     if others:
         what = f"the role {connection.info.user} does not own {', '.join(others[:_SHOWN])}{' and more' if len(others) > _SHOWN else ''}"
         yield Finding("not_owned", what, "make it a member of the owner, or set purge_method: delete", "purge")

@@ -12,7 +12,7 @@ import adbc_driver_postgresql.dbapi
 import psycopg
 import pyarrow as pa
 
-from archiver_assets.source import sql
+from archiver_assets.source import sql, sql_session
 from archiver_assets.source.catalog import XMIN, Column, Table
 from archiver_assets.source.session import Source
 from archiver_assets.source.types import to_stored
@@ -30,7 +30,7 @@ def read_rows(source: Source, table: Table, days: sql.Days, snapshot_id: str) ->
     query = sql.select_rows(days, [(column.name, _travels_as_text(column)) for column in table.columns], XMIN)
     label = f"{source.config.name}/{table.relation.schema}/{table.relation.name}"
     with _errors(source), _cursor(source) as cursor:
-        cursor.execute(sql.import_snapshot(snapshot_id).as_string())
+        cursor.execute(sql_session.import_snapshot(snapshot_id).as_string())
         cursor.execute(query.as_string())
         reader = cursor.fetch_record_batch()
         for batch in reader:
@@ -49,8 +49,8 @@ def _cursor(source: Source) -> Iterator[adbc_driver_postgresql.dbapi.Cursor]:
         closing(connection.cursor(adbc_stmt_kwargs={_BATCH_HINT: _BATCH_BYTES})) as cursor,
     ):
         for name, value in source.settings.items():
-            cursor.execute(sql.set_option(name, value).as_string())
-        cursor.execute(sql.BEGIN_SNAPSHOT)
+            cursor.execute(sql_session.set_option(name, value).as_string())
+        cursor.execute(sql_session.BEGIN_SNAPSHOT)
         try:
             yield cursor
         except BaseException:

@@ -16,7 +16,7 @@ from psycopg.rows import dict_row
 from archiver_assets.config import DatabaseConfig
 from archiver_assets.errors import PartitionBusy, SourceConflict, SourceError, SourceTimeout, SourceUnavailable, TableRefused
 from archiver_assets.partition import Partition
-from archiver_assets.source import sql
+from archiver_assets.source import sql, sql_session
 from archiver_assets.source.catalog import Connection
 
 _CONNECT_TIMEOUT_SECONDS = 15
@@ -59,7 +59,7 @@ class Source:
         The session that holds the archive's snapshot idles in its transaction while others read by it, a statement after the other.
         """
         seconds = self.config.statement_timeout_seconds
-        return sql.PINNED_SETTINGS | {"statement_timeout": f"{seconds}s", "idle_in_transaction_session_timeout": f"{2 * seconds}s"}
+        return sql_session.PINNED_SETTINGS | {"statement_timeout": f"{seconds}s", "idle_in_transaction_session_timeout": f"{2 * seconds}s"}
 
     @contextmanager
     def connect(self) -> Iterator[Connection]:
@@ -71,7 +71,7 @@ class Source:
         conninfo = self.conninfo()
         with self.errors(), psycopg.connect(conninfo, autocommit=True, row_factory=dict_row) as connection:
             connection.cursor_factory = psycopg.RawCursor
-            connection.execute(sql.PIN, [list(self.settings), list(self.settings.values())])
+            connection.execute(sql_session.PIN, [list(self.settings), list(self.settings.values())])
             with _cancelled_if_abandoned(connection):
                 yield connection
 
@@ -151,10 +151,10 @@ def open_snapshot(connection: Connection, relation: sql.Relation) -> Iterator[Sn
 
     In this order, because a statement that rewrites the table in between would show an older snapshot no rows at all.
     """
-    connection.execute(sql.BEGIN_SNAPSHOT)
+    connection.execute(sql_session.BEGIN_SNAPSHOT)
     try:
         connection.execute(sql.lock_table(relation))
-        row = connection.execute(sql.EXPORT_SNAPSHOT).fetchone()
+        row = connection.execute(sql_session.EXPORT_SNAPSHOT).fetchone()
         if row is None:
             message = "expected a snapshot, found none"
             raise SourceError(message, hint="report this: the statement always gives a row")
@@ -171,7 +171,7 @@ def _idle(connection: Connection) -> bool:
 
 def flushed(connection: Connection, snapshot: Snapshot) -> bool:
     """Tell whether the server has flushed its WAL beyond everything that the snapshot sees."""
-    row = connection.execute(sql.WAL_FLUSHED, [snapshot.lsn]).fetchone()
+    row = connection.execute(sql_session.WAL_FLUSHED, [snapshot.lsn]).fetchone()
     return bool(row and row["flushed"])
 
 
@@ -185,7 +185,7 @@ def locked_table(connection: Connection, relation: sql.Relation) -> Iterator[Non
 
 def require_primary(connection: Connection, table: str) -> None:
     """Raise SourceError on a standby; `table` stands in the message."""
-    row = connection.execute(sql.IN_RECOVERY).fetchone()
+    row = connection.execute(sql_session.IN_RECOVERY).fetchone()
     if row is None or row["in_recovery"]:
         message = f"expected a primary server for {table}, found one in recovery"
         raise SourceError(message, hint="point host and port at the primary")
@@ -199,7 +199,7 @@ def partition_lock(connection: Connection, *, table: str, partition: Partition) 
     """
     require_primary(connection, table)
     number = _lock_number(table, partition)
-    row = connection.execute(sql.LOCK_PARTITION, [number]).fetchone()
+    row = connection.execute(sql_session.LOCK_PARTITION, [number]).fetchone()
     if row is None or not row["locked"]:
         message = f"partition {partition.key} of {table} is being worked on by another session"
         raise PartitionBusy(message, hint="let the other run finish, or end it; then run again")
@@ -207,7 +207,7 @@ def partition_lock(connection: Connection, *, table: str, partition: Partition) 
         yield
     finally:
         if _idle(connection):
-            connection.execute(sql.UNLOCK_PARTITION, [number])
+            connection.execute(sql_session.UNLOCK_PARTITION, [number])
 
 
 def _lock_number(table: str, partition: Partition) -> int:

@@ -5,7 +5,7 @@ What belongs here: asking. What does not: waiting (`lifecycle/pacing.py`).
 
 from dataclasses import dataclass
 
-from archiver_assets.source import sql
+from archiver_assets.source import sql_session
 from archiver_assets.source.catalog import Connection
 
 
@@ -20,17 +20,17 @@ class Lag:
 
 def count_blocked(connection: Connection) -> int:
     """Return how many sessions of others wait for a lock that a session of the archiver holds in this database."""
-    row = connection.execute(sql.BLOCKED_BY_US).fetchone()
+    row = connection.execute(sql_session.BLOCKED_BY_US).fetchone()
     return int(row["sessions"]) if row else 0
 
 
 def worst_lag(connection: Connection, limit_seconds: float) -> Lag | None:
     """Return the replica that is furthest behind, if it lags by more than the limit. A role without pg_monitor sees none."""
-    row = connection.execute(sql.LAGGING_REPLICA, [limit_seconds]).fetchone()
+    row = connection.execute(sql_session.LAGGING_REPLICA, [limit_seconds]).fetchone()
     return Lag(**row) if row else None
 
 
 def count_hidden_replicas(connection: Connection) -> int:
     """Return how many replicas are connected whose lag this role may not see."""
-    row = connection.execute(sql.HIDDEN_REPLICAS).fetchone()
+    row = connection.execute(sql_session.HIDDEN_REPLICAS).fetchone()
     return int(row["replicas"]) if row else 0

@@ -26,7 +26,7 @@ from archiver_assets.config import ColumnConfig, DatabaseConfig, TableConfig
 from archiver_assets.lifecycle.archive import _HashingSink
 from archiver_assets.lifecycle.content import Content
 from archiver_assets.partition import Partition
-from archiver_assets.source import sql
+from archiver_assets.source import sql, sql_session
 from archiver_assets.source.catalog import XMIN, Column, Connection, Table, read_table
 from archiver_assets.source.reading import read_rows
 from archiver_assets.source.session import Source, open_snapshot
@@ -183,8 +183,8 @@ class _CopyFile:
 @contextmanager
 def _session(database: Source, snapshot_id: str) -> Iterator[Connection]:
     with database.connect() as connection:
-        connection.execute(sql.BEGIN_SNAPSHOT)
-        connection.execute(sql.import_snapshot(snapshot_id))
+        connection.execute(sql_session.BEGIN_SNAPSHOT)
+        connection.execute(sql_session.import_snapshot(snapshot_id))
         yield connection
 
 

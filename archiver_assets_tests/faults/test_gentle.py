@@ -23,7 +23,7 @@ from archiver_assets.lifecycle.task import Step, Task
 from archiver_assets.lifecycle.verify import verify
 from archiver_assets.source import reading
 from archiver_assets.source.session import Source
-from archiver_assets.source.sql import PINNED_SETTINGS
+from archiver_assets.source.sql_session import PINNED_SETTINGS
 from archiver_assets_tests.clusters import Pair, catch_up, primary_with_standby, wait_for
 from archiver_assets_tests.lab import AUDIT_LOGS, Lab, only
 from archiver_assets_tests.servers import PostgresServer

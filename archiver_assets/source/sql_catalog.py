@@ -1,0 +1,234 @@
+"""SQL that reads the catalog and statistics only: what a table is, who may do what with it, and what hangs on it.
+
+What belongs here, and how it is written: as in `sql.py`.
+"""
+
+from datetime import date, datetime
+
+from psycopg import sql
+
+from archiver_assets.source.sql import Days, trusted
+
+# Catalog only; the caller holds ACCESS SHARE on the table, so that the answer stays true.
+RELATION = """
+    SELECT c.oid::bigint AS oid, c.relkind::text AS kind, c.relpersistence::text AS persistence
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE n.nspname = $1 AND c.relname = $2
+"""
+
+COLUMNS = """
+    SELECT a.attname AS name, a.attnum::int AS number, a.attnotnull AS not_null,
+           format_type(a.atttypid, a.atttypmod) AS pg_type,
+           CASE WHEN n.nspname = 'pg_catalog' THEN t.typname ELSE '' END AS builtin_type,
+           concat_ws(' ', CASE WHEN a.attgenerated <> '' THEN
+               (SELECT pg_get_expr(d.adbin, d.adrelid) FROM pg_attrdef d WHERE d.adrelid = a.attrelid AND d.adnum = a.attnum) END,
+               (SELECT string_agg(e.oid || '=' || quote_literal(e.enumlabel), ',' ORDER BY e.oid)
+                FROM pg_enum e WHERE e.enumtypid IN (t.oid, t.typelem, t.typbasetype)),
+               (SELECT string_agg(m.attnum || ' ' || quote_ident(m.attname) || ' ' || m.atttypid, ',' ORDER BY m.attnum)
+                FROM pg_attribute m WHERE t.typrelid <> 0 AND m.attrelid = t.typrelid AND m.attnum > 0 AND NOT m.attisdropped)
+           ) AS meaning,
+           (t.typtype = 'd' AND t.typoutput = 'bpcharout'::regproc) OR EXISTS (
+               SELECT FROM pg_cast k WHERE k.castsource IN (t.oid, t.typbasetype) AND k.casttarget = 'text'::regtype
+                   AND k.castmethod <> 'i' AND k.oid >= 16384
+           ) AS text_is_lossy
+    FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid JOIN pg_namespace n ON n.oid = t.typnamespace
+    WHERE a.attrelid = $1::oid AND a.attnum > 0 AND NOT a.attisdropped
+    ORDER BY a.attnum
+"""
+
+# Catalog only: the relations that hold the rows, the table itself or its leaves, each with a digest of its columns and their numbers. A
+# number is never used again, so that a column that was dropped and added again is another one.
+LEAVES = """
+    WITH family AS (SELECT relid FROM pg_partition_tree($1::oid) WHERE isleaf UNION SELECT $1::oid)
+    SELECT c.oid::bigint AS oid, encode(sha256(convert_to((
+               SELECT coalesce(string_agg(
+                   concat_ws(' ', a.attnum, quote_ident(a.attname), a.atttypid, a.atttypmod), ',' ORDER BY a.attnum), '')
+               FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+           ), 'UTF8')), 'hex') AS columns
+    FROM pg_class c JOIN family f ON f.relid = c.oid
+    WHERE c.relkind = 'r'
+    ORDER BY c.oid
+"""
+
+# Catalog only: a leaf right below a table, and its bounds if both are finite, in the pinned settings' text.
+LEAF_BOUNDS = """
+    SELECT n.nspname AS schema, c.relname AS name, bounds[1] AS lower, bounds[2] AS upper
+    FROM pg_inherits h JOIN pg_class c ON c.oid = h.inhrelid JOIN pg_namespace n ON n.oid = c.relnamespace,
+         regexp_match(pg_get_expr(c.relpartbound, c.oid), $$^FOR VALUES FROM \\('([^']+)'\\) TO \\('([^']+)'\\)$$ || '$') AS bounds
+    WHERE c.oid = $1::oid AND h.inhparent = $2::oid AND c.relkind = 'r' AND NOT h.inhdetachpending
+"""
+
+# Catalog only: leaves of another kind than an ordinary, permanent table.
+WRONG_LEAVES = """
+    SELECT c.oid::regclass::text AS leaf, CASE c.relkind WHEN 'f' THEN 'a foreign table' ELSE 'an unlogged or temporary table' END AS kind
+    FROM pg_partition_tree($1::oid) t JOIN pg_class c ON c.oid = t.relid
+    WHERE t.isleaf AND c.oid <> $1::oid AND (c.relkind = 'f' OR c.relkind = 'r' AND c.relpersistence <> 'p')
+    ORDER BY 1
+"""
+
+# Keys that identify a row at every instant: unique, valid, immediate, without predicate or expression.
+UNIQUE_KEYS = """
+    SELECT array_agg(a.attname::text ORDER BY k.position) AS columns
+    FROM pg_index i, unnest(i.indkey) WITH ORDINALITY AS k(attnum, position), pg_attribute a
+    WHERE i.indrelid = $1::oid AND i.indisunique AND i.indisvalid AND i.indimmediate AND i.indpred IS NULL AND i.indexprs IS NULL
+      AND k.position <= i.indnkeyatts AND a.attrelid = i.indrelid AND a.attnum = k.attnum
+    GROUP BY i.indexrelid
+"""
+
+# Catalog only: what would make a DELETE do more, or less, than delete the rows it names, here or on a leaf. Bits of tgtype: 2 is BEFORE,
+# 8 DELETE, 64 INSTEAD OF. Of the actions of a foreign key, a and r only refuse a delete; the others change the rows that refer.
+SIDE_EFFECTS = """
+    WITH family AS (SELECT relid FROM pg_partition_tree($1::oid) UNION SELECT $1::oid)
+    SELECT CASE WHEN t.tgtype::int & 66 = 0 THEN 'after_delete_trigger' ELSE 'delete_trigger' END AS name,
+           'trigger ' || quote_ident(t.tgname) || ' on ' || t.tgrelid::regclass AS effect
+    FROM pg_trigger t JOIN family f ON f.relid = t.tgrelid
+    WHERE NOT t.tgisinternal AND t.tgenabled <> 'D' AND t.tgtype::int & 8 <> 0
+    UNION
+    SELECT 'delete_rule', 'rule ' || quote_ident(r.rulename) || ' on ' || r.ev_class::regclass
+    FROM pg_rewrite r JOIN family f ON f.relid = r.ev_class
+    WHERE r.ev_type = '4'
+    UNION
+    SELECT CASE WHEN c.confdeltype IN ('a', 'r') THEN 'inbound_foreign_key' ELSE 'cascading_foreign_key' END,
+           'foreign key ' || quote_ident(c.conname) || ' of ' || c.conrelid::regclass
+    FROM pg_constraint c JOIN family f ON f.relid = c.confrelid
+    WHERE c.contype = 'f'
+    UNION
+    SELECT 'row_level_security', 'row-level security on ' || c.oid::regclass FROM pg_class c JOIN family f ON f.relid = c.oid
+    WHERE row_security_active(c.oid)
+    UNION
+    SELECT 'inheritance', 'inheritance child ' || i.inhrelid::regclass FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhparent
+    WHERE i.inhparent = $1::oid AND c.relkind = 'r'
+    ORDER BY 2
+"""
+
+# Catalog only: whether the role may VACUUM and ANALYZE: as the table's owner or the database's, or, from PostgreSQL 17 on, by MAINTAIN.
+OWNS = """
+    SELECT pg_has_role(c.relowner, 'USAGE') OR pg_has_role(d.datdba, 'USAGE') AS allowed
+    FROM pg_class c, pg_database d WHERE c.oid = $1::oid AND d.datname = current_database()
+"""
+MAINTAINS = "SELECT has_table_privilege($1::oid, 'MAINTAIN') AS allowed"
+
+# Statistics only: bytes of the tables with their TOAST, and the numbers of rows in them that are there, and that are dead.
+SPACE = """
+    SELECT coalesce(sum(pg_table_size(each.oid)), 0)::bigint AS bytes, coalesce(sum(pg_stat_get_live_tuples(each.oid)), 0)::bigint AS live,
+           coalesce(sum(pg_stat_get_dead_tuples(each.oid)), 0)::bigint AS dead
+    FROM unnest($1::regclass[]) AS each(oid)
+"""
+
+# Catalog only. Rights on a partitioned table are enough for its leaves.
+RIGHTS = """
+    SELECT has_schema_privilege(c.relnamespace, 'USAGE') AS usage, has_table_privilege(c.oid, 'DELETE') AS delete,
+           ARRAY(SELECT a.attname::text FROM pg_attribute a
+                 WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND NOT has_column_privilege(c.oid, a.attnum, 'SELECT')
+                 ORDER BY a.attnum) AS hidden
+    FROM pg_class c WHERE c.oid = $1::oid
+"""
+
+# Catalog only: the table and its leaves that the role may not drop.
+NOT_OWNED = """
+    SELECT c.oid::regclass::text AS relation
+    FROM pg_class c
+    WHERE (c.oid = $1::oid OR c.oid IN (SELECT relid FROM pg_partition_tree($1::oid))) AND NOT pg_has_role(c.relowner, 'USAGE')
+    ORDER BY 1
+"""
+
+# Catalog only: the relations with rows that have no whole B-tree which begins with the column, with their sizes. Only a B-tree finds the
+# first row of a range, and the rows of a day, without reading others.
+LEAVES_WITHOUT_INDEX = """
+    WITH family AS (SELECT relid FROM pg_partition_tree($1::oid) UNION SELECT $1::oid)
+    SELECT n.nspname AS schema, c.relname AS name, pg_table_size(c.oid) AS bytes
+    FROM pg_class c JOIN family f ON f.relid = c.oid JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.relkind = 'r' AND NOT EXISTS (
+        SELECT FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid JOIN pg_am m ON m.oid = x.relam
+        JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = i.indkey[0]
+        WHERE i.indrelid = c.oid AND i.indisvalid AND i.indpred IS NULL AND m.amname = 'btree' AND a.attname = $2
+    )
+    ORDER BY 1, 2
+"""
+
+# Catalog only: the publications that publish deletes of the table or a leaf, and the first relation without a replica identity.
+PUBLICATIONS = """
+    WITH family AS (
+        SELECT c.oid, c.relkind, c.relreplident, n.nspname, c.relname
+        FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+        WHERE c.oid = $1::oid OR c.oid IN (SELECT relid FROM pg_partition_tree($1::oid))
+    )
+    SELECT DISTINCT quote_ident(p.pubname) AS publication, (
+        SELECT min(f.oid::regclass::text) FROM family f
+        WHERE f.relkind = 'r' AND f.relreplident <> 'f' AND NOT EXISTS (
+            SELECT FROM pg_index i
+            WHERE i.indrelid = f.oid AND (f.relreplident = 'd' AND i.indisprimary OR f.relreplident = 'i' AND i.indisreplident)
+        )) AS without_identity
+    FROM pg_publication p JOIN pg_publication_tables t ON t.pubname = p.pubname
+    JOIN family f ON f.nspname = t.schemaname AND f.relname = t.tablename
+    WHERE p.pubdelete
+    ORDER BY 1
+"""
+
+
+# Catalog only: the columns that PostgreSQL's own operators compare. For a type of an extension, whose operators lie outside the pinned
+# search_path, those of another type could be taken: for citext those of text.
+COMPARABLE_COLUMNS = """
+    SELECT a.attname AS name
+    FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid LEFT JOIN pg_type b ON b.oid = t.typbasetype
+    JOIN pg_namespace n ON n.oid = coalesce(b.typnamespace, t.typnamespace)
+    WHERE a.attrelid = $1::oid AND a.attnum > 0 AND NOT a.attisdropped AND (n.nspname = 'pg_catalog' OR t.typtype = 'e')
+"""
+
+
+def day_leaves(days: Days, pg_type: str, expired: datetime | date) -> sql.Composed:
+    """Catalog only: the leaves of `$1`, by RANGE on its column `$2` alone, that lie inside the range or end at `expired` or before.
+
+    Of leaves with both bounds finite, with these as text.
+    """
+    values = {"lower": days.lower, "upper": days.upper, "expired": expired}
+    return sql.SQL(
+        """
+        SELECT * FROM (
+            SELECT i.inhrelid::bigint AS oid, leaf.*, leaf.lower::{type} AS first,
+                   leaf.lower::{type} >= {lower} AND leaf.upper::{type} <= {upper} AS inside, leaf.upper::{type} <= {expired} AS expired
+            FROM pg_partitioned_table p JOIN pg_attribute a ON a.attrelid = p.partrelid AND a.attnum = p.partattrs[0]
+                 JOIN pg_inherits i ON i.inhparent = p.partrelid, LATERAL ({leaf}) AS leaf
+            WHERE p.partrelid = $1::oid AND p.partstrat = 'r' AND p.partnatts = 1 AND a.attname = $2::text
+        ) AS leaves WHERE inside OR expired ORDER BY first
+        """
+    ).format(
+        type=trusted(pg_type),
+        leaf=trusted(LEAF_BOUNDS.replace("$1::oid", "i.inhrelid").replace("$2::oid", "p.partrelid")),
+        **{name: sql.Literal(value) for name, value in values.items()},
+    )
+
+
+# Catalog only: columns into which rows are restored; `given` says whether a row brings its own value, and does not compute it.
+DESTINATION_COLUMNS = """
+    SELECT a.attname AS name, format_type(a.atttypid, a.atttypmod) AS pg_type, a.attnotnull AS not_null, a.attgenerated = '' AS given
+    FROM pg_attribute a
+    WHERE a.attrelid = $1::oid AND a.attnum > 0 AND NOT a.attisdropped
+    ORDER BY a.attnum
+"""
+
+# Catalog only: whether `$1` and `$2` are one table, or one of them is a leaf of the other.
+RELATED = """
+    SELECT EXISTS (SELECT FROM pg_partition_tree($1::oid) WHERE relid = $2::oid)
+        OR EXISTS (SELECT FROM pg_partition_tree($2::oid) WHERE relid = $1::oid) OR $1::oid = $2::oid AS related
+"""
+
+# Catalog only: the triggers that an INSERT fires, as they were created; those of the leaves that come from their table go with it. Bits of
+# tgtype: 4 is INSERT.
+INSERT_TRIGGERS = """
+    SELECT n.nspname AS schema, c.relname AS table, t.tgname AS name, t.tgenabled = 'A' AS always
+    FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE (c.oid = $1::oid OR c.oid IN (SELECT relid FROM pg_partition_tree($1::oid)))
+      AND NOT t.tgisinternal AND t.tgparentid = 0 AND t.tgenabled IN ('O', 'A') AND t.tgtype::int & 4 <> 0
+    ORDER BY 1, 2, 3
+"""
+
+# Catalog only: the ascending sequences that number a column of the table, by identity or serial.
+SEQUENCES = """
+    SELECT a.attname AS column, n.nspname AS schema, c.relname AS name
+    FROM pg_depend d JOIN pg_sequence s ON s.seqrelid = d.objid JOIN pg_class c ON c.oid = s.seqrelid
+         JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
+    WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass AND d.refobjid = $1::oid
+      AND d.deptype IN ('a', 'i') AND s.seqincrement > 0
+    ORDER BY 1
+"""

@@ -1,0 +1,121 @@
+"""SQL that puts archived rows into a table and compares them there: for people (`lifecycle/restore.py`), and as a proof.
+
+What belongs here, and how it is written: as in `sql.py`.
+"""
+
+from collections.abc import Sequence
+
+from psycopg import sql
+
+from archiver_assets.source.sql import (
+    Days,
+    HeldRows,
+    Relation,
+    any_held,
+    given_rows,
+    joined_by,
+    same_image,
+    travels_as_text,
+    trusted,
+)
+
+
+def copy_in(relation: Relation, names: Sequence[str]) -> sql.Composed:
+    """ROW EXCLUSIVE on the relation and the leaves that take the rows. Rules do not apply; triggers, defaults and constraints do."""
+    return sql.SQL("COPY {} ({}) FROM STDIN (FORMAT csv, ENCODING 'UTF8')").format(
+        relation.identifier, sql.SQL(", ").join(map(sql.Identifier, names))
+    )
+
+
+# No table: to the end of the transaction nobody else creates a table for restored rows in this database.
+LOCK_CREATION = "SELECT pg_advisory_xact_lock(hashtextextended('audit-archiver restore', 0))"
+
+
+def create_table(relation: Relation, columns: Sequence[tuple[str, str, bool]], key: Sequence[str]) -> sql.Composed:
+    """Create a table of `columns` (name, type, whether it is NOT NULL) with that primary key. The types are trusted."""
+    lines = [
+        sql.SQL("{} {}{}").format(sql.Identifier(name), trusted(pg_type), trusted(" NOT NULL" if not_null else ""))
+        for name, pg_type, not_null in columns
+    ]
+    lines.append(sql.SQL("PRIMARY KEY ({})").format(sql.SQL(", ").join(map(sql.Identifier, key))))
+    return sql.SQL("CREATE TABLE {} ({})").format(relation.identifier, sql.SQL(", ").join(lines))
+
+
+def advance_sequence(sequence: Relation) -> sql.Composed:
+    """Let a sequence go on after `$1` if it has not come so far. Needs SELECT and UPDATE on it; a rollback does not take it back."""
+    return sql.SQL("SELECT setval({}::regclass, $1::bigint) FROM {} AS s WHERE s.last_value < $1::bigint").format(
+        sql.Literal(sequence.identifier.as_string()), sequence.identifier
+    )
+
+
+def switch_trigger(table: Relation, name: str, mode: str) -> sql.Composed:
+    """`DISABLE`, `ENABLE` or `ENABLE ALWAYS` a trigger. SHARE ROW EXCLUSIVE: nobody else writes to the table. Needs ownership."""
+    return sql.SQL("ALTER TABLE {} {} TRIGGER {}").format(table.identifier, trusted(mode), sql.Identifier(name))
+
+
+# No lock of its own: deferred constraints are checked, and deferred triggers fire, now and no longer at the commit.
+FIRE_DEFERRED = "SET CONSTRAINTS ALL IMMEDIATE"
+
+
+def find_rows(relation: Relation, key: Sequence[str], columns: Sequence[tuple[str, str]]) -> sql.Composed:
+    """Of the rows in the bound arrays, one array a column, find those whose key the relation has.
+
+    The answer has a row for each: its `position` from 1, and whether the relation's row is the `same`, byte by byte. ACCESS SHARE. Needs
+    the unique index on the key.
+    """
+    return sql.SQL("SELECT given.position, ({}) AS same FROM {} AS t JOIN {} ON {}").format(
+        same_image(columns, range(len(columns))),
+        relation.identifier,
+        given_rows(columns, xmin=False, ordinality=True),
+        joined_by(key, columns),
+    )
+
+
+def delete_same(relation: Relation, key: Sequence[str], columns: Sequence[tuple[str, str]], held: Sequence[HeldRows]) -> sql.Composed:
+    """Delete the rows that are, byte by byte, those of the bound arrays, and not `held`. Locks as `delete_equal`."""
+    return sql.SQL("DELETE FROM {} AS t USING {} WHERE {} AND {} AND NOT {}").format(
+        relation.identifier,
+        given_rows(columns, xmin=False),
+        joined_by(key, columns),
+        same_image(columns, range(len(columns))),
+        any_held(held),
+    )
+
+
+PROOF = Relation("pg_temp", "archiver_proof")
+
+# No lock but on the temporary table itself. It is dropped at once, and by a rollback.
+ANALYZE_PROOF = "ANALYZE pg_temp.archiver_proof"
+DROP_PROOF = "DROP TABLE pg_temp.archiver_proof"
+
+
+def create_proof(columns: Sequence[tuple[str, str]]) -> sql.Composed:
+    """Create the temporary table of that name for columns (names and types) of a table as it is. Needs TEMPORARY on the database."""
+    fields = [sql.SQL("{} {}").format(sql.Identifier(name), trusted(pg_type)) for name, pg_type in columns]
+    return sql.SQL("CREATE TEMPORARY TABLE {} ({})").format(sql.Identifier(PROOF.name), sql.SQL(", ").join(fields))
+
+
+def compare_proof(days: Days, key: Sequence[str], columns: Sequence[tuple[str, str]], xmin: str) -> sql.Composed:
+    """Compare, byte by byte, the rows in range with those of the temporary table that have their key and version.
+
+    The answer has for the column at each position the number of rows in which it differs, as `differs0`. ACCESS SHARE. Wants an index that
+    begins with the timestamp.
+    """
+    fields = [
+        sql.SQL("count(*) FILTER (WHERE NOT ({})) AS {}").format(_same_stored(name, pg_type), sql.Identifier(f"differs{position}"))
+        for position, (name, pg_type) in enumerate(columns)
+    ]
+    same_key = sql.SQL(" AND ").join(sql.SQL("t.{0} = given.{0}").format(sql.Identifier(name)) for name in key)
+    return sql.SQL("SELECT {} FROM {} AS t JOIN {} AS given ON {} AND t.xmin::text::bigint = {} WHERE {}").format(
+        sql.SQL(", ").join(fields),
+        days.relation.identifier,
+        PROOF.identifier,
+        same_key,
+        sql.Identifier("given", xmin),
+        days.condition("t"),
+    )
+
+
+def _same_stored(name: str, pg_type: str) -> sql.Composed:
+    same = "t.{0}::text IS NOT DISTINCT FROM given.{0}::text" if travels_as_text(pg_type) else "record_image_eq(ROW(t.{0}), ROW(given.{0}))"
+    return sql.SQL(same).format(sql.Identifier(name))

@@ -1,0 +1,119 @@
+"""SQL of sessions: what they pin, lock and ask the server about itself; no statement touches a configured table.
+
+What belongs here, and how it is written: as in `sql.py`.
+"""
+
+from psycopg import sql
+
+# Settings that every session of the archiver pins, so that a value's text is the same whatever role, database or server says.
+# `client_connection_check_interval` makes the server notice a client that was killed in the middle of a long statement. A session that
+# waits for an upload or a pause holds the lock of its partition and no transaction: `idle_session_timeout` must not end it. The timeouts
+# that the config decides are added by `Source.settings`.
+PINNED_SETTINGS = {
+    "TimeZone": "UTC",
+    "DateStyle": "ISO, YMD",
+    "IntervalStyle": "postgres",
+    "extra_float_digits": "1",
+    "bytea_output": "hex",
+    "lc_monetary": "C",
+    "xmloption": "content",
+    "search_path": "pg_catalog",
+    "synchronous_commit": "on",
+    "lock_timeout": "30s",
+    "idle_session_timeout": "0",
+    "client_connection_check_interval": "10s",
+}
+
+# Catalog only; no lock on the table.
+PIN = "SELECT set_config(name, value, false) FROM unnest($1::text[], $2::text[]) AS pinned(name, value)"
+
+# Catalog only. `pg_walfile_name` names the current timeline; that of the control file is the one of the last checkpoint.
+SERVER = """
+    SELECT now() AS now,
+           current_setting('server_version') AS server_version,
+           current_setting('server_version_num')::int AS server_version_num,
+           current_setting('server_encoding') AS server_encoding,
+           (SELECT system_identifier::text FROM pg_control_system()) AS system_identifier,
+           (SELECT oid::bigint FROM pg_database WHERE datname = current_database()) AS database_oid,
+           ('x' || substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8))::bit(32)::int AS timeline,
+           pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS next_xid
+"""
+
+# Catalog only. A standby cannot name its timeline but by its control file, which follows with the next restartpoint.
+STANDBY = """
+    SELECT pg_is_in_recovery() AS in_recovery, (SELECT system_identifier::text FROM pg_control_system()) AS system_identifier,
+           (SELECT timeline_id FROM pg_control_checkpoint()) AS timeline
+"""
+
+# Catalog only.
+IN_RECOVERY = "SELECT pg_is_in_recovery() AS in_recovery"
+
+# A session-level advisory lock: no row, no table. Released by `UNLOCK_PARTITION` or by the end of the session, however it ends.
+LOCK_PARTITION = "SELECT pg_try_advisory_lock($1) AS locked"
+UNLOCK_PARTITION = "SELECT pg_advisory_unlock($1)"
+
+# No lock. To the end of the transaction no statement waits longer for a lock than $1, or takes longer than $2 or than the session allows
+# (all in milliseconds).
+BATCH_TIMEOUTS = """
+    SELECT set_config('lock_timeout', $1, true),
+           set_config('statement_timeout', least(
+               $2::bigint, nullif(extract(epoch FROM current_setting('statement_timeout')::interval) * 1000, 0)::bigint)::text, true)
+"""
+
+# No table. The sessions of others that wait for a lock of ours: of any session of the archiver in this database, this one included. Only
+# for those that wait at all is it asked who blocks them, because that stops the lock manager for a moment.
+BLOCKED_BY_US = """
+    WITH ours AS (
+        SELECT pid FROM pg_stat_activity
+        WHERE datname = current_database() AND usename = session_user AND application_name = current_setting('application_name')
+    )
+    SELECT count(DISTINCT waiting.pid) AS sessions FROM pg_locks waiting
+    WHERE NOT waiting.granted AND waiting.pid <> ALL (SELECT pid FROM ours)
+      AND pg_blocking_pids(waiting.pid) && ARRAY(SELECT pid FROM ours)
+"""
+
+# No table. The replica that is furthest behind, if it lags by more than $1 seconds. A replica that has everything lags by nothing, whatever
+# it last measured; one that receives only and replays nothing (pg_receivewal, a backup) is none. Needs pg_monitor, else everything is NULL.
+LAGGING_REPLICA = """
+    SELECT coalesce(application_name, '') AS name, extract(epoch FROM replay_lag)::float8 AS seconds,
+           pg_wal_lsn_diff(pg_current_wal_flush_lsn(), replay_lsn)::bigint AS bytes
+    FROM pg_stat_replication
+    WHERE replay_lsn < pg_current_wal_flush_lsn() AND extract(epoch FROM replay_lag) > $1::float8
+    ORDER BY replay_lag DESC
+    LIMIT 1
+"""
+
+# No table. How many replicas this role may know nothing of but that they are there.
+HIDDEN_REPLICAS = "SELECT count(*) AS replicas FROM pg_stat_replication WHERE state IS NULL"
+
+# REPEATABLE READ: every statement after the first query sees one snapshot, which other sessions can import.
+BEGIN_SNAPSHOT = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY"
+EXPORT_SNAPSHOT = """
+    SELECT pg_export_snapshot() AS id, pg_current_snapshot()::text AS snapshot,
+           (CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_insert_lsn() END)::text AS lsn
+"""
+
+# What autovacuum does by default, so that a manual VACUUM does not read and write as fast as the disk can.
+GENTLE_VACUUM = "SET vacuum_cost_delay = '2ms'"
+
+# No lock.
+BACKEND_PID = "SELECT pg_backend_pid() AS pid"
+
+
+def set_option(name: str, value: str) -> sql.Composed:
+    """Pin one setting, on a connection that cannot bind."""
+    return sql.SQL("SELECT set_config({}, {}, false)").format(sql.Literal(name), sql.Literal(value))
+
+
+# No lock. With row security off a query that it would filter is an error.
+NO_ROW_SECURITY = "SET row_security = off"
+NOW = "SELECT clock_timestamp() AS now"
+
+
+# No lock. What a visible transaction wrote to the WAL lies before the insert position that is read after the snapshot.
+WAL_FLUSHED = "SELECT pg_current_wal_flush_lsn() >= $1::pg_lsn AS flushed"
+
+
+def import_snapshot(snapshot_id: str) -> sql.Composed:
+    """Let a transaction see what the exporting one sees. No lock."""
+    return sql.SQL("SET TRANSACTION SNAPSHOT {}").format(sql.Literal(snapshot_id))
