@@ -73,42 +73,52 @@ def archived(reading: Reading) -> ds.Dataset:
     changed its type within the days, and the errors of the store.
     """
     parts = _Parts()
-    for day in _days_with_manifests(reading):
-        _add_archived(reading, reading.task(day), parts)
+    for day, live in _live(reading).items():
+        _add_archived(reading, reading.task(day), live, parts)
     return parts.together(pa.schema([]))
 
 
 def archived_and_current(reading: Reading) -> ds.Dataset:
     """Return the same with the rows that the table has of these days and no generation holds.
 
-    The table is read first, in one snapshot, and the archive is listed after it: what is purged meanwhile is in either. Also raises the
-    errors of the source.
+    The table is read first, in one snapshot, and the archive is listed after it: what is purged meanwhile is in either. It is listed once:
+    a generation that is committed later holds rows that come from the table here. Also raises the errors of the source.
     """
     parts = _Parts()
     server, table, files = _read_table(reading)
-    archived_days = _days_with_manifests(reading)
-    for day in archived_days:
-        _add_archived(reading, reading.task(day), parts)
+    generations = _live(reading)
+    for day, live in generations.items():
+        _add_archived(reading, reading.task(day), live, parts)
     for day, path in files.items():
-        task = reading.task(day)
-        generations = read_generations(task).live if day in archived_days else ()
         left = path.with_suffix(".left")
-        if _write(left, _not_archived(task, server, table, generations, path)):
+        if _write(left, _not_archived(reading.task(day), server, table, generations.get(day, ()), path)):
             parts.add(f"the table, {day}", str(left))
     return parts.together(table.schema)
+
+
+def _live(reading: Reading) -> dict[date, tuple[Generation, ...]]:
+    """Return the generations of each day that count, as the store has them now."""
+    return {day: read_generations(reading.task(day)).live for day in _days_with_manifests(reading)}
 
 
 def _days_with_manifests(reading: Reading) -> list[date]:
     keys = reading.task(reading.first).table_keys
     manifests = (each.key for each in reading.task(reading.first).store.list(keys.folder) if keys.is_manifest(each.key))
-    days = {date.fromisoformat(key.removeprefix(keys.folder)[len("dt=") :][:10]) for key in manifests}
-    return sorted(day for day in days if reading.first <= day <= reading.last)
+    days = {_day(key.removeprefix(keys.folder)[len("dt=") :][:10]) for key in manifests}
+    return sorted(day for day in days if day is not None and reading.first <= day <= reading.last)
 
 
-def _add_archived(reading: Reading, task: Task, parts: _Parts) -> None:
+def _day(name: str) -> date | None:
+    try:
+        return date.fromisoformat(name)
+    except ValueError:
+        return None  # a thirteenth month: nothing that an archive has made
+
+
+def _add_archived(reading: Reading, task: Task, live: Sequence[Generation], parts: _Parts) -> None:
     newer: list[Generation] = []
     found = []
-    for generation in reversed(read_generations(task).live):
+    for generation in reversed(live):
         same_source = [each for each in newer if identity(each.manifest.source) == identity(generation.manifest.source)]
         found.append((generation, _without_duplicates(reading, task, generation, same_source) if same_source else None))
         newer.append(generation)

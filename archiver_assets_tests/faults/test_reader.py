@@ -14,13 +14,13 @@ from archiver_assets.config import Config
 from archiver_assets.errors import ConfigError, NotVerified, SourceChanged, StoreError
 from archiver_assets.lifecycle import datasets
 from archiver_assets.lifecycle.archive import archive
-from archiver_assets.lifecycle.generations import read_generations, reject
+from archiver_assets.lifecycle.generations import Generations, read_generations, reject
 from archiver_assets.lifecycle.purge import purge
 from archiver_assets.lifecycle.restore import RestoreRequest, restore
-from archiver_assets.lifecycle.task import Step
+from archiver_assets.lifecycle.task import Step, Task
 from archiver_assets.lifecycle.verify import verify
 from archiver_assets.reader import archived, archived_and_current
-from archiver_assets_tests.lab import DAY, PASSWORD_VARIABLE, Lab
+from archiver_assets_tests.lab import DAY, PASSWORD_VARIABLE, PREFIX, Lab
 
 NEXT = date(2024, 3, 6)
 
@@ -119,6 +119,24 @@ def test_what_is_purged_while_it_reads_is_in_either(lab: Lab, monkeypatch: pytes
     monkeypatch.setattr(datasets, "_days_with_manifests", later)
     assert versions(both(lab)) == expected
     assert lab.count() == 0
+
+
+@pytest.mark.parametrize("listing", [1, 2])
+def test_what_is_archived_while_it_lists_is_in_either(lab: Lab, monkeypatch: pytest.MonkeyPatch, listing: int) -> None:
+    lab.fill(DAY, rows=5)
+    archive(lab.task())
+    lab.execute("INSERT INTO audit_logs (created_at, action) VALUES ('2024-03-05 12:00+00', 'late')")
+    expected = in_table(lab)
+    real, calls = datasets.read_generations, []
+
+    def later(task: Task) -> Generations:
+        calls.append(task)
+        if len(calls) == listing:
+            archive(lab.task())
+        return real(task)
+
+    monkeypatch.setattr(datasets, "read_generations", later)
+    assert versions(both(lab)) == expected
 
 
 def test_late_and_changed_rows_are_versions_of_their_own(lab: Lab) -> None:
@@ -223,6 +241,13 @@ def test_days_without_anything_are_an_empty_dataset(lab: Lab) -> None:
     assert stored(lab).num_rows == 0
     assert both(lab).schema.names[-1] == "_xmin"
     assert both(lab).num_rows == 0
+
+
+def test_a_folder_that_is_no_day_is_not_of_the_archive(lab: Lab) -> None:
+    lab.fill(DAY, rows=5)
+    archive(lab.task())
+    lab.store.create(f"{PREFIX}lab/public/audit_logs/dt=2024-13-45/_manifest-0001.json", b"{}")
+    assert stored(lab).num_rows == 5
 
 
 def test_only_the_days_asked_for_are_read(lab: Lab) -> None:
