@@ -153,6 +153,41 @@ def test_late_and_changed_rows_are_versions_of_their_own(lab: Lab) -> None:
     assert versions(both(lab)) == expected == versions(stored(lab))
 
 
+def test_restored_rows_are_one_with_what_they_were_restored_from(lab: Lab) -> None:
+    lab.fill(DAY, rows=5)
+    expected = in_table(lab)
+    archive(lab.task())
+    purge(lab.task())
+    restore(lab.task(), RestoreRequest(table_name="audit_logs"))
+    lab.execute("UPDATE audit_logs SET action = 'changed' WHERE id = 3")
+    changed = in_table(lab) - Counter({each: 1 for each in in_table(lab) if each[2] != "changed"})
+    assert versions(both(lab)) == expected + changed
+
+
+def test_a_version_is_there_once_after_another_key_was_configured(lab: Lab) -> None:
+    lab.fill(DAY, rows=5)
+    expected = in_table(lab)
+    archive(lab.task())
+    archive(lab.task(table=lab.table(primary_key=("id", "created_at"))))
+    assert len(read_generations(lab.task()).live) == 2
+    assert versions(stored(lab)) == expected
+
+
+def test_a_long_range_costs_only_the_days_that_have_rows(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    lab.fill(DAY, rows=2)
+    lab.fill(date(1999, 12, 31), rows=2)
+    expected = in_table(lab)
+    real, read = datasets.read_rows, []
+
+    def counting(*arguments: Any) -> Any:  # noqa: ANN401 -- as it is called
+        read.append(arguments)
+        return real(*arguments)
+
+    monkeypatch.setattr(datasets, "read_rows", counting)
+    assert versions(both(lab, date.min, date.max)) == expected
+    assert len(read) == 2
+
+
 @pytest.mark.parametrize("purged", [False, True])
 def test_rows_that_were_written_anew_unchanged_are_there_once(lab: Lab, purged: bool) -> None:  # noqa: FBT001 -- a parameter of a test
     lab.fill(DAY, rows=5)
