@@ -308,6 +308,9 @@ def _load_in_one_transaction(session: _Session, destination: Destination, genera
     task, connection = session.task, session.connection
     with at.errors_of(destination.relation), connection.transaction(force_rollback=session.request.dry_run):
         connection.execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE")
+        # From here to the commit the table is the one that was looked at: its name, its columns, and what an INSERT sets off.
+        at.lock_unchanged(connection, destination, alone=session.request.triggers == Triggers.disable)
+        _require_safe(session, destination)
         triggers = at.insert_triggers(connection, destination) if session.request.triggers == Triggers.disable else []
         loading = _Loading(session, destination, generation, rows)
         with at.disabled(connection, triggers):

@@ -96,6 +96,14 @@ def read_destination(connection: Connection, relation: sql.Relation, key: Sequen
     return Destination(relation, found["oid"], columns, tuple(key))
 
 
+def lock_unchanged(connection: Connection, destination: Destination, *, alone: bool) -> None:
+    """Let the table stay as it is to the end of the transaction; `alone` keeps other writers out. Raises NotRestored if it changed."""
+    connection.execute(sql.lock_destination(destination.relation, alone=alone))
+    if read_destination(connection, destination.relation, destination.key) != destination:
+        message = f"{destination.relation.identifier.as_string()} was altered, or another table has its name, since the restore began"
+        raise NotRestored(message, hint="run it again: what was restored before are whole generations")
+
+
 def _find(connection: Connection, relation: sql.Relation) -> DictRow | None:
     return connection.execute(sql.RELATION, [relation.schema, relation.name]).fetchone()
 
@@ -176,7 +184,7 @@ def errors_of(destination: sql.Relation) -> Iterator[None]:
     """Raise NotRestored for what the table itself refuses: a constraint, a value that its type does not take, a leaf that is not there."""
     try:
         yield
-    except (psycopg.DataError, psycopg.IntegrityError, psycopg.errors.UndefinedObject) as error:
+    except (psycopg.DataError, psycopg.IntegrityError, psycopg.errors.UndefinedObject, psycopg.errors.UndefinedTable) as error:
         message = f"{destination.identifier.as_string()} did not take the rows: {' '.join(str(error).split())}"
         hint = "create what is missing (a partition, a type, an enum label, a row that is referred to), or restore into another table"
         raise NotRestored(message, hint=f"{hint}; nothing of this generation was restored") from error

@@ -595,6 +595,12 @@ def drop_leaf(leaf: Relation) -> sql.Composed:
     return sql.SQL("DROP TABLE {} RESTRICT").format(leaf.identifier)
 
 
+def lock_destination(relation: Relation, *, alone: bool) -> sql.Composed:
+    """ROW EXCLUSIVE, as an INSERT takes it: nobody can alter, rename or drop the table, or add triggers. SHARE ROW EXCLUSIVE if `alone`."""
+    mode = "SHARE ROW EXCLUSIVE" if alone else "ROW EXCLUSIVE"
+    return sql.SQL("LOCK TABLE {} IN {} MODE").format(relation.identifier, trusted(mode))
+
+
 def copy_in(relation: Relation, names: Sequence[str]) -> sql.Composed:
     """ROW EXCLUSIVE on the relation and the leaves that take the rows. Rules do not apply; triggers, defaults and constraints do."""
     return sql.SQL("COPY {} ({}) FROM STDIN (FORMAT csv, ENCODING 'UTF8')").format(

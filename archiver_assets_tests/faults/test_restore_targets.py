@@ -1,0 +1,56 @@
+"""Targets that are not what they seem, or do not stay what they were: a restore is exact there, or refused by name."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import date
+
+import pytest
+
+from archiver_assets.config import Hold
+from archiver_assets.errors import ArchiverError, ConfigError, NotRestored
+from archiver_assets.lifecycle.archive import archive
+from archiver_assets.lifecycle.purge import purge
+from archiver_assets.lifecycle.restore import Conflict, Drift, RestoreRequest, Triggers, Versions, restore
+from archiver_assets.lifecycle.task import Step
+from archiver_assets.source.destination import TargetColumn, create_destination
+from archiver_assets.source.sql import Relation
+from archiver_assets.store.holding import place_hold
+from archiver_assets_tests.faults.test_restore import INTO_ITSELF, TRIGGER, differing, two_generations
+from archiver_assets_tests.lab import DAY, PREFIX, Lab
+
+NEXT = date(2024, 3, 6)
+
+
+@pytest.fixture(name="purged")
+def purged_lab(lab: Lab) -> Lab:
+    """A day of 100 rows that was archived and purged, and a copy of it in `before`."""
+    lab.fill(rows=100)
+    lab.execute("CREATE TABLE before AS SELECT * FROM audit_logs")
+    archive(lab.task())
+    purge(lab.task())
+    return lab
+
+
+def once(step: Step, action: Callable[[], object]) -> Callable[[Step], None]:
+    """Do something the first time that a step is reached."""
+    seen: list[Step] = []
+
+    def reached(passed: Step) -> None:
+        seen.append(passed)
+        if passed is step and seen.count(step) == 1:
+            action()
+
+    return reached
+
+
+SWAP = "ALTER TABLE audit_logs RENAME TO old; ALTER TABLE target RENAME TO audit_logs"
+
+
+@pytest.mark.parametrize("change", [TRIGGER, SWAP, "ALTER TABLE audit_logs ALTER amount TYPE numeric(8,1)", "DROP TABLE audit_logs"])
+def test_a_table_that_changes_meanwhile_takes_no_rows(purged: Lab, change: str) -> None:
+    purged.execute("CREATE TABLE target (LIKE audit_logs INCLUDING ALL)")
+    with pytest.raises(NotRestored):
+        restore(purged.task(reached=once(Step.READ_BACK, lambda: purged.execute(change))), INTO_ITSELF)
+    assert not [key for key in purged.objects() if "_holds" in key]
+    if "DROP" not in change:
+        assert purged.count() == 0
