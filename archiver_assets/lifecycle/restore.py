@@ -27,6 +27,7 @@ from archiver_assets.lifecycle.generations import Generation, read_generations
 from archiver_assets.lifecycle.retrying import persistently
 from archiver_assets.lifecycle.task import Progress, Step, Task, log
 from archiver_assets.lifecycle.verify import LocalCopy, proven
+from archiver_assets.partition import Partition
 from archiver_assets.source import destination as at
 from archiver_assets.source import sql
 from archiver_assets.source.catalog import XMIN, Connection, find_relation, read_table
@@ -328,21 +329,24 @@ def _load_in_one_transaction(session: _Session, destination: Destination, genera
 
 def _hold(session: _Session, destination: Destination) -> str | None:
     """Keep the rows from the next purge, before they can be seen, if they went into the archived table itself."""
-    task, days = session.task, session.request.hold_days
+    task, held_for = session.task, session.request.hold_days
     original = find_relation(session.connection, task.table)
-    if days <= 0 or original is None or not at.is_of(session.connection, destination, int(original["oid"])):
+    if held_for <= 0 or original is None or not at.is_of(session.connection, destination, int(original["oid"])):
         return None
     now = read_clock(session.connection)
-    day = task.partition.day
+    # Under a time zone that was changed since, the rows are of neighbouring days too.
+    manifests = [generation.manifest for generation in session.generations]
+    ends = [instant for each in manifests for instant in (each.timestamp_min, each.timestamp_max)]
+    days = [task.partition.day, *(Partition.containing(instant, task.table.timezone).day for instant in ends)]
     hold = Hold(
         id=f"restored-{task.partition.key}-{token_hex(8)}",
         reason=f"restored from the archive of {task.label} by run {task.run_id}",
         requestor=_HOLD_REQUESTOR,
         schema_name=task.table.schema_name,
         table_name=task.table.name,
-        first_day=day,
-        last_day=day,
-        expiration_date=now + timedelta(days=days),
+        first_day=min(days),
+        last_day=max(days),
+        expiration_date=now + timedelta(days=held_for),
     )
     place_hold(task.store, task.prefix, hold)
     return hold.id
@@ -444,11 +448,7 @@ class _Loading:
         original = find_relation(connection, task.table)
         if original is None or not at.is_of(connection, self._destination, int(original["oid"])):
             return ()
-        holds = [
-            hold
-            for hold in task.hold_places().in_force(task.table, read_clock(connection))
-            if hold.covers(task.partition.day) and not _is_of_a_restore(hold)
-        ]
+        holds = [hold for hold in task.hold_places().in_force(task.table, read_clock(connection)) if not _is_of_a_restore(hold)]
         with locked_table(connection, sql.Relation(task.table.schema_name, task.table.name)):
             return held_rows(connection, task.table, read_table(connection, task.table), holds)
 

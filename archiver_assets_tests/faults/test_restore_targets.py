@@ -54,3 +54,12 @@ def test_a_table_that_changes_meanwhile_takes_no_rows(purged: Lab, change: str) 
     assert not [key for key in purged.objects() if "_holds" in key]
     if "DROP" not in change:
         assert purged.count() == 0
+
+
+def test_restored_rows_are_held_under_another_time_zone_too(purged: Lab) -> None:
+    table = purged.table(timezone="America/New_York")
+    restore(purged.task(table=table), INTO_ITSELF)
+    for day in ("2024-03-04", "2024-03-05"):
+        archive(purged.task(day, table))
+        purge(purged.task(day, table))
+    assert differing(purged, "audit_logs") == 0
