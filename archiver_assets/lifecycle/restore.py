@@ -442,11 +442,21 @@ class _Loading:
             raise NotRestored(message, hint="archive the partition first, then restore again; or restore into another table")
         return deleted
 
+    def _require_not_held(self) -> None:
+        """Raise NotRestored if a hold names the destination, which is another table than the archived one: its rows may be any."""
+        task, relation = self._session.task, self._destination.relation
+        names = {"schema_name": relation.schema, "name": relation.name}
+        holds = task.hold_places().in_force(task.table.model_copy(update=names), read_clock(self._connection))
+        if found := [hold.id for hold in holds if not _is_of_a_restore(hold)]:
+            message = f"{relation.identifier.as_string()} is under the legal holds {', '.join(found)}: none of its rows is overwritten"
+            raise NotRestored(message, hint="restore into another table, or with conflict: skip")
+
     def _held(self) -> tuple[sql.HeldRows, ...]:
         """Return the rows of the archived table that holds keep; those of restores keep rows from purges only."""
         task, connection = self._session.task, self._connection
         original = find_relation(connection, task.table)
         if original is None or not at.is_of(connection, self._destination, int(original["oid"])):
+            self._require_not_held()
             return ()
         holds = [hold for hold in task.hold_places().in_force(task.table, read_clock(connection)) if not _is_of_a_restore(hold)]
         with locked_table(connection, sql.Relation(task.table.schema_name, task.table.name)):

@@ -63,3 +63,15 @@ def test_restored_rows_are_held_under_another_time_zone_too(purged: Lab) -> None
         archive(purged.task(day, table))
         purge(purged.task(day, table))
     assert differing(purged, "audit_logs") == 0
+
+
+def test_rows_of_another_table_that_is_held_are_not_overwritten(lab: Lab) -> None:
+    two_generations(lab)
+    lab.execute("CREATE TABLE target (LIKE audit_logs INCLUDING ALL)")
+    into = RestoreRequest(table_name="target", conflict=Conflict.overwrite)
+    restore(lab.task(), into)
+    lab.execute("UPDATE target SET action = 'action ' || (id - 1) WHERE id <= 5")
+    place_hold(lab.store, PREFIX, Hold(id="case 1", reason="court", table_name="target"))
+    with pytest.raises(NotRestored, match="legal holds case 1"):
+        restore(lab.task(), into)
+    assert lab.execute("SELECT count(*) FROM target WHERE action LIKE 'action %'") == [(10,)]
