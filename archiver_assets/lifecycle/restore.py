@@ -235,6 +235,10 @@ def _archived_columns(session: _Session, manifest: Manifest) -> list[TargetColum
     return [*columns, TargetColumn(XMIN, "bigint", not_null=True)] if session.request.versions == Versions.all else columns
 
 
+def _types(session: _Session, generation: Generation) -> dict[str, str]:
+    return {column.name: column.pg_type for column in _archived_columns(session, generation.manifest)}
+
+
 def _require_safe(session: _Session, destination: Destination) -> None:
     name = destination.relation.identifier.as_string()
     triggers = at.insert_triggers(session.connection, destination)
@@ -367,6 +371,7 @@ class _Loading:
         self._destination = destination
         self._generation = generation
         self._rows = rows
+        self._types = _types(session, generation)
         self.rows_read = 0
         self.greatest: dict[str, int] = {}
 
@@ -389,7 +394,7 @@ class _Loading:
     def _load_others(self) -> RestoreTally:
         tally = RestoreTally()
         for batch in self._rows:
-            found = at.find(self._connection, self._destination, batch)
+            found = at.find(self._connection, self._destination, batch, self._types)
             other = sorted(position for position, same in found.items() if not same)
             if other and self._session.request.conflict == Conflict.overwrite:
                 tally += RestoreTally(overwritten=self._overwrite(batch.take(pa.array(other))))
@@ -426,7 +431,8 @@ class _Loading:
         for generation in session.generations:
             if generation.number == self._generation.number:
                 continue
-            names = [column.name for column in _archived_columns(session, generation.manifest)]
+            types = _types(session, generation)
+            names = list(types)
             present = {column.name for column in self._destination.columns}
             with proven(session.task, generation) as copy:
                 if not present <= set(names):
@@ -435,7 +441,7 @@ class _Loading:
                     batch = group.columns(names).select([name for name in names if name in present])
                     batch = batch.filter(pc.invert(wanted.uncovered(batch.select(key))))
                     if batch.num_rows:
-                        deleted += at.delete_same(self._connection, self._destination, batch, self._held())
+                        deleted += at.delete_same(self._connection, self._destination, batch, types, self._held())
         if deleted != rows.num_rows:
             message = f"{rows.num_rows - deleted} rows of {self._destination.relation.identifier.as_string()} are in no generation of "
             message += f"{session.task.label}, or held: overwriting them would lose them"
@@ -464,7 +470,8 @@ class _Loading:
 
     def require_same(self, tally: RestoreTally) -> None:
         """Let the server compare every archived row with what the table has now. Raises NotRestored."""
-        same = sum(sum(at.find(self._connection, self._destination, batch).values()) for batch in self._rows)
+        found = (at.find(self._connection, self._destination, batch, self._types) for batch in self._rows)
+        same = sum(sum(each.values()) for each in found)
         if same != tally.loaded + tally.present or same + tally.skipped != self.rows_read:
             expected = self.rows_read - tally.skipped
             name = self._destination.relation.identifier.as_string()

@@ -25,6 +25,8 @@ from archiver_assets.source.literals import to_array_text
 # Words, quoted names, their dots, numbers in parentheses, and brackets, as format_type writes a type.
 _TYPE = re.compile(r'(?:[a-z_][a-z0-9_]*|"(?:[^"\0]|"")+"|\.|\([0-9]+(?:,-?[0-9]+)?\)|\[\]| )+')
 
+_MISSING = (psycopg.errors.UndefinedObject, psycopg.errors.UndefinedTable, psycopg.errors.CannotCoerce)
+
 
 @dataclass(frozen=True)
 class TargetColumn:
@@ -54,10 +56,10 @@ class Destination:
     columns: tuple[TargetColumn, ...]
     key: tuple[str, ...]
 
-    def types(self, names: Sequence[str]) -> list[tuple[str, str]]:
-        """Return names and types of the named columns."""
+    def types(self, names: Sequence[str], archived: Mapping[str, str]) -> list[tuple[str, str, str]]:
+        """Return names of the named columns, with their types in the table and in the archive."""
         by_name = {column.name: column.pg_type for column in self.columns}
-        return [(name, by_name[name]) for name in names]
+        return [(name, by_name[name], archived[name]) for name in names]
 
 
 def create_destination(connection: Connection, relation: sql.Relation, columns: Sequence[TargetColumn], key: Sequence[str]) -> None:
@@ -152,19 +154,21 @@ def put(connection: Connection, destination: Destination, rows: pa.RecordBatch) 
     return copy_rows(connection, destination.relation, [name for name in rows.schema.names if name in given], rows)
 
 
-def find(connection: Connection, destination: Destination, rows: pa.RecordBatch) -> dict[int, bool]:
+def find(connection: Connection, destination: Destination, rows: pa.RecordBatch, archived: Mapping[str, str]) -> dict[int, bool]:
     """Return, by the position of a row in `rows`, whether the table's row of the same key is the same in all columns of `rows`.
 
-    Of a key that the table does not have there is no entry.
+    `archived` gives the types of these, by name, in the archive. Of a key that the table does not have there is no entry.
     """
-    columns = destination.types(rows.schema.names)
+    columns = destination.types(rows.schema.names, archived)
     found = connection.execute(sql.find_rows(destination.relation, destination.key, columns), _arrays(rows))
     return {row["position"] - 1: row["same"] for row in found}
 
 
-def delete_same(connection: Connection, destination: Destination, rows: pa.RecordBatch, held: Sequence[sql.HeldRows]) -> int:
-    """Delete the rows of the table that are the same as one of `rows` in all its columns, and not held; return how many."""
-    columns = destination.types(rows.schema.names)
+def delete_same(
+    connection: Connection, destination: Destination, rows: pa.RecordBatch, archived: Mapping[str, str], held: Sequence[sql.HeldRows]
+) -> int:
+    """Delete the rows of the table that are the same as one of `rows`, as `find` compares them, and not held; return how many."""
+    columns = destination.types(rows.schema.names, archived)
     statement = sql.delete_same(destination.relation, destination.key, columns, held)
     return connection.execute(statement, _arrays(rows)).rowcount
 
@@ -184,7 +188,7 @@ def errors_of(destination: sql.Relation) -> Iterator[None]:
     """Raise NotRestored for what the table itself refuses: a constraint, a value that its type does not take, a leaf that is not there."""
     try:
         yield
-    except (psycopg.DataError, psycopg.IntegrityError, psycopg.errors.UndefinedObject, psycopg.errors.UndefinedTable) as error:
+    except (psycopg.DataError, psycopg.IntegrityError, *_MISSING) as error:
         message = f"{destination.identifier.as_string()} did not take the rows: {' '.join(str(error).split())}"
         hint = "create what is missing (a partition, a type, an enum label, a row that is referred to), or restore into another table"
         raise NotRestored(message, hint=f"{hint}; nothing of this generation was restored") from error

@@ -666,26 +666,76 @@ def switch_trigger(table: Relation, name: str, mode: str) -> sql.Composed:
     return sql.SQL("ALTER TABLE {} {} TRIGGER {}").format(table.identifier, trusted(mode), sql.Identifier(name))
 
 
-def find_rows(relation: Relation, key: Sequence[str], columns: Sequence[tuple[str, str]]) -> sql.Composed:
+RestoredColumns = Sequence[tuple[str, str, str]]
+"""Names of columns, their types in a relation, and their types in the archive."""
+
+
+def find_rows(relation: Relation, key: Sequence[str], columns: RestoredColumns) -> sql.Composed:
     """Of the rows in the bound arrays, one array a column, find those whose key the relation has.
 
-    The answer has a row for each: its `position` from 1, and whether the relation's row is the `same`, byte by byte. ACCESS SHARE. Needs
-    the unique index on the key.
+    The answer has a row for each: its `position` from 1, and whether the relation's row is the `same`, byte by byte; where the types
+    differ, whether it still has the archived value. ACCESS SHARE. Needs the unique index on the key.
     """
     return sql.SQL("SELECT given.position, ({}) AS same FROM {} AS t JOIN {} ON {}").format(
-        _same_image(columns, range(len(columns))), relation.identifier, _given(columns, xmin=False, ordinality=True), _key(key, columns)
+        _same_restored(columns), relation.identifier, _given(_bound(columns), xmin=False, ordinality=True), _restored_key(key, columns)
     )
 
 
-def delete_same(relation: Relation, key: Sequence[str], columns: Sequence[tuple[str, str]], held: Sequence[HeldRows]) -> sql.Composed:
-    """Delete the rows that are, byte by byte, those of the bound arrays, and not `held`. Locks as `delete_equal`."""
+def delete_same(relation: Relation, key: Sequence[str], columns: RestoredColumns, held: Sequence[HeldRows]) -> sql.Composed:
+    """Delete the rows that are those of the bound arrays, as `find_rows` compares them, and not `held`. Locks as `delete_equal`."""
     return sql.SQL("DELETE FROM {} AS t USING {} WHERE {} AND {} AND NOT {}").format(
         relation.identifier,
-        _given(columns, xmin=False),
-        _key(key, columns),
-        _same_image(columns, range(len(columns))),
+        _given(_bound(columns), xmin=False),
+        _restored_key(key, columns),
+        _same_restored(columns),
         any_held(held),
     )
+
+
+def _bound(columns: RestoredColumns) -> list[tuple[str, str]]:
+    return [(name, pg_type if pg_type == archived else "text") for name, pg_type, archived in columns]
+
+
+def _restored_key(key: Sequence[str], columns: RestoredColumns) -> sql.Composed:
+    return sql.SQL(" AND ").join(
+        sql.SQL("{} = {}").format(
+            sql.Identifier("t", name),
+            _value(pg_type, position) if pg_type == archived else _cast("given", f"column{position}", pg_type),
+        )
+        for position, (name, pg_type, archived) in enumerate(columns)
+        if name in key
+    )
+
+
+def _same_restored(columns: RestoredColumns) -> sql.Composed:
+    numbered = list(enumerate(columns))
+    same: list[sql.Composable] = []
+    if kept := [(position, name, pg_type) for position, (name, pg_type, archived) in numbered if pg_type == archived]:
+        same.append(_same_image([(name, pg_type) for _, name, pg_type in kept], [position for position, _, _ in kept]))
+    return sql.SQL(" AND ").join(
+        [*same, *(_same_retyped(position, *column) for position, column in numbered if column[1] != column[2])] or [sql.SQL("true")]
+    )
+
+
+def _same_retyped(position: int, name: str, pg_type: str, archived: str) -> sql.Composed:
+    """Compare a value of another type with the archived one: as the text that it is, or taken back to the archived type.
+
+    Never in the column's own type, to which both would have been rounded.
+    """
+    given = f"column{position}"
+    if _travels_as_text(archived):
+        return sql.SQL("{} IS NOT DISTINCT FROM {}").format(_cast("t", name, "text"), sql.Identifier("given", given))
+    if _is_textual(pg_type) and not _is_textual(archived):
+        return sql.SQL("{} IS NOT DISTINCT FROM {}::text").format(_cast("t", name, "text"), _cast("given", given, archived))
+    return sql.SQL("record_image_eq(ROW({}), ROW({}))").format(_cast("t", name, archived), _cast("given", given, archived))
+
+
+def _cast(alias: str, name: str, pg_type: str) -> sql.Composed:
+    return sql.SQL("{}::{}").format(sql.Identifier(alias, name), trusted(pg_type))
+
+
+def _is_textual(pg_type: str) -> bool:
+    return pg_type in {"text", "name"} or pg_type.startswith("character")
 
 
 PROOF = Relation("pg_temp", "archiver_proof")

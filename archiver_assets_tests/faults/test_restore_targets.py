@@ -75,3 +75,30 @@ def test_rows_of_another_table_that_is_held_are_not_overwritten(lab: Lab) -> Non
     with pytest.raises(NotRestored, match="legal holds case 1"):
         restore(lab.task(), into)
     assert lab.execute("SELECT count(*) FROM target WHERE action LIKE 'action %'") == [(10,)]
+
+
+@pytest.mark.parametrize("column", ["amount numeric(8,1)", "created_at date", "actor text"])
+def test_a_type_that_rounds_values_is_noticed(purged: Lab, column: str) -> None:
+    purged.execute(f"CREATE TABLE target (id bigint PRIMARY KEY, {column})")
+    with pytest.raises(NotRestored, match="byte for byte"):
+        restore(purged.task(), RestoreRequest(table_name="target", drift=Drift.by_name))
+    assert purged.count("target") == 0
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        "amount numeric",
+        "amount numeric(30,9)",
+        "created_at timestamp",
+        "action varchar(40)",
+        "action char(40)",
+        "address text",
+        "tags text",
+    ],
+)
+def test_a_type_that_keeps_values_is_filled(purged: Lab, column: str) -> None:
+    purged.execute(f"CREATE TABLE target (id numeric PRIMARY KEY, {column})")
+    into = RestoreRequest(table_name="target", drift=Drift.by_name)
+    assert restore(purged.task(), into).tally.loaded == 100
+    assert restore(purged.task(), into).tally.present == 100
