@@ -243,7 +243,7 @@ def _require_safe(session: _Session, destination: Destination) -> None:
     name = destination.relation.identifier.as_string()
     triggers = at.insert_triggers(session.connection, destination)
     if triggers and session.request.triggers == Triggers.refuse:
-        message = f"restored rows would fire triggers of {name}: {', '.join(trigger.name for trigger in triggers)}"
+        message = f"restored rows would fire triggers of {name}: {', '.join(dict.fromkeys(trigger.name for trigger in triggers))}"
         raise NotRestored(message, hint="say what they do: triggers: disable (as the table's owner) or fire; or restore into another table")
     effects = at.side_effects_of_delete(session.connection, destination) if session.request.conflict == Conflict.overwrite else []
     if effects:

@@ -634,13 +634,13 @@ RELATED = """
     SELECT EXISTS (SELECT FROM pg_partition_tree($1::oid) WHERE relid = $2::oid)
         OR EXISTS (SELECT FROM pg_partition_tree($2::oid) WHERE relid = $1::oid) OR $1::oid = $2::oid AS related
 """
-# Catalog only: the triggers that an INSERT fires, as they were created; those of the leaves that come from their table go with it. Bits of
-# tgtype: 4 is INSERT.
+# Catalog only: the triggers that an INSERT fires, those of the leaves each on its own: a leaf's can be on while its table's is off, and the
+# other way round. Bits of tgtype: 4 is INSERT.
 INSERT_TRIGGERS = """
     SELECT n.nspname AS schema, c.relname AS table, t.tgname AS name, t.tgenabled = 'A' AS always
     FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE (c.oid = $1::oid OR c.oid IN (SELECT relid FROM pg_partition_tree($1::oid)))
-      AND NOT t.tgisinternal AND t.tgparentid = 0 AND t.tgenabled IN ('O', 'A') AND t.tgtype::int & 4 <> 0
+      AND NOT t.tgisinternal AND t.tgenabled IN ('O', 'A') AND t.tgtype::int & 4 <> 0
     ORDER BY 1, 2, 3
 """
 # Catalog only: the ascending sequences that number a column of the table, by identity or serial.
@@ -662,8 +662,8 @@ def advance_sequence(sequence: Relation) -> sql.Composed:
 
 
 def switch_trigger(table: Relation, name: str, mode: str) -> sql.Composed:
-    """`DISABLE`, `ENABLE` or `ENABLE ALWAYS` a trigger. SHARE ROW EXCLUSIVE: nobody else writes to the table. Needs ownership."""
-    return sql.SQL("ALTER TABLE {} {} TRIGGER {}").format(table.identifier, trusted(mode), sql.Identifier(name))
+    """`DISABLE`, `ENABLE` or `ENABLE ALWAYS` a trigger of this table alone. SHARE ROW EXCLUSIVE: nobody else writes. Needs ownership."""
+    return sql.SQL("ALTER TABLE ONLY {} {} TRIGGER {}").format(table.identifier, trusted(mode), sql.Identifier(name))
 
 
 RestoredColumns = Sequence[tuple[str, str, str]]

@@ -102,3 +102,28 @@ def test_a_type_that_keeps_values_is_filled(purged: Lab, column: str) -> None:
     into = RestoreRequest(table_name="target", drift=Drift.by_name)
     assert restore(purged.task(), into).tally.loaded == 100
     assert restore(purged.task(), into).tally.present == 100
+
+
+LEAVES = """
+CREATE TABLE fired (id bigint);
+CREATE FUNCTION fire() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO public.fired VALUES (new.id); RETURN new; END $$;
+CREATE TABLE parts (LIKE before, PRIMARY KEY (id)) PARTITION BY RANGE (id);
+CREATE TABLE one PARTITION OF parts FOR VALUES FROM (1) TO (50);
+CREATE TABLE other PARTITION OF parts DEFAULT;
+CREATE TRIGGER on_insert AFTER INSERT ON parts FOR EACH ROW EXECUTE FUNCTION fire();
+"""
+
+
+@pytest.mark.parametrize(
+    "switched", ["ALTER TABLE one DISABLE TRIGGER on_insert", "ALTER TABLE ONLY parts DISABLE TRIGGER on_insert", "SELECT 1"]
+)
+def test_triggers_of_leaves_are_on_their_own(purged: Lab, switched: str) -> None:
+    purged.execute(LEAVES)
+    purged.execute(switched)
+    modes = "SELECT tgrelid::regclass::text, tgenabled FROM pg_trigger WHERE tgname = 'on_insert' ORDER BY 1"
+    as_they_were = purged.execute(modes)
+    with pytest.raises(NotRestored, match=r"fire triggers of \"public\".\"parts\": on_insert\n"):
+        restore(purged.task(), RestoreRequest(table_name="parts"))
+    restore(purged.task(), RestoreRequest(table_name="parts", triggers=Triggers.disable))
+    assert (differing(purged, "parts"), purged.count("fired")) == (0, 0)
+    assert purged.execute(modes) == as_they_were
