@@ -174,11 +174,16 @@ def delete_same(
 
 
 def advance_sequences(connection: Connection, destination: Destination, greatest: Mapping[str, int]) -> list[str]:
-    """Let each sequence of the table that has not come as far as the `greatest` restored number go on after it; return their names."""
+    """Let each sequence of the table that has not come as far as the `greatest` restored number go on after it; return their names.
+
+    A number beyond a sequence's own greatest was not given by it: it is left alone.
+    """
     advanced = []
     for row in connection.execute(sql.SEQUENCES, [destination.oid]).fetchall():
-        sequence = sql.Relation(row["schema"], row["name"])
-        if row["column"] in greatest and connection.execute(sql.advance_sequence(sequence), [greatest[row["column"]]]).fetchall():
+        sequence, number = sql.Relation(row["schema"], row["name"]), greatest.get(row["column"])
+        if number is None or number > row["greatest"]:
+            continue
+        if connection.execute(sql.advance_sequence(sequence), [number]).fetchall():
             advanced.append(sequence.identifier.as_string())
     return advanced
 

@@ -645,7 +645,7 @@ INSERT_TRIGGERS = """
 """
 # Catalog only: the ascending sequences that number a column of the table, by identity or serial.
 SEQUENCES = """
-    SELECT a.attname AS column, n.nspname AS schema, c.relname AS name
+    SELECT a.attname AS column, n.nspname AS schema, c.relname AS name, s.seqmax AS greatest
     FROM pg_depend d JOIN pg_sequence s ON s.seqrelid = d.objid JOIN pg_class c ON c.oid = s.seqrelid
          JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
     WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass AND d.refobjid = $1::oid
@@ -655,8 +655,11 @@ SEQUENCES = """
 
 
 def advance_sequence(sequence: Relation) -> sql.Composed:
-    """Let a sequence go on after `$1` if it has not come so far. Needs SELECT and UPDATE on it; a rollback does not take it back."""
-    return sql.SQL("SELECT setval({}::regclass, $1::bigint) FROM {} AS s WHERE s.last_value < $1::bigint").format(
+    """Let a sequence go on after `$1` if it has not come so far. Needs SELECT and UPDATE on it; a rollback does not take it back.
+
+    One that was never asked, or set back, will give its `last_value` itself.
+    """
+    return sql.SQL("SELECT setval({}::regclass, $1::bigint) FROM {} AS s WHERE s.last_value - (NOT s.is_called)::int < $1::bigint").format(
         sql.Literal(sequence.identifier.as_string()), sequence.identifier
     )
 

@@ -127,3 +127,16 @@ def test_triggers_of_leaves_are_on_their_own(purged: Lab, switched: str) -> None
     restore(purged.task(), RestoreRequest(table_name="parts", triggers=Triggers.disable))
     assert (differing(purged, "parts"), purged.count("fired")) == (0, 0)
     assert purged.execute(modes) == as_they_were
+
+
+def test_a_sequence_that_would_give_the_greatest_restored_number_goes_on_after_it(purged: Lab) -> None:
+    purged.execute("ALTER SEQUENCE audit_logs_id_seq RESTART WITH 100")
+    restore(purged.task(), INTO_ITSELF)
+    purged.fill(rows=1)
+    assert purged.execute("SELECT max(id) FROM audit_logs") == [(101,)]
+
+
+def test_a_sequence_that_ends_before_the_restored_numbers_is_left_alone(purged: Lab) -> None:
+    purged.execute("ALTER SEQUENCE audit_logs_id_seq MAXVALUE 50 RESTART WITH 1")
+    assert restore(purged.task(), INTO_ITSELF).sequences == ()
+    assert differing(purged, "audit_logs") == 0
