@@ -68,7 +68,7 @@ def create_destination(connection: Connection, relation: sql.Relation, columns: 
     Raises ManifestInvalid for a type that is none, and psycopg's errors, also where a type is not on the server.
     """
     for column in columns:
-        if not _TYPE.fullmatch(column.pg_type):
+        if not _names_a_type(connection, column.pg_type):
             message = f"expected the column {column.name!r} of a manifest to have a type of PostgreSQL, found {column.pg_type!r}"
             raise ManifestInvalid(message, hint="compare the manifest with its older versions or a copy; nothing was restored")
     described = [(column.name, column.pg_type, column.not_null) for column in columns]
@@ -76,6 +76,16 @@ def create_destination(connection: Connection, relation: sql.Relation, columns: 
         connection.execute(sql.LOCK_CREATION)
         if _find(connection, relation) is None:
             connection.execute(sql.create_table(relation, described, key))
+
+
+def _names_a_type(connection: Connection, text: str) -> bool:
+    if not _TYPE.fullmatch(text):
+        return False
+    try:
+        connection.execute(sql.NAMES_A_TYPE, [text])
+    except psycopg.errors.SyntaxError:
+        return False  # words such as `integer references "a table"`
+    return True
 
 
 def read_destination(connection: Connection, relation: sql.Relation, key: Sequence[str]) -> Destination | None:

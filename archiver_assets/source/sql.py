@@ -622,6 +622,9 @@ def create_table(relation: Relation, columns: Sequence[tuple[str, str, bool]], k
     return sql.SQL("CREATE TABLE {} ({})").format(relation.identifier, sql.SQL(", ").join(lines))
 
 
+# Catalog only. The server's own parser says whether a text is the name of a type, with length or precision, and nothing more.
+NAMES_A_TYPE = "SELECT $1::text::regtype"
+
 # Catalog only: columns into which rows are restored; `given` says whether a row brings its own value, and does not compute it.
 DESTINATION_COLUMNS = """
     SELECT a.attname AS name, format_type(a.atttypid, a.atttypmod) AS pg_type, a.attnotnull AS not_null, a.attgenerated = '' AS given
