@@ -227,10 +227,11 @@ def _archived_columns(session: _Session, manifest: Manifest) -> list[TargetColum
     """Return the columns of a generation that are asked for, as a table of restored rows has them."""
     chosen = session.request.columns
     names = [column.name for column in manifest.columns]
-    if unknown := [name for name in (*chosen, *manifest.primary_key) if name not in names]:
+    key = session.generations[0].manifest.primary_key  # which an older one may have no columns for
+    if unknown := [name for name in (*chosen, *key) if name not in names]:
         message = f"expected columns of the archive of {session.task.label}, found {', '.join(unknown)}"
         raise NotRestored(message, hint=f"generation {manifest.generation} has: {', '.join(names)}")
-    wanted = {*chosen, *manifest.primary_key} if chosen else set(names)
+    wanted = {*chosen, *key} if chosen else set(names)
     columns = [TargetColumn(each.name, each.pg_type, each.not_null) for each in manifest.columns if each.name in wanted]
     return [*columns, TargetColumn(XMIN, "bigint", not_null=True)] if session.request.versions == Versions.all else columns
 
@@ -264,7 +265,11 @@ def _restore_one(
             message = f"{destination.relation.identifier.as_string()} {found}"
             hint = "restore with drift: by_name (columns of the same name; what is archived and not in the table is left out), or elsewhere"
             raise NotRestored(message, hint=hint)
-        names = [name for name in names if name in {column.name for column in destination.columns}]
+        present = {column.name for column in destination.columns}
+        if missing := [name for name in session.key if name not in present]:
+            message = f"expected the whole key in {destination.relation.identifier.as_string()}, found no column {', '.join(missing)}"
+            raise NotRestored(message, hint="restore into another table: without its key a row cannot be told from others")
+        names = [name for name in names if name in present]
     superseded = Coverage(_keys(session, newer))
     with proven(task, generation) as copy:
         task.reached(Step.READ_BACK)

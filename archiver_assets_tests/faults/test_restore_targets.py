@@ -150,3 +150,19 @@ def test_a_manifest_cannot_bring_more_than_the_name_of_a_type(purged: Lab, kind:
     with pytest.raises(ArchiverError), purged.task().source.connect() as connection:
         create_destination(connection, Relation("public", "evil"), [TargetColumn("a", kind, not_null=False)], ["a"])
     assert purged.execute("SELECT to_regclass('evil')") == [(None,)]
+
+
+def test_a_table_without_the_whole_key_is_refused(lab: Lab) -> None:
+    two_generations(lab)
+    lab.execute("CREATE TABLE target (LIKE after, PRIMARY KEY (id))")
+    with pytest.raises(NotRestored, match="found no column _xmin"):
+        restore(lab.task(), RestoreRequest(table_name="target", versions=Versions.all, drift=Drift.by_name))
+
+
+def test_a_generation_without_the_newest_key_is_refused_by_name(lab: Lab) -> None:
+    lab.fill(rows=5)
+    archive(lab.task())
+    lab.execute("ALTER TABLE audit_logs ADD other uuid DEFAULT gen_random_uuid() NOT NULL UNIQUE")
+    archive(lab.task(table=lab.table(primary_key=("other",))))
+    with pytest.raises(NotRestored, match=r"found other(?s:.*)generation 1 has: id"):
+        restore(lab.task(), RestoreRequest(drift=Drift.by_name))
