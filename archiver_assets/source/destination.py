@@ -71,7 +71,8 @@ def create_destination(connection: Connection, relation: sql.Relation, columns: 
         if not _names_a_type(connection, column.pg_type):
             message = f"expected the column {column.name!r} of a manifest to have a type of PostgreSQL, found {column.pg_type!r}"
             raise ManifestInvalid(message, hint="compare the manifest with its older versions or a copy; nothing was restored")
-    described = [(column.name, column.pg_type, column.not_null) for column in columns]
+    # Nullable but for the key: the table is for other days too, when a column that is NOT NULL now may have had nulls.
+    described = [(column.name, column.pg_type, column.name in key) for column in columns]
     with connection.transaction():
         connection.execute(sql.LOCK_CREATION)
         if _find(connection, relation) is None:

@@ -166,3 +166,16 @@ def test_a_generation_without_the_newest_key_is_refused_by_name(lab: Lab) -> Non
     archive(lab.task(table=lab.table(primary_key=("other",))))
     with pytest.raises(NotRestored, match=r"found other(?s:.*)generation 1 has: id"):
         restore(lab.task(), RestoreRequest(drift=Drift.by_name))
+
+
+def test_days_from_before_and_after_a_column_became_not_null_go_into_one_table(lab: Lab) -> None:
+    lab.fill(DAY, rows=2)
+    archive(lab.task(DAY))
+    lab.execute("UPDATE audit_logs SET details = NULL")
+    archive(lab.task(DAY))
+    purge(lab.task(DAY))
+    lab.execute("ALTER TABLE audit_logs ALTER details SET NOT NULL")
+    lab.fill(NEXT, rows=2)
+    archive(lab.task(NEXT))
+    restore(lab.task(NEXT), RestoreRequest())
+    assert restore(lab.task(DAY), RestoreRequest()).tally.loaded == 2
