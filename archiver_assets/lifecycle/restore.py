@@ -39,6 +39,7 @@ from archiver_assets.store.manifest import Manifest
 
 _BATCH_ROWS = 10_000
 _NAME_BYTES = 63
+_MOST_HOLD_DAYS = 36_500
 _HOLD_REQUESTOR = "archiver restore"
 _HOLD_ID = re.compile(r"restored-[0-9]{4}-[0-9]{2}-[0-9]{2}-[0-9a-f]{16}")
 
@@ -158,6 +159,9 @@ def restore(task: Task, request: RestoreRequest) -> Restored:
 
 def _restore(task: Task, request: RestoreRequest) -> Restored:
     started = task.monotonic()
+    if not 0 <= request.hold_days <= _MOST_HOLD_DAYS:
+        message = f"expected hold_days of 0 to {_MOST_HOLD_DAYS}, found {request.hold_days}"
+        raise ConfigError(message, hint="0 places no hold; for longer, place a legal hold of your own")
     relation = _target(task, request)
     with task.source.connect() as connection, partition_lock(connection, table=task.table.label, partition=task.partition):
         task.reached(Step.LOCKED)

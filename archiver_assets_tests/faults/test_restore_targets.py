@@ -179,3 +179,9 @@ def test_days_from_before_and_after_a_column_became_not_null_go_into_one_table(l
     archive(lab.task(NEXT))
     restore(lab.task(NEXT), RestoreRequest())
     assert restore(lab.task(DAY), RestoreRequest()).tally.loaded == 2
+
+
+@pytest.mark.parametrize("days", [-1, 3_000_000, 2**40])
+def test_a_hold_that_cannot_be_is_refused_before_anything_is_restored(purged: Lab, days: int) -> None:
+    with pytest.raises(ConfigError, match="hold_days"):
+        restore(purged.task(), replace(INTO_ITSELF, hold_days=days))
