@@ -10,7 +10,7 @@ duplicates are dropped, and the rows of the table, lie in local files.
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import date
 from pathlib import Path
 
 import pyarrow as pa
@@ -26,10 +26,14 @@ from archiver_assets.lifecycle.sources import identity
 from archiver_assets.lifecycle.task import Task
 from archiver_assets.lifecycle.verify import proven
 from archiver_assets.lifecycle.versions import doubtful
+from archiver_assets.partition import Partition
 from archiver_assets.source import sql
-from archiver_assets.source.catalog import XMIN, Server, Table, read_server, read_table
+from archiver_assets.source.catalog import XMIN, Connection, Server, Table, read_server, read_table
 from archiver_assets.source.reading import read_rows
 from archiver_assets.source.session import open_snapshot
+
+_FIRST_DAY, _LAST_DAY = date(1, 1, 2), date(9999, 12, 30)
+"""The days whose bounds are within the calendar in every time zone."""
 
 
 @dataclass(frozen=True)
@@ -73,42 +77,52 @@ def archived(reading: Reading) -> ds.Dataset:
     changed its type within the days, and the errors of the store.
     """
     parts = _Parts()
-    for day in _days_with_manifests(reading):
-        _add_archived(reading, reading.task(day), parts)
+    for day, live in _live(reading).items():
+        _add_archived(reading, reading.task(day), live, parts)
     return parts.together(pa.schema([]))
 
 
 def archived_and_current(reading: Reading) -> ds.Dataset:
     """Return the same with the rows that the table has of these days and no generation holds.
 
-    The table is read first, in one snapshot, and the archive is listed after it: what is purged meanwhile is in either. Also raises the
-    errors of the source.
+    The table is read first, in one snapshot, and the archive is listed after it: what is purged meanwhile is in either. It is listed once:
+    a generation that is committed later holds rows that come from the table here. Also raises the errors of the source.
     """
     parts = _Parts()
     server, table, files = _read_table(reading)
-    archived_days = _days_with_manifests(reading)
-    for day in archived_days:
-        _add_archived(reading, reading.task(day), parts)
+    generations = _live(reading)
+    for day, live in generations.items():
+        _add_archived(reading, reading.task(day), live, parts)
     for day, path in files.items():
-        task = reading.task(day)
-        generations = read_generations(task).live if day in archived_days else ()
         left = path.with_suffix(".left")
-        if _write(left, _not_archived(task, server, table, generations, path)):
+        if _write(left, _not_archived(reading.task(day), server, table, generations.get(day, ()), path)):
             parts.add(f"the table, {day}", str(left))
     return parts.together(table.schema)
+
+
+def _live(reading: Reading) -> dict[date, tuple[Generation, ...]]:
+    """Return the generations of each day that count, as the store has them now."""
+    return {day: read_generations(reading.task(day)).live for day in _days_with_manifests(reading)}
 
 
 def _days_with_manifests(reading: Reading) -> list[date]:
     keys = reading.task(reading.first).table_keys
     manifests = (each.key for each in reading.task(reading.first).store.list(keys.folder) if keys.is_manifest(each.key))
-    days = {date.fromisoformat(key.removeprefix(keys.folder)[len("dt=") :][:10]) for key in manifests}
-    return sorted(day for day in days if reading.first <= day <= reading.last)
+    days = {_day(key.removeprefix(keys.folder)[len("dt=") :][:10]) for key in manifests}
+    return sorted(day for day in days if day is not None and reading.first <= day <= reading.last)
 
 
-def _add_archived(reading: Reading, task: Task, parts: _Parts) -> None:
+def _day(name: str) -> date | None:
+    try:
+        return date.fromisoformat(name)
+    except ValueError:
+        return None  # a thirteenth month: nothing that an archive has made
+
+
+def _add_archived(reading: Reading, task: Task, live: Sequence[Generation], parts: _Parts) -> None:
     newer: list[Generation] = []
     found = []
-    for generation in reversed(read_generations(task).live):
+    for generation in reversed(live):
         same_source = [each for each in newer if identity(each.manifest.source) == identity(generation.manifest.source)]
         found.append((generation, _without_duplicates(reading, task, generation, same_source) if same_source else None))
         newer.append(generation)
@@ -122,17 +136,32 @@ def _add_archived(reading: Reading, task: Task, parts: _Parts) -> None:
 
 def _without_duplicates(reading: Reading, task: Task, generation: Generation, newer: Sequence[Generation]) -> Path | None:
     """Return a local file of the rows that no newer generation holds, which is not there if there are none; None if all are to be read."""
-    covered = Coverage(batch for each in newer for batch in _versions(task, each))
-    names = [*generation.manifest.primary_key, XMIN]
+    covered: list[tuple[list[str], Coverage]] = []
+    for key in dict.fromkeys(_common_key(generation, each) for each in newer):
+        names = [*key, XMIN]
+        same_key = [each for each in newer if key and _common_key(generation, each) == key]
+        covered.append((names, Coverage(batch for each in same_key for batch in _versions(task, each, names))))
     path = reading.folder / f"{task.partition.key}-{generation.number}.parquet"
     with proven(task, generation) as copy:
-        groups = (group.whole for group in copy.row_groups())
-        kept = _write(path, (group.filter(covered.uncovered(group.select(names))) for group in groups))
+        kept = _write(path, (_uncovered(group.whole, covered) for group in copy.row_groups()))
     return None if kept == generation.manifest.rows else path
 
 
-def _versions(task: Task, generation: Generation) -> Iterator[pa.RecordBatch]:
-    names = [*generation.manifest.primary_key, XMIN]
+def _uncovered(rows: pa.RecordBatch, covered: Sequence[tuple[list[str], Coverage]]) -> pa.RecordBatch:
+    for names, versions in covered:
+        rows = rows.filter(versions.uncovered(rows.select(names))) if versions else rows
+    return rows
+
+
+def _common_key(older: Generation, newer: Generation) -> tuple[str, ...]:
+    """Return the key by which rows of two generations are told apart: that of one which the other has the columns of; else none."""
+    for one, other in ((newer, older), (older, newer)):
+        if set(one.manifest.primary_key) <= {column.name for column in other.manifest.columns}:
+            return one.manifest.primary_key
+    return ()
+
+
+def _versions(task: Task, generation: Generation, names: list[str]) -> Iterator[pa.RecordBatch]:
     with proven(task, generation) as copy:
         yield from (batch.select(names) for batch in copy.batches(names))
 
@@ -158,8 +187,7 @@ def _read_table(reading: Reading) -> tuple[Server, Table, dict[date, Path]]:
     relation = sql.Relation(task.table.schema_name, task.table.name)
     with task.source.connect() as connection, open_snapshot(connection, relation) as snapshot:
         server, table = read_server(connection), read_table(connection, task.table)
-        for number in range((reading.last - reading.first).days + 1):
-            day = reading.first + timedelta(days=number)
+        for day in _days_with_rows(reading, connection, table):
             path = reading.folder / f"{day}-table.parquet"
             with closing(read_rows(task.source, table, table.days(reading.task(day).partition), snapshot.id)) as batches:
                 if _write(path, batches):
@@ -167,16 +195,38 @@ def _read_table(reading: Reading) -> tuple[Server, Table, dict[date, Path]]:
     return server, table, files
 
 
+def _days_with_rows(reading: Reading, connection: Connection, table: Table) -> Iterator[date]:
+    """Yield the days of which the table has rows, oldest first: one probe of the timestamp's index each, however long the range.
+
+    The session asks between the days, so that the time it may idle in its transaction is that of a day.
+    """
+    timezone = reading.task(reading.first).table.timezone
+    last = Partition(min(reading.last, _LAST_DAY), timezone)
+    partition = Partition(max(reading.first, _FIRST_DAY), timezone)
+    while partition <= last:
+        row = connection.execute(sql.first_row(table.days(partition, last), ())).fetchone()
+        if row is None:
+            return
+        partition = Partition.containing(table.instant(row["first"], timezone), timezone)
+        yield partition.day
+        partition = Partition(partition.next_day, timezone)
+
+
 def _not_archived(task: Task, server: Server, table: Table, generations: Sequence[Generation], path: Path) -> Iterator[pa.RecordBatch]:
-    """Yield the rows of a local file of the table's that no generation holds: by version, or where that proves nothing, by content."""
+    """Yield the rows of a local file of the table's that no generation holds, by version, or if written anew unchanged."""
     by_version = Coverage(batch for each in generations for batch in _believed(task, server, table, each))
-    by_content = Coverage(batch for each in generations for batch in _in_doubt(task, server, table, each))
-    key, columns = [*(column.name for column in table.key), XMIN], [column.name for column in table.columns]
-    file = pq.ParquetFile(path)
-    for number in range(file.num_row_groups):
-        for batch in file.read_row_group(number).to_batches():
-            rows = batch.filter(by_version.uncovered(batch.select(key)))
-            yield rows.filter(by_content.uncovered(rows.select(columns))) if by_content else rows
+    key, columns = [column.name for column in table.key], [column.name for column in table.columns]
+
+    def other_versions() -> Iterator[pa.RecordBatch]:
+        file = pq.ParquetFile(path)
+        for number in range(file.num_row_groups):
+            for batch in file.read_row_group(number).to_batches():
+                yield batch.filter(by_version.uncovered(batch.select([*key, XMIN])))
+
+    keys = Coverage(rows.select(key) for rows in other_versions())
+    by_content = Coverage(batch for each in generations if keys for batch in _of_keys(task, table, each, keys))
+    for rows in other_versions():
+        yield rows.filter(by_content.uncovered(rows.select(columns))) if by_content else rows
 
 
 def _doubt(server: Server, table: Table, generation: Generation, versions: pa.Array) -> pa.Array:
@@ -194,13 +244,16 @@ def _believed(task: Task, server: Server, table: Table, generation: Generation) 
                 yield rows.filter(pc.invert(_doubt(server, table, generation, rows.column(XMIN))))
 
 
-def _in_doubt(task: Task, server: Server, table: Table, generation: Generation) -> Iterator[pa.RecordBatch]:
+def _of_keys(task: Task, table: Table, generation: Generation, keys: Coverage) -> Iterator[pa.RecordBatch]:
+    """Yield the archived rows under some keys, without their versions."""
     if drift(task, table, generation):
         return  # rows of another shape equal none
+    key = [column.name for column in table.key]
     with proven(task, generation) as copy:
         for group in copy.row_groups():
-            if pc.any(in_doubt := _doubt(server, table, generation, group.columns([XMIN]).column(XMIN))).as_py():
-                yield group.columns([column.name for column in table.columns]).filter(in_doubt)
+            under_key = pc.invert(keys.uncovered(group.columns(key)))
+            if pc.any(under_key).as_py():
+                yield group.columns([column.name for column in table.columns]).filter(under_key)
 
 
 def _common(schemas: Sequence[tuple[str, pa.Schema]]) -> pa.Schema | None:

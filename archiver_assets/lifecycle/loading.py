@@ -53,12 +53,17 @@ def archived_columns(session: Session, manifest: Manifest) -> list[TargetColumn]
     """Return the columns of a generation that are asked for, as a table of restored rows has them."""
     chosen = session.request.columns
     names = [column.name for column in manifest.columns]
-    if unknown := [name for name in (*chosen, *manifest.primary_key) if name not in names]:
+    key = session.generations[0].manifest.primary_key  # which an older one may have no columns for
+    if unknown := [name for name in (*chosen, *key) if name not in names]:
         message = f"expected columns of the archive of {session.task.label}, found {', '.join(unknown)}"
         raise NotRestored(message, hint=f"generation {manifest.generation} has: {', '.join(names)}")
-    wanted = {*chosen, *manifest.primary_key} if chosen else set(names)
+    wanted = {*chosen, *key} if chosen else set(names)
     columns = [TargetColumn(each.name, each.pg_type, each.not_null) for each in manifest.columns if each.name in wanted]
     return [*columns, TargetColumn(XMIN, "bigint", not_null=True)] if session.request.versions == Versions.all else columns
+
+
+def _types(session: Session, generation: Generation) -> dict[str, str]:
+    return {column.name: column.pg_type for column in archived_columns(session, generation.manifest)}
 
 
 @dataclass(frozen=True)
@@ -97,6 +102,7 @@ class Loading:
         self._destination = destination
         self._generation = generation
         self._rows = rows
+        self._types = _types(session, generation)
         self.rows_read = 0
         self.greatest: dict[str, int] = {}
 
@@ -116,7 +122,7 @@ class Loading:
     def _load_others(self) -> RestoreTally:
         tally = RestoreTally()
         for batch in self._rows:
-            found = at.find(self._connection, self._destination, batch)
+            found = at.find(self._connection, self._destination, batch, self._types)
             other = sorted(position for position, same in found.items() if not same)
             if other and self._session.request.conflict == Conflict.overwrite:
                 tally += RestoreTally(overwritten=self._overwrite(batch.take(pa.array(other))))
@@ -155,7 +161,8 @@ class Loading:
         for generation in session.generations:
             if generation.number == self._generation.number:
                 continue
-            names = [column.name for column in archived_columns(session, generation.manifest)]
+            types = _types(session, generation)
+            names = list(types)
             present = {column.name for column in self._destination.columns}
             with proven(session.task, generation) as copy:
                 if not present <= set(names):
@@ -164,30 +171,37 @@ class Loading:
                     batch = group.columns(names).select([name for name in names if name in present])
                     batch = batch.filter(pc.invert(wanted.uncovered(batch.select(key))))
                     if batch.num_rows:
-                        deleted += at.delete_same(self._connection, self._destination, batch, self._held())
+                        deleted += at.delete_same(self._connection, self._destination, batch, types, self._held())
         if deleted != rows.num_rows:
             message = f"{rows.num_rows - deleted} rows of {self._destination.relation.identifier.as_string()} are in no generation of "
             message += f"{session.task.label}, or held: overwriting them would lose them"
             raise NotRestored(message, hint="archive the partition first, then restore again; or restore into another table")
         return deleted
 
+    def _require_not_held(self) -> None:
+        """Raise NotRestored if a hold names the destination, which is another table than the archived one: its rows may be any."""
+        task, relation = self._session.task, self._destination.relation
+        names = {"schema_name": relation.schema, "name": relation.name}
+        holds = task.hold_places().in_force(task.table.model_copy(update=names), read_clock(self._connection))
+        if found := [hold.id for hold in holds if not _is_of_a_restore(hold)]:
+            message = f"{relation.identifier.as_string()} is under the legal holds {', '.join(found)}: none of its rows is overwritten"
+            raise NotRestored(message, hint="restore into another table, or with conflict: skip")
+
     def _held(self) -> tuple[sql.HeldRows, ...]:
         """Return the rows of the archived table that holds keep; those of restores keep rows from purges only."""
         task, connection = self._session.task, self._connection
         original = find_relation(connection, task.table)
         if original is None or not at.is_of(connection, self._destination, int(original["oid"])):
+            self._require_not_held()
             return ()
-        holds = [
-            hold
-            for hold in task.hold_places().in_force(task.table, read_clock(connection))
-            if hold.covers(task.partition.day) and not _is_of_a_restore(hold)
-        ]
+        holds = [hold for hold in task.hold_places().in_force(task.table, read_clock(connection)) if not _is_of_a_restore(hold)]
         with locked_table(connection, sql.Relation(task.table.schema_name, task.table.name)):
             return held_rows(connection, task.table, read_table(connection, task.table), holds)
 
     def require_same(self, tally: RestoreTally) -> None:
         """Let the server compare every archived row with what the table has now. Raises NotRestored."""
-        same = sum(sum(at.find(self._connection, self._destination, batch).values()) for batch in self._rows)
+        found = (at.find(self._connection, self._destination, batch, self._types) for batch in self._rows)
+        same = sum(sum(each.values()) for each in found)
         if same != tally.loaded + tally.present or same + tally.skipped != self.rows_read:
             expected = self.rows_read - tally.skipped
             name = self._destination.relation.identifier.as_string()

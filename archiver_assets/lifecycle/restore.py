@@ -25,6 +25,7 @@ from archiver_assets.lifecycle.restore_request import Conflict, Drift, Restored,
 from archiver_assets.lifecycle.retrying import persistently
 from archiver_assets.lifecycle.task import Step, Task, log
 from archiver_assets.lifecycle.verify import proven
+from archiver_assets.partition import Partition
 from archiver_assets.source import destination as at
 from archiver_assets.source import sql, sql_restore
 from archiver_assets.source.catalog import find_relation
@@ -34,6 +35,7 @@ from archiver_assets.source.session import partition_lock
 from archiver_assets.store.holding import place_hold
 
 _NAME_BYTES = 63
+_MOST_HOLD_DAYS = 36_500
 
 
 def restore(task: Task, request: RestoreRequest) -> Restored:
@@ -48,6 +50,9 @@ def restore(task: Task, request: RestoreRequest) -> Restored:
 
 def _restore(task: Task, request: RestoreRequest) -> Restored:
     started = task.monotonic()
+    if not 0 <= request.hold_days <= _MOST_HOLD_DAYS:
+        message = f"expected hold_days of 0 to {_MOST_HOLD_DAYS}, found {request.hold_days}"
+        raise ConfigError(message, hint="0 places no hold; for longer, place a legal hold of your own")
     relation = _target(task, request)
     with task.source.connect() as connection, partition_lock(connection, table=task.table.label, partition=task.partition):
         task.reached(Step.LOCKED)
@@ -117,7 +122,7 @@ def _require_safe(session: Session, destination: Destination) -> None:
     name = destination.relation.identifier.as_string()
     triggers = at.insert_triggers(session.connection, destination)
     if triggers and session.request.triggers == Triggers.refuse:
-        message = f"restored rows would fire triggers of {name}: {', '.join(trigger.name for trigger in triggers)}"
+        message = f"restored rows would fire triggers of {name}: {', '.join(dict.fromkeys(trigger.name for trigger in triggers))}"
         raise NotRestored(message, hint="say what they do: triggers: disable (as the table's owner) or fire; or restore into another table")
     effects = at.side_effects_of_delete(session.connection, destination) if session.request.conflict == Conflict.overwrite else []
     if effects:
@@ -138,7 +143,11 @@ def _restore_one(
             message = f"{destination.relation.identifier.as_string()} {found}"
             hint = "restore with drift: by_name (columns of the same name; what is archived and not in the table is left out), or elsewhere"
             raise NotRestored(message, hint=hint)
-        names = [name for name in names if name in {column.name for column in destination.columns}]
+        present = {column.name for column in destination.columns}
+        if missing := [name for name in session.key if name not in present]:
+            message = f"expected the whole key in {destination.relation.identifier.as_string()}, found no column {', '.join(missing)}"
+            raise NotRestored(message, hint="restore into another table: without its key a row cannot be told from others")
+        names = [name for name in names if name in present]
     superseded = Coverage(_keys(session, newer))
     with proven(task, generation) as copy:
         task.reached(Step.READ_BACK)
@@ -166,6 +175,9 @@ def _load_in_one_transaction(session: Session, destination: Destination, generat
     task, connection = session.task, session.connection
     with at.errors_of(destination.relation), connection.transaction(force_rollback=session.request.dry_run):
         connection.execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE")
+        # From here to the commit the table is the one that was looked at: its name, its columns, and what an INSERT sets off.
+        at.lock_unchanged(connection, destination, alone=session.request.triggers == Triggers.disable)
+        _require_safe(session, destination)
         triggers = at.insert_triggers(connection, destination) if session.request.triggers == Triggers.disable else []
         loading = Loading(session, destination, generation, rows)
         with at.disabled(connection, triggers):
@@ -185,21 +197,24 @@ def _load_in_one_transaction(session: Session, destination: Destination, generat
 
 def _hold(session: Session, destination: Destination) -> str | None:
     """Keep the rows from the next purge, before they can be seen, if they went into the archived table itself."""
-    task, days = session.task, session.request.hold_days
+    task, held_for = session.task, session.request.hold_days
     original = find_relation(session.connection, task.table)
-    if days <= 0 or original is None or not at.is_of(session.connection, destination, int(original["oid"])):
+    if held_for <= 0 or original is None or not at.is_of(session.connection, destination, int(original["oid"])):
         return None
     now = read_clock(session.connection)
-    day = task.partition.day
+    # Under a time zone that was changed since, the rows are of neighbouring days too.
+    manifests = [generation.manifest for generation in session.generations]
+    ends = [instant for each in manifests for instant in (each.timestamp_min, each.timestamp_max)]
+    days = [task.partition.day, *(Partition.containing(instant, task.table.timezone).day for instant in ends)]
     hold = Hold(
         id=f"restored-{task.partition.key}-{token_hex(8)}",
         reason=f"restored from the archive of {task.label} by run {task.run_id}",
         requestor=HOLD_REQUESTOR,
         schema_name=task.table.schema_name,
         table_name=task.table.name,
-        first_day=day,
-        last_day=day,
-        expiration_date=now + timedelta(days=days),
+        first_day=min(days),
+        last_day=max(days),
+        expiration_date=now + timedelta(days=held_for),
     )
     place_hold(task.store, task.prefix, hold)
     return hold.id

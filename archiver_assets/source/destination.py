@@ -25,6 +25,8 @@ from archiver_assets.source.literals import to_array_text
 # Words, quoted names, their dots, numbers in parentheses, and brackets, as format_type writes a type.
 _TYPE = re.compile(r'(?:[a-z_][a-z0-9_]*|"(?:[^"\0]|"")+"|\.|\([0-9]+(?:,-?[0-9]+)?\)|\[\]| )+')
 
+_MISSING = (psycopg.errors.UndefinedObject, psycopg.errors.UndefinedTable, psycopg.errors.CannotCoerce)
+
 
 @dataclass(frozen=True)
 class TargetColumn:
@@ -54,10 +56,10 @@ class Destination:
     columns: tuple[TargetColumn, ...]
     key: tuple[str, ...]
 
-    def types(self, names: Sequence[str]) -> list[tuple[str, str]]:
-        """Return names and types of the named columns."""
+    def types(self, names: Sequence[str], archived: Mapping[str, str]) -> list[tuple[str, str, str]]:
+        """Return names of the named columns, with their types in the table and in the archive."""
         by_name = {column.name: column.pg_type for column in self.columns}
-        return [(name, by_name[name]) for name in names]
+        return [(name, by_name[name], archived[name]) for name in names]
 
 
 def create_destination(connection: Connection, relation: sql.Relation, columns: Sequence[TargetColumn], key: Sequence[str]) -> None:
@@ -66,14 +68,25 @@ def create_destination(connection: Connection, relation: sql.Relation, columns: 
     Raises ManifestInvalid for a type that is none, and psycopg's errors, also where a type is not on the server.
     """
     for column in columns:
-        if not _TYPE.fullmatch(column.pg_type):
+        if not _names_a_type(connection, column.pg_type):
             message = f"expected the column {column.name!r} of a manifest to have a type of PostgreSQL, found {column.pg_type!r}"
             raise ManifestInvalid(message, hint="compare the manifest with its older versions or a copy; nothing was restored")
-    described = [(column.name, column.pg_type, column.not_null) for column in columns]
+    # Nullable but for the key: the table is for other days too, when a column that is NOT NULL now may have had nulls.
+    described = [(column.name, column.pg_type, column.name in key) for column in columns]
     with connection.transaction():
         connection.execute(sql_restore.LOCK_CREATION)
         if _find(connection, relation) is None:
             connection.execute(sql_restore.create_table(relation, described, key))
+
+
+def _names_a_type(connection: Connection, text: str) -> bool:
+    if not _TYPE.fullmatch(text):
+        return False
+    try:
+        connection.execute(sql_restore.NAMES_A_TYPE, [text])
+    except psycopg.errors.SyntaxError:
+        return False  # words such as `integer references "a table"`
+    return True
 
 
 def read_destination(connection: Connection, relation: sql.Relation, key: Sequence[str]) -> Destination | None:
@@ -94,6 +107,14 @@ def read_destination(connection: Connection, relation: sql.Relation, key: Sequen
         raise NotRestored(message, hint="create it, or name another target: without it rows would be restored twice")
     columns = tuple(TargetColumn(**row) for row in connection.execute(sql_catalog.DESTINATION_COLUMNS, [found["oid"]]))
     return Destination(relation, found["oid"], columns, tuple(key))
+
+
+def lock_unchanged(connection: Connection, destination: Destination, *, alone: bool) -> None:
+    """Let the table stay as it is to the end of the transaction; `alone` keeps other writers out. Raises NotRestored if it changed."""
+    connection.execute(sql_restore.lock_destination(destination.relation, alone=alone))
+    if read_destination(connection, destination.relation, destination.key) != destination:
+        message = f"{destination.relation.identifier.as_string()} was altered, or another table has its name, since the restore began"
+        raise NotRestored(message, hint="run it again: what was restored before are whole generations")
 
 
 def _find(connection: Connection, relation: sql.Relation) -> DictRow | None:
@@ -144,29 +165,36 @@ def put(connection: Connection, destination: Destination, names: Sequence[str], 
     return copy_rows(connection, destination.relation, [name for name in names if name in given], rows)
 
 
-def find(connection: Connection, destination: Destination, rows: pa.RecordBatch) -> dict[int, bool]:
+def find(connection: Connection, destination: Destination, rows: pa.RecordBatch, archived: Mapping[str, str]) -> dict[int, bool]:
     """Return, by the position of a row in `rows`, whether the table's row of the same key is the same in all columns of `rows`.
 
-    Of a key that the table does not have there is no entry.
+    `archived` gives the types of these, by name, in the archive. Of a key that the table does not have there is no entry.
     """
-    columns = destination.types(rows.schema.names)
+    columns = destination.types(rows.schema.names, archived)
     found = connection.execute(sql_restore.find_rows(destination.relation, destination.key, columns), _arrays(rows))
     return {row["position"] - 1: row["same"] for row in found}
 
 
-def delete_same(connection: Connection, destination: Destination, rows: pa.RecordBatch, held: Sequence[sql.HeldRows]) -> int:
-    """Delete the rows of the table that are the same as one of `rows` in all its columns, and not held; return how many."""
-    columns = destination.types(rows.schema.names)
+def delete_same(
+    connection: Connection, destination: Destination, rows: pa.RecordBatch, archived: Mapping[str, str], held: Sequence[sql.HeldRows]
+) -> int:
+    """Delete the rows of the table that are the same as one of `rows`, as `find` compares them, and not held; return how many."""
+    columns = destination.types(rows.schema.names, archived)
     statement = sql_restore.delete_same(destination.relation, destination.key, columns, held)
     return connection.execute(statement, _arrays(rows)).rowcount
 
 
 def advance_sequences(connection: Connection, destination: Destination, greatest: Mapping[str, int]) -> list[str]:
-    """Let each sequence of the table that has not come as far as the `greatest` restored number go on after it; return their names."""
+    """Let each sequence of the table that has not come as far as the `greatest` restored number go on after it; return their names.
+
+    A number beyond a sequence's own greatest was not given by it: it is left alone.
+    """
     advanced = []
     for row in connection.execute(sql_catalog.SEQUENCES, [destination.oid]).fetchall():
-        sequence = sql.Relation(row["schema"], row["name"])
-        if row["column"] in greatest and connection.execute(sql_restore.advance_sequence(sequence), [greatest[row["column"]]]).fetchall():
+        sequence, number = sql.Relation(row["schema"], row["name"]), greatest.get(row["column"])
+        if number is None or number > row["greatest"]:
+            continue
+        if connection.execute(sql_restore.advance_sequence(sequence), [number]).fetchall():
             advanced.append(sequence.identifier.as_string())
     return advanced
 
@@ -176,7 +204,7 @@ def errors_of(destination: sql.Relation) -> Iterator[None]:
     """Raise NotRestored for what the table itself refuses: a constraint, a value that its type does not take, a leaf that is not there."""
     try:
         yield
-    except (psycopg.DataError, psycopg.IntegrityError, psycopg.errors.UndefinedObject) as error:
+    except (psycopg.DataError, psycopg.IntegrityError, *_MISSING) as error:
         message = f"{destination.identifier.as_string()} did not take the rows: {' '.join(str(error).split())}"
         hint = "create what is missing (a partition, a type, an enum label, a row that is referred to), or restore into another table"
         raise NotRestored(message, hint=f"{hint}; nothing of this generation was restored") from error

@@ -333,13 +333,14 @@ def given_rows(columns: Sequence[tuple[str, str]], *, xmin: bool, ordinality: bo
     )
 
 
-def _value(pg_type: str, position: int) -> sql.Composed:
+def given_value(pg_type: str, position: int) -> sql.Composed:
+    """Return the value at a position of the given row, in its type."""
     return sql.SQL("{}{}").format(sql.Identifier("given", f"column{position}"), trusted(f"::{pg_type}" if travels_as_text(pg_type) else ""))
 
 
 def _equal(columns: Iterable[tuple[str, str, int]]) -> sql.Composed:
     return sql.SQL(" AND ").join(
-        sql.SQL("{} = {}").format(sql.Identifier("t", name), _value(pg_type, position)) for name, pg_type, position in columns
+        sql.SQL("{} = {}").format(sql.Identifier("t", name), given_value(pg_type, position)) for name, pg_type, position in columns
     )
 
 

@@ -213,19 +213,19 @@ RELATED = """
         OR EXISTS (SELECT FROM pg_partition_tree($2::oid) WHERE relid = $1::oid) OR $1::oid = $2::oid AS related
 """
 
-# Catalog only: the triggers that an INSERT fires, as they were created; those of the leaves that come from their table go with it. Bits of
-# tgtype: 4 is INSERT.
+# Catalog only: the triggers that an INSERT fires, those of the leaves each on its own: a leaf's can be on while its table's is off, and the
+# other way round. Bits of tgtype: 4 is INSERT.
 INSERT_TRIGGERS = """
     SELECT n.nspname AS schema, c.relname AS table, t.tgname AS name, t.tgenabled = 'A' AS always
     FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE (c.oid = $1::oid OR c.oid IN (SELECT relid FROM pg_partition_tree($1::oid)))
-      AND NOT t.tgisinternal AND t.tgparentid = 0 AND t.tgenabled IN ('O', 'A') AND t.tgtype::int & 4 <> 0
+      AND NOT t.tgisinternal AND t.tgenabled IN ('O', 'A') AND t.tgtype::int & 4 <> 0
     ORDER BY 1, 2, 3
 """
 
 # Catalog only: the ascending sequences that number a column of the table, by identity or serial.
 SEQUENCES = """
-    SELECT a.attname AS column, n.nspname AS schema, c.relname AS name
+    SELECT a.attname AS column, n.nspname AS schema, c.relname AS name, s.seqmax AS greatest
     FROM pg_depend d JOIN pg_sequence s ON s.seqrelid = d.objid JOIN pg_class c ON c.oid = s.seqrelid
          JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
     WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass AND d.refobjid = $1::oid

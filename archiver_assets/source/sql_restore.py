@@ -13,11 +13,17 @@ from archiver_assets.source.sql import (
     Relation,
     any_held,
     given_rows,
-    joined_by,
+    given_value,
     same_image,
     travels_as_text,
     trusted,
 )
+
+
+def lock_destination(relation: Relation, *, alone: bool) -> sql.Composed:
+    """ROW EXCLUSIVE, as an INSERT takes it: nobody can alter, rename or drop the table, or add triggers. SHARE ROW EXCLUSIVE if `alone`."""
+    mode = "SHARE ROW EXCLUSIVE" if alone else "ROW EXCLUSIVE"
+    return sql.SQL("LOCK TABLE {} IN {} MODE").format(relation.identifier, trusted(mode))
 
 
 def copy_in(relation: Relation, names: Sequence[str]) -> sql.Composed:
@@ -41,45 +47,99 @@ def create_table(relation: Relation, columns: Sequence[tuple[str, str, bool]], k
     return sql.SQL("CREATE TABLE {} ({})").format(relation.identifier, sql.SQL(", ").join(lines))
 
 
+# Catalog only. The server's own parser says whether a text is the name of a type, with length or precision, and nothing more.
+NAMES_A_TYPE = "SELECT $1::text::regtype"
+
+
 def advance_sequence(sequence: Relation) -> sql.Composed:
-    """Let a sequence go on after `$1` if it has not come so far. Needs SELECT and UPDATE on it; a rollback does not take it back."""
-    return sql.SQL("SELECT setval({}::regclass, $1::bigint) FROM {} AS s WHERE s.last_value < $1::bigint").format(
+    """Let a sequence go on after `$1` if it has not come so far. Needs SELECT and UPDATE on it; a rollback does not take it back.
+
+    One that was never asked, or set back, will give its `last_value` itself.
+    """
+    return sql.SQL("SELECT setval({}::regclass, $1::bigint) FROM {} AS s WHERE s.last_value - (NOT s.is_called)::int < $1::bigint").format(
         sql.Literal(sequence.identifier.as_string()), sequence.identifier
     )
 
 
 def switch_trigger(table: Relation, name: str, mode: str) -> sql.Composed:
-    """`DISABLE`, `ENABLE` or `ENABLE ALWAYS` a trigger. SHARE ROW EXCLUSIVE: nobody else writes to the table. Needs ownership."""
-    return sql.SQL("ALTER TABLE {} {} TRIGGER {}").format(table.identifier, trusted(mode), sql.Identifier(name))
+    """`DISABLE`, `ENABLE` or `ENABLE ALWAYS` a trigger of this table alone. SHARE ROW EXCLUSIVE: nobody else writes. Needs ownership."""
+    return sql.SQL("ALTER TABLE ONLY {} {} TRIGGER {}").format(table.identifier, trusted(mode), sql.Identifier(name))
 
 
 # No lock of its own: deferred constraints are checked, and deferred triggers fire, now and no longer at the commit.
 FIRE_DEFERRED = "SET CONSTRAINTS ALL IMMEDIATE"
 
 
-def find_rows(relation: Relation, key: Sequence[str], columns: Sequence[tuple[str, str]]) -> sql.Composed:
+RestoredColumns = Sequence[tuple[str, str, str]]
+"""Names of columns, their types in a relation, and their types in the archive."""
+
+
+def find_rows(relation: Relation, key: Sequence[str], columns: RestoredColumns) -> sql.Composed:
     """Of the rows in the bound arrays, one array a column, find those whose key the relation has.
 
-    The answer has a row for each: its `position` from 1, and whether the relation's row is the `same`, byte by byte. ACCESS SHARE. Needs
-    the unique index on the key.
+    The answer has a row for each: its `position` from 1, and whether the relation's row is the `same`, byte by byte; where the types
+    differ, whether it still has the archived value. ACCESS SHARE. Needs the unique index on the key.
     """
     return sql.SQL("SELECT given.position, ({}) AS same FROM {} AS t JOIN {} ON {}").format(
-        same_image(columns, range(len(columns))),
-        relation.identifier,
-        given_rows(columns, xmin=False, ordinality=True),
-        joined_by(key, columns),
+        _same_restored(columns), relation.identifier, given_rows(_bound(columns), xmin=False, ordinality=True), _restored_key(key, columns)
     )
 
 
-def delete_same(relation: Relation, key: Sequence[str], columns: Sequence[tuple[str, str]], held: Sequence[HeldRows]) -> sql.Composed:
-    """Delete the rows that are, byte by byte, those of the bound arrays, and not `held`. Locks as `delete_equal`."""
+def delete_same(relation: Relation, key: Sequence[str], columns: RestoredColumns, held: Sequence[HeldRows]) -> sql.Composed:
+    """Delete the rows that are those of the bound arrays, as `find_rows` compares them, and not `held`. Locks as `delete_equal`."""
     return sql.SQL("DELETE FROM {} AS t USING {} WHERE {} AND {} AND NOT {}").format(
         relation.identifier,
-        given_rows(columns, xmin=False),
-        joined_by(key, columns),
-        same_image(columns, range(len(columns))),
+        given_rows(_bound(columns), xmin=False),
+        _restored_key(key, columns),
+        _same_restored(columns),
         any_held(held),
     )
+
+
+def _bound(columns: RestoredColumns) -> list[tuple[str, str]]:
+    return [(name, pg_type if pg_type == archived else "text") for name, pg_type, archived in columns]
+
+
+def _restored_key(key: Sequence[str], columns: RestoredColumns) -> sql.Composed:
+    return sql.SQL(" AND ").join(
+        sql.SQL("{} = {}").format(
+            sql.Identifier("t", name),
+            given_value(pg_type, position) if pg_type == archived else _cast("given", f"column{position}", pg_type),
+        )
+        for position, (name, pg_type, archived) in enumerate(columns)
+        if name in key
+    )
+
+
+def _same_restored(columns: RestoredColumns) -> sql.Composed:
+    numbered = list(enumerate(columns))
+    same: list[sql.Composable] = []
+    if kept := [(position, name, pg_type) for position, (name, pg_type, archived) in numbered if pg_type == archived]:
+        same.append(same_image([(name, pg_type) for _, name, pg_type in kept], [position for position, _, _ in kept]))
+    return sql.SQL(" AND ").join(
+        [*same, *(_same_retyped(position, *column) for position, column in numbered if column[1] != column[2])] or [sql.SQL("true")]
+    )
+
+
+def _same_retyped(position: int, name: str, pg_type: str, archived: str) -> sql.Composed:
+    """Compare a value of another type with the archived one: as the text that it is, or taken back to the archived type.
+
+    Never in the column's own type, to which both would have been rounded.
+    """
+    given = f"column{position}"
+    if travels_as_text(archived):
+        return sql.SQL("{} IS NOT DISTINCT FROM {}").format(_cast("t", name, "text"), sql.Identifier("given", given))
+    if _is_textual(pg_type) and not _is_textual(archived):
+        return sql.SQL("{} IS NOT DISTINCT FROM {}::text").format(_cast("t", name, "text"), _cast("given", given, archived))
+    return sql.SQL("record_image_eq(ROW({}), ROW({}))").format(_cast("t", name, archived), _cast("given", given, archived))
+
+
+def _cast(alias: str, name: str, pg_type: str) -> sql.Composed:
+    return sql.SQL("{}::{}").format(sql.Identifier(alias, name), trusted(pg_type))
+
+
+def _is_textual(pg_type: str) -> bool:
+    return pg_type in {"text", "name"} or pg_type.startswith("character")
 
 
 PROOF = Relation("pg_temp", "archiver_proof")

@@ -14,14 +14,14 @@ from archiver_assets.config import Config
 from archiver_assets.errors import ConfigError, NotVerified, SourceChanged, StoreError
 from archiver_assets.lifecycle import datasets
 from archiver_assets.lifecycle.archive import archive
-from archiver_assets.lifecycle.generations import read_generations, reject
+from archiver_assets.lifecycle.generations import Generations, read_generations, reject
 from archiver_assets.lifecycle.purge import purge
 from archiver_assets.lifecycle.restore import restore
 from archiver_assets.lifecycle.restore_request import RestoreRequest
-from archiver_assets.lifecycle.task import Step
+from archiver_assets.lifecycle.task import Step, Task
 from archiver_assets.lifecycle.verify import verify
 from archiver_assets.reader import archived, archived_and_current
-from archiver_assets_tests.lab import DAY, PASSWORD_VARIABLE, Lab
+from archiver_assets_tests.lab import DAY, PASSWORD_VARIABLE, PREFIX, Lab
 
 NEXT = date(2024, 3, 6)
 
@@ -122,6 +122,24 @@ def test_what_is_purged_while_it_reads_is_in_either(lab: Lab, monkeypatch: pytes
     assert lab.count() == 0
 
 
+@pytest.mark.parametrize("listing", [1, 2])
+def test_what_is_archived_while_it_lists_is_in_either(lab: Lab, monkeypatch: pytest.MonkeyPatch, listing: int) -> None:
+    lab.fill(DAY, rows=5)
+    archive(lab.task())
+    lab.execute("INSERT INTO audit_logs (created_at, action) VALUES ('2024-03-05 12:00+00', 'late')")
+    expected = in_table(lab)
+    real, calls = datasets.read_generations, []
+
+    def later(task: Task) -> Generations:
+        calls.append(task)
+        if len(calls) == listing:
+            archive(lab.task())
+        return real(task)
+
+    monkeypatch.setattr(datasets, "read_generations", later)
+    assert versions(both(lab)) == expected
+
+
 def test_late_and_changed_rows_are_versions_of_their_own(lab: Lab) -> None:
     lab.fill(DAY, rows=5)
     first = in_table(lab)
@@ -134,6 +152,41 @@ def test_late_and_changed_rows_are_versions_of_their_own(lab: Lab) -> None:
     assert versions(both(lab)) == expected == versions(stored(lab))
     purge(lab.task())
     assert versions(both(lab)) == expected == versions(stored(lab))
+
+
+def test_restored_rows_are_one_with_what_they_were_restored_from(lab: Lab) -> None:
+    lab.fill(DAY, rows=5)
+    expected = in_table(lab)
+    archive(lab.task())
+    purge(lab.task())
+    restore(lab.task(), RestoreRequest(table_name="audit_logs"))
+    lab.execute("UPDATE audit_logs SET action = 'changed' WHERE id = 3")
+    changed = in_table(lab) - Counter({each: 1 for each in in_table(lab) if each[2] != "changed"})
+    assert versions(both(lab)) == expected + changed
+
+
+def test_a_version_is_there_once_after_another_key_was_configured(lab: Lab) -> None:
+    lab.fill(DAY, rows=5)
+    expected = in_table(lab)
+    archive(lab.task())
+    archive(lab.task(table=lab.table(primary_key=("id", "created_at"))))
+    assert len(read_generations(lab.task()).live) == 2
+    assert versions(stored(lab)) == expected
+
+
+def test_a_long_range_costs_only_the_days_that_have_rows(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    lab.fill(DAY, rows=2)
+    lab.fill(date(1999, 12, 31), rows=2)
+    expected = in_table(lab)
+    real, read = datasets.read_rows, []
+
+    def counting(*arguments: Any) -> Any:  # noqa: ANN401 -- as it is called
+        read.append(arguments)
+        return real(*arguments)
+
+    monkeypatch.setattr(datasets, "read_rows", counting)
+    assert versions(both(lab, date.min, date.max)) == expected
+    assert len(read) == 2
 
 
 @pytest.mark.parametrize("purged", [False, True])
@@ -224,6 +277,13 @@ def test_days_without_anything_are_an_empty_dataset(lab: Lab) -> None:
     assert stored(lab).num_rows == 0
     assert both(lab).schema.names[-1] == "_xmin"
     assert both(lab).num_rows == 0
+
+
+def test_a_folder_that_is_no_day_is_not_of_the_archive(lab: Lab) -> None:
+    lab.fill(DAY, rows=5)
+    archive(lab.task())
+    lab.store.create(f"{PREFIX}lab/public/audit_logs/dt=2024-13-45/_manifest-0001.json", b"{}")
+    assert stored(lab).num_rows == 5
 
 
 def test_only_the_days_asked_for_are_read(lab: Lab) -> None:
