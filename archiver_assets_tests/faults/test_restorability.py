@@ -16,7 +16,7 @@ from archiver_assets.lifecycle.purge import purge
 from archiver_assets.lifecycle.task import Task
 from archiver_assets.source import reading
 from archiver_assets_tests.lab import Lab, with_scratch
-from archiver_assets_tests.proxies import TcpProxy
+from archiver_assets_tests.proxies import Pooler, TcpProxy
 from archiver_assets_tests.servers import Database, PostgresServer
 
 
@@ -239,6 +239,28 @@ def test_an_encoding_that_holds_less_is_refused(lab: Lab, postgres_server: Postg
         assert_refused(lab, task, TableRefused, "expected the scratch_database of lab to have the encoding UTF8, found SQL_ASCII")
     finally:
         run(lab.database, f"DROP DATABASE {name}")
+
+
+def test_a_pooler_before_it_is_refused(lab: Lab, scratch: Database) -> None:
+    lab.fill(rows=30)
+    archive(task_of(lab, "restore"))
+    with Pooler(scratch.port) as proxy:
+        task = task_of(lab, "restore", replace(scratch, host="127.0.0.1", port=proxy.port))
+        assert_refused(lab, task, TableRefused, "expected the scratch_database of lab without a pooler")
+
+
+def test_an_error_of_the_source_while_it_compares_is_the_sources(lab: Lab, scratch: Database) -> None:
+    """The key's check fails there only, and only by now."""
+    lab.fill(rows=30)
+    fits = "CREATE OR REPLACE FUNCTION fits(text) RETURNS bool LANGUAGE plpgsql AS $$ BEGIN {} RETURN true; END $$;"
+    made = fits.format("") + "CREATE DOMAIN kept AS text CHECK (public.fits(VALUE));"
+    lab.execute(f"{made} ALTER TABLE audit_logs ADD k kept; UPDATE audit_logs SET k = id::text")
+    lab.execute("ALTER TABLE audit_logs ALTER k SET NOT NULL, ADD UNIQUE (k)")
+    run(scratch, made)
+    task = task_of(lab, "restore", scratch, primary_key=("k",))
+    archive(task)
+    lab.execute(fits.format("RAISE 'not by the source' USING ERRCODE = 'check_violation';"))
+    assert_refused(lab, task, SourceError, "^database lab (?s:.*)not by the source")
 
 
 @pytest.mark.parametrize(
