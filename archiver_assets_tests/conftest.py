@@ -8,6 +8,7 @@ The embedded servers die with the *thread* that started them, so they are starte
 import os
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import psycopg
 import pytest
@@ -33,16 +34,30 @@ def postgres_server() -> Iterator[PostgresServer]:
         yield PostgresServer(server.dsn())
 
 
-@pytest.fixture
-def database(postgres_server: PostgresServer) -> Iterator[Database]:
-    """A fresh, empty database, dropped afterwards whoever is still connected."""
+@contextmanager
+def fresh_database(server: PostgresServer) -> Iterator[Database]:
+    """Create an empty database, and drop it afterwards whoever is still connected."""
     name = f"test_{uuid.uuid4().hex}"
-    with psycopg.connect(postgres_server.maintenance_dsn, autocommit=True) as admin:
+    with psycopg.connect(server.maintenance_dsn, autocommit=True) as admin:
         admin.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
         try:
-            yield postgres_server.database(name)
+            yield server.database(name)
         finally:
             admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@pytest.fixture
+def database(postgres_server: PostgresServer) -> Iterator[Database]:
+    """A fresh, empty database."""
+    with fresh_database(postgres_server) as made:
+        yield made
+
+
+@pytest.fixture
+def scratch(postgres_server: PostgresServer) -> Iterator[Database]:
+    """Another fresh, empty database, to load objects into."""
+    with fresh_database(postgres_server) as made:
+        yield made
 
 
 @pytest.fixture

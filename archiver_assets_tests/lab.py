@@ -11,7 +11,7 @@ from typing import Any
 
 import psycopg
 
-from archiver_assets.config import Config, DatabaseConfig, S3Config, TableConfig
+from archiver_assets.config import Config, DatabaseConfig, S3Config, ScratchConfig, TableConfig
 from archiver_assets.lifecycle.task import Task
 from archiver_assets.orchestration.resources import Services
 from archiver_assets.partition import Partition
@@ -22,6 +22,7 @@ from archiver_assets_tests.servers import Database
 DAY = date(2024, 3, 5)
 PREFIX = "archives/"
 PASSWORD_VARIABLE = "LAB_DB_PASSWORD"  # noqa: S105 - the name of a variable
+SCRATCH_PASSWORD_VARIABLE = "LAB_SCRATCH_PASSWORD"  # noqa: S105 - the name of a variable
 
 AUDIT_LOGS = """
 CREATE TABLE public.audit_logs (
@@ -127,6 +128,15 @@ class Lab:
     def objects(self) -> list[str]:
         """Return the keys of all objects, in order."""
         return [each.key for each in self.store.list("")]
+
+
+def with_scratch(task: Task, scratch: Database, **changes: object) -> Task:
+    """Return the task with a configured scratch database."""
+    values = {"host": scratch.host, "port": scratch.port, "database": scratch.name, "user": scratch.user, **changes}
+    config = ScratchConfig.model_validate({"password_env": SCRATCH_PASSWORD_VARIABLE, **values})
+    environ = {**task.source.environ, SCRATCH_PASSWORD_VARIABLE: scratch.password}
+    source = replace(task.source, config=task.source.config.model_copy(update={"scratch_database": config}), environ=environ)
+    return replace(task, source=source)
 
 
 def _no_sleep(_seconds: float) -> None:

@@ -170,6 +170,15 @@ class TcpProxy(LoopbackProxy):
             await _send(client, data)
 
 
+class Pooler(TcpProxy):
+    """Gives its clients a process id of its own making, as poolers do."""
+
+    async def _pass_down(self, reader: asyncio.StreamReader, client: asyncio.StreamWriter, server: asyncio.StreamWriter) -> None:
+        del server
+        while data := await reader.read(CHUNK):
+            await _send(client, re.sub(rb"K\x00\x00\x00\x0c.{4}", b"K\x00\x00\x00\x0c\x00\x00\x00\x07", data, count=1, flags=re.DOTALL))
+
+
 class Fault(Enum):
     """What can go wrong with a request."""
 

@@ -9,7 +9,16 @@ from typing import Final
 from archiver_assets.config.document import INVALID, Entries, Items, Node, Scalar
 from archiver_assets.config.fields import identifier_problem
 from archiver_assets.config.legal import Compliance, Hold, HoldCondition, HoldsTable, LegalHolds
-from archiver_assets.config.models import ColumnConfig, Config, DatabaseConfig, ReplicaConfig, S3Config, Settings, TableConfig
+from archiver_assets.config.models import (
+    ColumnConfig,
+    Config,
+    DatabaseConfig,
+    ReplicaConfig,
+    S3Config,
+    ScratchConfig,
+    Settings,
+    TableConfig,
+)
 from archiver_assets.config.naming import TableName
 from archiver_assets.config.problems import Problems, joined_path
 from archiver_assets.config.sections import Section, Values, child, found, items, read
@@ -28,10 +37,11 @@ S3 = Section(
 DATABASE = Section(
     models=(DatabaseConfig, Settings),
     required=frozenset({"name", "host", "user", "password_env", "tables"}),
-    nested=frozenset({"tables", "read_replica"}),
+    nested=frozenset({"tables", "read_replica", "scratch_database"}),
     hints=dict.fromkeys(_PASSWORDS, _PASSWORD_HINT),
 )
 REPLICA = Section(models=(ReplicaConfig,), required=frozenset({"host"}), hints=dict.fromkeys(_PASSWORDS, _PASSWORD_HINT))
+SCRATCH = Section(models=(ScratchConfig,), required=frozenset({"host", "password_env"}), hints=dict.fromkeys(_PASSWORDS, _PASSWORD_HINT))
 TABLE = Section(
     models=(TableConfig,),
     required=frozenset({"name", "timestamp_column", "primary_key"}),
@@ -76,6 +86,7 @@ class DatabaseDraft:
     line: int
     values: Values
     replica: Values | None
+    scratch: Values | None
     tables: tuple[TableDraft, ...]
 
     @property
@@ -164,14 +175,18 @@ def _database(node: Node, inherited: Values, problems: Problems) -> DatabaseDraf
     values = read(node, DATABASE, problems)
     own = {name: value for name, value in values.items() if name in Settings.model_fields}
     tables = items(child(node, "tables"), DATABASE.expected("tables"), problems)
-    replica = child(node, "read_replica")
     return DatabaseDraft(
         path=node.path,
         line=node.line,
         values={name: value for name, value in values.items() if name not in own},
-        replica=None if replica is None or _is_null(replica) else read(replica, REPLICA, problems),
+        replica=_optional(child(node, "read_replica"), REPLICA, problems),
+        scratch=_optional(child(node, "scratch_database"), SCRATCH, problems),
         tables=tuple(_table(table, inherited | own, problems) for table in tables),
     )
+
+
+def _optional(node: Node | None, section: Section, problems: Problems) -> Values | None:
+    return None if node is None or _is_null(node) else read(node, section, problems)
 
 
 def _is_null(node: Node) -> bool:

@@ -14,7 +14,7 @@ from archiver_assets.config.document import Document
 from archiver_assets.config.drafts import DatabaseDraft, FileDraft, TableDraft, read_file
 from archiver_assets.config.legal import Compliance, Hold, HoldsTable, LegalHolds
 from archiver_assets.config.limits import note_limits
-from archiver_assets.config.models import ColumnConfig, Config, DatabaseConfig, ReplicaConfig, S3Config, TableConfig
+from archiver_assets.config.models import ColumnConfig, Config, DatabaseConfig, ReplicaConfig, S3Config, ScratchConfig, TableConfig
 from archiver_assets.config.problems import Problems
 from archiver_assets.config.syntax import compose, read_text
 
@@ -63,7 +63,8 @@ def _legal_holds(draft: FileDraft) -> LegalHolds:
 def _database(draft: DatabaseDraft) -> DatabaseConfig:
     tables = tuple(_table(table, draft.label) for table in draft.tables)
     replica = None if draft.replica is None else ReplicaConfig.model_validate(draft.replica)
-    return DatabaseConfig.model_validate({**draft.values, "read_replica": replica, "tables": tables})
+    scratch = None if draft.scratch is None else ScratchConfig.model_validate(draft.scratch)
+    return DatabaseConfig.model_validate({**draft.values, "read_replica": replica, "scratch_database": scratch, "tables": tables})
 
 
 def _table(draft: TableDraft, database: str | None) -> TableConfig:

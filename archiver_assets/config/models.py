@@ -150,6 +150,33 @@ class ReplicaConfig(Model):
     port: int = Field(default=5432, ge=1, le=65_535, description="the standby's port, 1 to 65535")
 
 
+class ScratchConfig(Model):
+    """A database where objects are loaded to prove them, on the same or on another server; null is what the database itself has.
+
+    The password alone is never the database's own unless the file says so: it would go to another server.
+    """
+
+    host: Host = Field(
+        max_length=255, description="the name or address of the scratch server, or the absolute path of its socket's directory"
+    )
+    port: int = Field(default=5432, ge=1, le=65_535, description="the scratch server's port, 1 to 65535")
+    database: Identifier | None = Field(
+        default=None, description="the scratch database's name on its server, at most 63 bytes, or null for the database's own"
+    )
+    user: Identifier | None = Field(
+        default=None, description="the role to connect to the scratch server as, at most 63 bytes, or null for the database's own"
+    )
+    password_env: VariableName = Field(
+        description="the name of the environment variable that holds the password of that role: letters, digits, _"
+    )
+    sslmode: SSLMODES | None = Field(
+        default=None, description="one of disable, allow, prefer, require, verify-ca, verify-full, or null for the database's own"
+    )
+    sslrootcert: PlainText | None = Field(
+        default=None, description="the path of a file of certificates to trust, or system, or null for the database's own"
+    )
+
+
 class DatabaseConfig(Model):
     """One database and how to reach it. The password is not here: `password()` reads it when a connection is made."""
 
@@ -171,6 +198,10 @@ class DatabaseConfig(Model):
     )
     read_replica: ReplicaConfig | None = Field(
         default=None, description="a mapping with host and port of a streaming standby, from which the archive reads its rows, or null"
+    )
+    scratch_database: ScratchConfig | None = Field(
+        default=None,
+        description="a mapping with host and password_env of a database where verification: restore loads objects, or null for this one",
     )
     statement_timeout_seconds: int = Field(
         default=21_600, ge=1, le=604_800, description="a whole number of seconds, 1 to 604800, after which the server ends a statement"

@@ -8,10 +8,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from archiver_assets.config import TableConfig
-from archiver_assets.source import sql, sql_catalog, sql_session
+from archiver_assets.source import sql, sql_catalog
 from archiver_assets.source.catalog import Connection, find_relation, read_findings
 from archiver_assets.source.findings import Finding, as_accepted
 from archiver_assets.source.maintenance import missing_right
+from archiver_assets.source.session import is_pooled
 from archiver_assets.source.strain import count_hidden_replicas
 
 NEWEST_TESTED = 18
@@ -50,9 +51,7 @@ def read_preflight(connection: Connection, config: TableConfig) -> list[Finding]
 
 
 def _pooler(connection: Connection) -> Iterator[Finding]:
-    # A pooler makes up the process id that it gives its client for cancelling, so that the server's own is another one.
-    row = connection.execute(sql_session.BACKEND_PID).fetchone()
-    if row and row["pid"] != connection.info.backend_pid:
+    if is_pooled(connection):
         yield Finding(
             "connection_pooler",
             "the connection goes through a pooler, which in transaction mode voids locks and settings",

@@ -25,10 +25,14 @@ _CANCEL_SECONDS = 5
 
 @dataclass(frozen=True)
 class Source:
-    """A configured database. Holds no connection and no secret; the password is read from `environ` whenever a connection is made."""
+    """A configured database. Holds no connection and no secret; the password is read from `environ` whenever a connection is made.
+
+    `title` is what stands before its label in messages.
+    """
 
     config: DatabaseConfig
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ, repr=False)
+    title: str = "database"
 
     def conninfo(self) -> str:
         """Return libpq's connection string, password included: never to be logged.
@@ -83,6 +87,16 @@ class Source:
             return None
         return replace(self, config=self.config.model_copy(update={"host": standby.host, "port": standby.port, "read_replica": None}))
 
+    @property
+    def scratch(self) -> "Source | None":
+        """The configured database where objects are loaded to prove them; None if that is this one."""
+        scratch = self.config.scratch_database
+        if scratch is None:
+            return None
+        given = {name: value for name, value in scratch if value is not None}
+        own = {"database": self.config.dbname, "read_replica": None, "scratch_database": None}
+        return replace(self, config=self.config.model_copy(update=own | given), title="scratch_database of")
+
     @contextmanager
     def errors(self) -> Iterator[None]:
         """Raise the project's errors for psycopg's."""
@@ -94,7 +108,7 @@ class Source:
     def error_for(self, sqlstate: str | None, text: str) -> SourceError | PartitionBusy:
         """Return the project's error for an SQLSTATE (None where the connection itself failed) and the driver's text."""
         config = self.config
-        message = f"database {config.name} ({config.dbname} at {config.host}:{config.port}): {' '.join(text.split())}"
+        message = f"{self.title} {config.name} ({config.dbname} at {config.host}:{config.port}): {' '.join(text.split())}"
         if sqlstate in self._named_errors:
             kind, hint = self._named_errors[sqlstate]
             return kind(message, hint=hint)
@@ -167,6 +181,12 @@ def open_snapshot(connection: Connection, relation: sql.Relation) -> Iterator[Sn
 def _idle(connection: Connection) -> bool:
     """Tell whether the session can take a statement: it is open, and no interrupt has left it in the middle of one."""
     return not connection.closed and connection.info.transaction_status != psycopg.pq.TransactionStatus.ACTIVE
+
+
+def is_pooled(connection: Connection) -> bool:
+    """Tell whether a pooler stands between: it makes up the process id that it gives its client for cancelling."""
+    row = connection.execute(sql_session.BACKEND_PID).fetchone()
+    return bool(row and row["pid"] != connection.info.backend_pid)
 
 
 def flushed(connection: Connection, snapshot: Snapshot) -> bool:

@@ -232,3 +232,28 @@ SEQUENCES = """
       AND d.deptype IN ('a', 'i') AND s.seqincrement > 0
     ORDER BY 1
 """
+
+# Catalog only: of each type in the bound array, as `format_type` writes it, what it is made of down to PostgreSQL's own types, the same on
+# every server; NULL for a type that is not there. Numbers differ from server to server, and so would an order by a collation.
+TYPE_DEFINITIONS = """
+    WITH RECURSIVE parts AS (
+        SELECT given.name, to_regtype(given.name)::oid AS oid FROM unnest($1::text[]) AS given(name)
+        UNION
+        SELECT parts.name, part.oid
+        FROM parts JOIN pg_type t ON t.oid = parts.oid CROSS JOIN LATERAL (
+            SELECT t.typelem
+            UNION ALL SELECT t.typbasetype
+            UNION ALL SELECT r.rngsubtype FROM pg_range r WHERE t.oid IN (r.rngtypid, r.rngmultitypid)
+            UNION ALL SELECT a.atttypid FROM pg_attribute a WHERE a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped
+        ) AS part(oid)
+        WHERE part.oid <> 0
+    )
+    SELECT parts.name, string_agg(concat_ws(' ', format_type(t.oid, NULL), t.typtype, t.typlen,
+               CASE WHEN t.typbasetype <> 0 THEN format_type(t.typbasetype, t.typtypmod) END,
+               (SELECT string_agg(quote_literal(e.enumlabel), ',' ORDER BY e.enumsortorder) FROM pg_enum e WHERE e.enumtypid = t.oid),
+               (SELECT string_agg(quote_ident(a.attname) || ' ' || format_type(a.atttypid, a.atttypmod), ',' ORDER BY a.attnum)
+                FROM pg_attribute a WHERE a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped)
+           ), '; ' ORDER BY format_type(t.oid, NULL) COLLATE "C") FILTER (WHERE t.oid IS NOT NULL) AS definition
+    FROM parts LEFT JOIN pg_type t ON t.oid = parts.oid
+    GROUP BY parts.name
+"""

@@ -176,6 +176,12 @@ def compare_proof(days: Days, key: Sequence[str], columns: Sequence[tuple[str, s
     )
 
 
+def copy_proof(columns: Sequence[str], xmin: str) -> sql.Composed:
+    """Copy the temporary table's rows that have a version out, as COPY's text: that of the types' own output functions, and no cast's."""
+    names = sql.SQL(", ").join(map(sql.Identifier, [*columns, xmin]))
+    return sql.SQL("COPY (SELECT {} FROM {} WHERE {} IS NOT NULL) TO STDOUT").format(names, PROOF.identifier, sql.Identifier(xmin))
+
+
 def _same_stored(name: str, pg_type: str) -> sql.Composed:
     same = "t.{0}::text IS NOT DISTINCT FROM given.{0}::text" if travels_as_text(pg_type) else "record_image_eq(ROW(t.{0}), ROW(given.{0}))"
     return sql.SQL(same).format(sql.Identifier(name))

@@ -117,3 +117,7 @@ WAL_FLUSHED = "SELECT pg_current_wal_flush_lsn() >= $1::pg_lsn AS flushed"
 def import_snapshot(snapshot_id: str) -> sql.Composed:
     """Let a transaction see what the exporting one sees. No lock."""
     return sql.SQL("SET TRANSACTION SNAPSHOT {}").format(sql.Literal(snapshot_id))
+
+
+# No table.
+ENCODING = "SELECT current_setting('server_encoding') AS encoding"

@@ -1,6 +1,5 @@
 """What speaks against a table is found before any work, named with its next step, and enforced; what is accepted by name goes on."""
 
-import asyncio
 import re
 from collections.abc import Iterator
 from dataclasses import replace
@@ -22,7 +21,7 @@ from archiver_assets.orchestration.build import build_definitions
 from archiver_assets.source import preflight as source_preflight
 from archiver_assets.source.findings import Finding
 from archiver_assets_tests.lab import Lab
-from archiver_assets_tests.proxies import CHUNK, TcpProxy
+from archiver_assets_tests.proxies import Pooler
 
 FUNCTION = "CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN OLD; END';"
 CHILD = "CREATE TABLE child (id int PRIMARY KEY, log bigint DEFAULT 0 REFERENCES audit_logs {});"
@@ -252,16 +251,6 @@ def test_a_publication_is_a_warning_and_without_a_replica_identity_it_stops_the_
 def test_a_publication_that_leaves_deletes_out_is_no_concern(lab: Lab) -> None:
     lab.execute("CREATE PUBLICATION p FOR TABLE audit_logs WITH (publish = 'insert')")
     assert found(lab) == {}
-
-
-class Pooler(TcpProxy):
-    """Gives its clients a process id of its own making, as poolers do."""
-
-    async def _pass_down(self, reader: asyncio.StreamReader, client: asyncio.StreamWriter, server: asyncio.StreamWriter) -> None:
-        del server
-        while data := await reader.read(CHUNK):
-            client.write(re.sub(rb"K\x00\x00\x00\x0c.{4}", b"K\x00\x00\x00\x0c\x00\x00\x00\x07", data, count=1, flags=re.DOTALL))
-            await client.drain()
 
 
 def test_a_pooler_is_refused_until_it_is_accepted(lab: Lab) -> None:

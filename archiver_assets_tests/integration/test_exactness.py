@@ -7,17 +7,19 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from psycopg import sql
 
+from archiver_assets.demo.postgres import EmbeddedPostgres
 from archiver_assets.lifecycle.archive import archive
 from archiver_assets.lifecycle.purge import purge
 from archiver_assets.lifecycle.restore import restore
 from archiver_assets.lifecycle.restore_request import RestoreRequest
-from archiver_assets_tests.lab import DAY, Lab
+from archiver_assets_tests.lab import DAY, Lab, with_scratch
+from archiver_assets_tests.servers import Database, PostgresServer
 from archiver_assets_tests.tables import TYPES_TO_MAKE, MadeTable, every_type, tables
 
 _NUMBERS = count()
 
 
-def round_trip(lab: Lab, made: MadeTable) -> None:
+def round_trip(lab: Lab, made: MadeTable, scratch: Database | None = None) -> None:
     """Make the table, archive it, let the server prove and purge it, restore it, and compare with a copy."""
     name = f"made_{next(_NUMBERS)}"
     table, columns = sql.Identifier("public", name), [sql.Identifier(each) for each, _ in made.columns]
@@ -36,6 +38,7 @@ def round_trip(lab: Lab, made: MadeTable) -> None:
         psycopg.RawCursor(connection).executemany(insert, made.rows)
         connection.execute(sql.SQL("CREATE TABLE {} AS SELECT * FROM {}").format(sql.Identifier(f"{name}_before"), table))
     task = lab.task(DAY, lab.table(name=name, timestamp_column="at", primary_key=("n",), verification="restore"))
+    task = with_scratch(task, scratch) if scratch else task
     archive(task)
     assert purge(task).tally.purged == len(made.rows)
     for target in (None, name):
@@ -67,6 +70,15 @@ def lab_with_types(lab: Lab) -> Lab:
 
 def test_a_table_of_every_type_comes_back_as_it_was(typed: Lab) -> None:
     round_trip(typed, every_type())
+
+
+def test_it_does_by_a_scratch_server_that_has_its_own_ideas_of_text(typed: Lab) -> None:
+    ideas = {"DateStyle": "German", "IntervalStyle": "sql_standard", "TimeZone": "Asia/Tokyo", "extra_float_digits": "-5"}
+    with EmbeddedPostgres(settings={**ideas, "bytea_output": "escape", "search_path": "public"}) as server:
+        scratch = PostgresServer(server.dsn()).database("postgres")
+        with psycopg.connect(scratch.dsn) as connection:
+            connection.execute(TYPES_TO_MAKE)
+        round_trip(typed, every_type(), scratch)
 
 
 @given(made=tables())

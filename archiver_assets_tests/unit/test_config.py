@@ -14,6 +14,7 @@ from archiver_assets.config import (
     DatabaseConfig,
     ReplicaConfig,
     S3Config,
+    ScratchConfig,
     Settings,
     TableConfig,
     config_path,
@@ -68,6 +69,7 @@ def test_what_a_file_leaves_out_has_the_documented_default(tmp_path: Path) -> No
     database = config.database("app")
     assert (database.port, database.database, database.dbname) == (5432, None, "app")
     assert (database.sslmode, database.sslrootcert) == (None, None)
+    assert (database.read_replica, database.scratch_database) == (None, None)
     assert database.statement_timeout_seconds == 21_600
     assert only_table(config).model_dump() == {
         "database": "app",
@@ -112,6 +114,8 @@ databases:
     statement_timeout_seconds: 600
     max_replication_lag_seconds: null
     read_replica: {host: standby.example.com, port: 6544}
+    scratch_database:
+      {host: proof.example.com, port: 6545, database: scratch, user: prover, password_env: _PW2, sslmode: require, sslrootcert: /ca.pem}
     tables:
       - name: Änderungen
         schema: audit
@@ -131,6 +135,15 @@ databases:
     assert (database.host, database.port, database.user, database.dbname) == ("/var/run/postgresql", 6543, "on", "app")
     assert (database.sslmode, database.sslrootcert) == ("verify-full", "system")
     assert database.read_replica == ReplicaConfig(host="standby.example.com", port=6544)
+    assert database.scratch_database == ScratchConfig(
+        host="proof.example.com",
+        port=6545,
+        database="scratch",
+        user="prover",
+        password_env="_PW2",  # noqa: S106 - the name of a variable
+        sslmode="require",
+        sslrootcert="/ca.pem",
+    )
     table = only_table(config)
     assert (table.label, table.primary_key, table.description) == ("live/audit/Änderungen", ("tenant", "id"), "who changed what")
     assert (table.retention_days, table.batch_size, table.max_partitions_per_tick, table.sleep_between_batches) == (1, 2, 3, 0.5)
@@ -278,6 +291,6 @@ def test_a_validation_error_of_a_model_holds_no_input() -> None:
     assert "hunter2" not in str(caught.value)
 
 
-@pytest.mark.parametrize("model", [ColumnConfig, Settings, TableConfig, DatabaseConfig, ReplicaConfig, S3Config, Config])
+@pytest.mark.parametrize("model", [ColumnConfig, Settings, TableConfig, DatabaseConfig, ReplicaConfig, ScratchConfig, S3Config, Config])
 def test_every_field_has_a_description(model: type[BaseModel]) -> None:
     assert [name for name, info in model.model_fields.items() if not info.description] == []

@@ -588,3 +588,34 @@ def test_a_duplicate_made_by_variables_does_not_show_them(tmp_path: Path) -> Non
     assert problem == (
         "config.yaml:14: databases[0].tables[2]: duplicate table; schema and name are those of databases[0].tables[1] on line 13"
     )
+
+
+def test_everything_that_is_wrong_with_a_scratch_database_is_named_where_it_stands(tmp_path: Path) -> None:
+    text = with_database_key("scratch_database: {port: 0, user: [x], password: hunter2, sslmode: off, data_base: x}")
+    assert sorted(problem.split(": expected")[0].split("; ")[0] for problem in problems_of(tmp_path, text)) == [
+        f"config.yaml:8: databases[0].scratch_database.{line}"
+        for line in (
+            "data_base: unknown key",
+            "host: missing key",
+            "password: unknown key",
+            "password_env: missing key",
+            "port",
+            "sslmode",
+            "user",
+        )
+    ]
+    assert "hunter2" not in str(problems_of(tmp_path, text))
+
+
+@pytest.mark.parametrize(("value", "found"), [("yes", "expected a mapping, found yes"), ("[a]", "expected a mapping, found ['a']")])
+def test_a_scratch_database_is_a_mapping(tmp_path: Path, value: str, found: str) -> None:
+    assert problem_of(tmp_path, with_database_key(f"scratch_database: {value}")).endswith(found)
+
+
+def test_a_scratch_database_of_null_is_none(tmp_path: Path) -> None:
+    assert config_from(tmp_path, with_database_key("scratch_database: null")).databases[0].scratch_database is None
+
+
+def test_a_scratch_database_has_no_password_by_omission(tmp_path: Path) -> None:
+    """Else the database's own would go to another server."""
+    assert "password_env: missing key" in problem_of(tmp_path, with_database_key("scratch_database: {host: other}"))

@@ -22,7 +22,7 @@ KEYS = [
     *("name", "host", "port", "user", "password_env", "database", "sslmode", "sslrootcert", "schema", "timestamp_column", "primary_key"),
     *("retention_days", "batch_size", "start_date", "timezone", "schedule", "max_partitions_per_tick", "sleep_between_batches"),
     *("max_replication_lag_seconds", "vacuum_strategy", "verification", "purge_method", "statement_timeout_seconds"),
-    *("legal_holds", "compliance", "critical", "holds", "conditions"),
+    *("legal_holds", "compliance", "critical", "holds", "conditions", "read_replica", "scratch_database"),
     *("columns", "store_as", "description", "password", "<<", "=", "~", ""),
 ]
 YAML_PIECES = [

@@ -15,6 +15,7 @@ from archiver_assets.config import (
     LegalHolds,
     ReplicaConfig,
     S3Config,
+    ScratchConfig,
     TableConfig,
     load_config,
 )
@@ -25,7 +26,7 @@ from archiver_assets_tests.unit.config_files import SHORTEST
 ROOT = Path(__file__).parents[2]
 
 
-MODELS = [S3Config, DatabaseConfig, ReplicaConfig, TableConfig, LegalHolds, Hold, HoldCondition, HoldsTable, Compliance]
+MODELS = [S3Config, DatabaseConfig, ReplicaConfig, ScratchConfig, TableConfig, LegalHolds, Hold, HoldCondition, HoldsTable, Compliance]
 
 
 @pytest.mark.parametrize("model", MODELS)
