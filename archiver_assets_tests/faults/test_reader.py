@@ -21,6 +21,7 @@ from archiver_assets.lifecycle.restore_request import RestoreRequest
 from archiver_assets.lifecycle.task import Step, Task
 from archiver_assets.lifecycle.verify import verify
 from archiver_assets.reader import archived, archived_and_current
+from archiver_assets.source.reading import read_rows
 from archiver_assets_tests.lab import DAY, PASSWORD_VARIABLE, PREFIX, Lab
 
 NEXT = date(2024, 3, 6)
@@ -128,13 +129,13 @@ def test_what_is_archived_while_it_lists_is_in_either(lab: Lab, monkeypatch: pyt
     archive(lab.task())
     lab.execute("INSERT INTO audit_logs (created_at, action) VALUES ('2024-03-05 12:00+00', 'late')")
     expected = in_table(lab)
-    real, calls = datasets.read_generations, []
+    calls: list[Task] = []
 
     def later(task: Task) -> Generations:
         calls.append(task)
         if len(calls) == listing:
             archive(lab.task())
-        return real(task)
+        return read_generations(task)
 
     monkeypatch.setattr(datasets, "read_generations", later)
     assert versions(both(lab)) == expected
@@ -178,11 +179,11 @@ def test_a_long_range_costs_only_the_days_that_have_rows(lab: Lab, monkeypatch: 
     lab.fill(DAY, rows=2)
     lab.fill(date(1999, 12, 31), rows=2)
     expected = in_table(lab)
-    real, read = datasets.read_rows, []
+    read: list[Any] = []
 
     def counting(*arguments: Any) -> Any:  # noqa: ANN401 -- as it is called
         read.append(arguments)
-        return real(*arguments)
+        return read_rows(*arguments)
 
     monkeypatch.setattr(datasets, "read_rows", counting)
     assert versions(both(lab, date.min, date.max)) == expected
