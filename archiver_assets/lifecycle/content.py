@@ -14,9 +14,10 @@ from archiver_assets.errors import SourceError, ValueRefused
 from archiver_assets.lifecycle.task import Task
 from archiver_assets.source import sql
 from archiver_assets.source.catalog import XMIN, Column, Connection, Table
-from archiver_assets.source.literals import to_input_text
+from archiver_assets.source.literals import to_array_text, to_input_text
 
 _SAMPLED_ROWS = 100
+_SAMPLED_BYTES = 4 * 1024 * 1024
 _SAMPLED_ROWS_PER_BATCH = 8
 
 
@@ -44,7 +45,7 @@ class Content:
             )
         chosen = random.sample(range(batch.num_rows), min(_SAMPLED_ROWS_PER_BATCH, batch.num_rows))
         self._sample.append(batch.take(pa.array(chosen, pa.int64())))
-        if len(self._sample) > _SAMPLED_ROWS:
+        if len(self._sample) > _SAMPLED_ROWS or sum(each.nbytes for each in self._sample) > _SAMPLED_BYTES:
             self._sample = [self._choose()]
 
     def require_same_as(self, task: Task, connection: Connection, days: sql.Days) -> None:
@@ -78,8 +79,7 @@ class Content:
             return
         sample = self._choose()
         columns = [(column.name, column.pg_type) for column in self._table.columns]
-        bound: list[object] = [to_input_text(sample.column(name)) for name, _ in columns]
-        bound.append(pc.cast(sample.column(XMIN), pa.string()).to_pylist())
+        bound = [to_array_text(sample.column(name)) for name in (*(name for name, _ in columns), XMIN)]
         found = connection.execute(sql.compare_rows(days, [column.name for column in self._table.key], columns), bound).fetchone() or {}
         for position, column in enumerate(self._table.columns):
             if found[f"differs{position}"]:
@@ -90,7 +90,8 @@ class Content:
 
     def _choose(self) -> pa.RecordBatch:
         table = pa.Table.from_batches(self._sample)
-        chosen = random.sample(range(table.num_rows), min(_SAMPLED_ROWS, table.num_rows))
+        fitting = _SAMPLED_BYTES * table.num_rows // max(table.nbytes, 1)
+        chosen = random.sample(range(table.num_rows), max(min(_SAMPLED_ROWS, table.num_rows, fitting), 1))
         return table.take(pa.array(chosen, pa.int64())).combine_chunks().to_batches()[0]
 
 

@@ -9,13 +9,12 @@ from dataclasses import dataclass, replace
 
 import psycopg
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from archiver_assets.config import TableConfig
 from archiver_assets.errors import SourceChanged, SourceError, SourceTimeout
 from archiver_assets.source import sql, sql_session
 from archiver_assets.source.catalog import XMIN, Connection, Leaf, Table, read_table
-from archiver_assets.source.literals import to_input_text
+from archiver_assets.source.literals import to_array_text
 from archiver_assets.source.strain import count_blocked
 
 _ROW_LOCK_MILLISECONDS = 5_000
@@ -204,7 +203,7 @@ def _delete_equal(connection: Connection, target: Target, batch: Batch, position
     first, last = min(positions), max(positions) + 1
     rows = batch.content(first, last).take(pa.array([position - first for position in positions]))
     columns = [(column.name, column.pg_type) for column in target.table.columns]
-    arrays = [to_input_text(rows.column(name)) for name, _ in columns]
+    arrays = [to_array_text(rows.column(name)) for name, _ in columns]
     return connection.execute(sql.delete_equal(target.days, [name for name, _ in target.key], columns, held), arrays).rowcount
 
 
@@ -217,5 +216,5 @@ def count_versions(connection: Connection, target: Target, leaf: sql.Relation, b
 
 
 def _versions(target: Target, versions: pa.RecordBatch) -> list[object]:
-    arrays: list[object] = [to_input_text(versions.column(name)) for name, _ in target.key]
-    return [*arrays, pc.cast(versions.column(XMIN), pa.string()).to_pylist(), [leaf.oid for leaf in target.leaves]]
+    arrays = [to_array_text(versions.column(name)) for name in (*(name for name, _ in target.key), XMIN)]
+    return [*arrays, [leaf.oid for leaf in target.leaves]]

@@ -7,9 +7,12 @@ the source's own: a scratch server says what became of a row, and never whether 
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 
+import pyarrow as pa
+
 from archiver_assets.errors import TableRefused
 from archiver_assets.source import sql_catalog, sql_restore, sql_session
 from archiver_assets.source.catalog import Connection
+from archiver_assets.source.literals import to_array_text
 from archiver_assets.source.session import Source, is_pooled
 
 _BATCH_ROWS = 8_192
@@ -53,8 +56,8 @@ def require_same_types(scratch: Source, there: dict[str, str | None], here: dict
         raise TableRefused(message, hint=f"{hint}; nothing was deleted")
 
 
-def read_texts(connection: Connection, columns: Sequence[str], xmin: str) -> Generator[list[list[str | None]], None, None]:
-    """Yield the loaded rows that have a version: a list of texts for each column, then one of the xmins.
+def read_texts(connection: Connection, columns: Sequence[str], xmin: str) -> Generator[list[str], None, None]:
+    """Yield the loaded rows that have a version: an array of texts for each column, then one of the xmins, as their input text.
 
     In batches of at most 8,192 rows, each ended by the row that takes it beyond 4 Mi characters.
     """
@@ -71,5 +74,5 @@ def read_texts(connection: Connection, columns: Sequence[str], xmin: str) -> Gen
             yield _by_column(rows)
 
 
-def _by_column(rows: Sequence[tuple[str | None, ...]]) -> list[list[str | None]]:
-    return [list(column) for column in zip(*rows, strict=True)]
+def _by_column(rows: Sequence[tuple[str | None, ...]]) -> list[str]:
+    return [to_array_text(pa.array(column, pa.string())) for column in zip(*rows, strict=True)]
