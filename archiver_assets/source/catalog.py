@@ -275,6 +275,9 @@ def _lossy_columns(connection: Connection, oid: int, columns: Mapping[str, Colum
         if row["text_is_lossy"] and columns[name].arrow_type is None:
             what = f"the text of {name!r} ({columns[name].pg_type}) does not hold its value: a domain over char, or a cast of its own"
             yield Finding("lossy_column", what, _MEND)
+        if row["unreadable"]:
+            what = f"PostgreSQL reads no text of {name!r} ({columns[name].pg_type}), so that it could not be restored"
+            yield Finding("unreadable_column", what, _MEND)
 
 
 def _wrong_key(connection: Connection, oid: int, columns: Mapping[str, Column], config: TableConfig) -> Iterator[Finding]:

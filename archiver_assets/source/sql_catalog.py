@@ -16,6 +16,10 @@ RELATION = """
     WHERE n.nspname = $1 AND c.relname = $2
 """
 
+# `part` is the type with all that it is made of: elements, what a domain is over, attributes, bounds. An enum's labels and a composite's
+# attributes, wherever they are, decide what a stored value reads as. `base` is what a chain of domains is over. A cast to text of a type's
+# own need not hold the value, but one without function, of a type that is read and written as text is (citext), does; 12 is the language
+# `internal`. Of what is `unreadable`, statistics and keys of indexes, the server reads no text back.
 COLUMNS = """
     SELECT a.attname AS name, a.attnum::int AS number, a.attnotnull AS not_null,
            format_type(a.atttypid, a.atttypmod) AS pg_type,
@@ -23,15 +27,41 @@ COLUMNS = """
            concat_ws(' ', CASE WHEN a.attgenerated <> '' THEN
                (SELECT pg_get_expr(d.adbin, d.adrelid) FROM pg_attrdef d WHERE d.adrelid = a.attrelid AND d.adnum = a.attnum) END,
                (SELECT string_agg(e.oid || '=' || quote_literal(e.enumlabel), ',' ORDER BY e.oid)
-                FROM pg_enum e WHERE e.enumtypid IN (t.oid, t.typelem, t.typbasetype)),
-               (SELECT string_agg(m.attnum || ' ' || quote_ident(m.attname) || ' ' || m.atttypid, ',' ORDER BY m.attnum)
-                FROM pg_attribute m WHERE t.typrelid <> 0 AND m.attrelid = t.typrelid AND m.attnum > 0 AND NOT m.attisdropped)
+                FROM pg_enum e WHERE e.enumtypid = ANY (made.parts)),
+               (SELECT string_agg(m.attnum || ' ' || quote_ident(m.attname) || ' ' || m.atttypid, ',' ORDER BY m.attrelid, m.attnum)
+                FROM pg_type c JOIN pg_attribute m ON m.attrelid = c.typrelid
+                WHERE c.oid = ANY (made.parts) AND c.typrelid <> 0 AND m.attnum > 0 AND NOT m.attisdropped)
            ) AS meaning,
            (t.typtype = 'd' AND t.typoutput = 'bpcharout'::regproc) OR EXISTS (
-               SELECT FROM pg_cast k WHERE k.castsource IN (t.oid, t.typbasetype) AND k.casttarget = 'text'::regtype
-                   AND k.castmethod <> 'i' AND k.oid >= 16384
-           ) AS text_is_lossy
+               WITH RECURSIVE base AS (
+                   SELECT t.oid, t.typbasetype UNION SELECT b.oid, b.typbasetype FROM base JOIN pg_type b ON b.oid = base.typbasetype
+               )
+               SELECT FROM base JOIN pg_cast k ON k.castsource = base.oid JOIN pg_type s ON s.oid = base.oid
+                   JOIN pg_proc i ON i.oid = s.typinput JOIN pg_proc o ON o.oid = s.typoutput
+               WHERE k.casttarget = 'text'::regtype AND k.castmethod <> 'i' AND k.oid >= 16384
+                   AND (k.castmethod, i.prolang, i.prosrc, o.prolang, o.prosrc) <> ('b', 12, 'textin', 12, 'textout')
+           ) AS text_is_lossy,
+           EXISTS (
+               SELECT FROM pg_type u JOIN pg_proc i ON i.oid = u.typinput
+               WHERE u.oid = ANY (made.parts) AND i.prosrc IN (
+                   'pg_node_tree_in', 'pg_ndistinct_in', 'pg_dependencies_in', 'pg_mcv_list_in', 'brin_bloom_summary_in',
+                   'brin_minmax_multi_summary_in', 'gtsvectorin', 'gbtreekey_in', 'ghstore_in', '_intbig_in', 'ltree_gist_in', 'gtrgm_in')
+           ) AS unreadable
     FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid JOIN pg_namespace n ON n.oid = t.typnamespace
+        CROSS JOIN LATERAL (
+            WITH RECURSIVE part AS (
+                SELECT t.oid
+                UNION
+                SELECT inner_type.oid FROM part JOIN pg_type p ON p.oid = part.oid CROSS JOIN LATERAL (
+                    VALUES (p.typelem), (p.typbasetype)
+                    UNION ALL
+                    SELECT m.atttypid FROM pg_attribute m WHERE m.attrelid = p.typrelid AND m.attnum > 0 AND NOT m.attisdropped
+                    UNION ALL
+                    SELECT r.rngsubtype FROM pg_range r WHERE p.oid IN (r.rngtypid, r.rngmultitypid)
+                ) AS inner_type(oid) WHERE inner_type.oid <> 0
+            )
+            SELECT array_agg(part.oid) AS parts FROM part
+        ) AS made
     WHERE a.attrelid = $1::oid AND a.attnum > 0 AND NOT a.attisdropped
     ORDER BY a.attnum
 """

@@ -13,6 +13,7 @@ from archiver_assets.errors import ManifestInvalid, NotVerified, SourceChanged, 
 from archiver_assets.lifecycle.archive import archive
 from archiver_assets.lifecycle.purge import purge
 from archiver_assets.lifecycle.verify import verify
+from archiver_assets.source.catalog import read_table
 from archiver_assets.store.s3 import S3ObjectStore
 from archiver_assets_tests.doubles import MemoryObjectStore
 from archiver_assets_tests.faults.test_interruptions import FaultyStore
@@ -86,6 +87,26 @@ def test_a_change_that_keeps_row_versions_but_not_their_values_takes_another_arc
     assert (purge(lab.task(table=table)).tally.purged, lab.count("typed")) == (5, 0)
 
 
+def test_a_label_of_an_enum_counts_however_deep_in_a_type_it_is(lab: Lab) -> None:
+    kinds = ["severity[]", "graver", "graver[]", "report", "report[]", "reports", "span", "span_multirange"]
+    lab.execute("""
+        CREATE TYPE severity AS ENUM ('low', 'high'); CREATE DOMAIN grave AS severity; CREATE DOMAIN graver AS grave;
+        CREATE TYPE report AS (note text, sev severity); CREATE DOMAIN reports AS report[]; CREATE TYPE span AS RANGE (subtype = severity)
+    """)
+    for number, kind in enumerate(kinds):
+        lab.execute(f"CREATE TABLE t{number} (id int PRIMARY KEY, at timestamptz NOT NULL, v {kind})")
+
+    def fingerprints() -> list[str]:
+        tables = [lab.table(name=f"t{number}", timestamp_column="at") for number in range(len(kinds))]
+        with lab.task().source.connect() as connection:
+            return [read_table(connection, table).fingerprint for table in tables]
+
+    before = fingerprints()
+    lab.execute("ALTER TYPE severity RENAME VALUE 'low' TO 'critical'")
+
+    assert [kind for kind, one, other in zip(kinds, before, fingerprints(), strict=True) if one == other] == []
+
+
 def test_rows_of_a_leaf_attached_since_stay_even_with_the_same_keys_and_xmins(lab: Lab) -> None:
     lab.execute("""
         CREATE TABLE ev (id int NOT NULL, at timestamptz NOT NULL, note text, PRIMARY KEY (id, at)) PARTITION BY RANGE (at);
@@ -112,6 +133,9 @@ def test_rows_of_a_leaf_attached_since_stay_even_with_the_same_keys_and_xmins(la
         """CREATE TYPE odd AS (x int, y int);
         CREATE FUNCTION odd_text(odd) RETURNS text LANGUAGE sql IMMUTABLE AS $$ SELECT 'x=' || ($1).x $$;
         CREATE CAST (odd AS text) WITH FUNCTION odd_text(odd)""",
+        """CREATE TYPE pair AS (x int, y int); CREATE DOMAIN lower_odd AS pair; CREATE DOMAIN odd AS lower_odd;
+        CREATE FUNCTION pair_text(pair) RETURNS text LANGUAGE sql IMMUTABLE AS $$ SELECT 'x=' || ($1).x $$;
+        CREATE CAST (pair AS text) WITH FUNCTION pair_text(pair)""",
     ],
 )
 def test_a_type_whose_text_does_not_hold_its_value_is_refused(lab: Lab, ddl: str) -> None:

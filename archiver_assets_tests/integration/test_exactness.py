@@ -1,65 +1,20 @@
 """Whatever a table holds comes back the same: archived, purged, restored, and compared by the server alone, byte by byte."""
 
-from itertools import count
+import os
 
 import psycopg
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
-from psycopg import sql
 
 from archiver_assets.demo.postgres import EmbeddedPostgres
-from archiver_assets.lifecycle.archive import archive
-from archiver_assets.lifecycle.purge import purge
-from archiver_assets.lifecycle.restore import restore
-from archiver_assets.lifecycle.restore_request import RestoreRequest
-from archiver_assets_tests.lab import DAY, Lab, with_scratch
-from archiver_assets_tests.servers import Database, PostgresServer
-from archiver_assets_tests.tables import TYPES_TO_MAKE, MadeTable, every_type, tables
+from archiver_assets.errors import TableRefused, ValueRefused
+from archiver_assets_tests import types_table
+from archiver_assets_tests.lab import Lab
+from archiver_assets_tests.round_trips import make_extensions, round_trip
+from archiver_assets_tests.servers import PostgresServer
+from archiver_assets_tests.tables import REFUSED, TYPES_TO_MAKE, MadeTable, any_tables, table_of
 
-_NUMBERS = count()
-
-
-def round_trip(lab: Lab, made: MadeTable, scratch: Database | None = None) -> None:
-    """Make the table, archive it, let the server prove and purge it, restore it, and compare with a copy."""
-    name = f"made_{next(_NUMBERS)}"
-    table, columns = sql.Identifier("public", name), [sql.Identifier(each) for each, _ in made.columns]
-    fields = [sql.SQL("{} {}").format(sql.Identifier(each), sql.SQL(kind)) for each, kind in made.columns]
-    # A dropped column, so that numbers and positions differ; an identity; a generated column.
-    create = sql.SQL(
-        "CREATE TABLE {} (gone int, n bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, "
-        "at timestamptz NOT NULL DEFAULT '2024-03-05 10:00+00', {}, twice bigint GENERATED ALWAYS AS (n * 2) STORED)"
-    ).format(table, sql.SQL(", ").join(fields))
-    # Not by way of text: its cast to regclass takes names only.
-    values = [sql.SQL(f"${number}::{kind}") for number, (_, kind) in enumerate(made.columns, start=1)]
-    insert = sql.SQL("INSERT INTO {} ({}) VALUES ({})").format(table, sql.SQL(", ").join(columns), sql.SQL(", ").join(values))
-    with psycopg.connect(lab.database.dsn, options="-c xmloption=content") as connection:
-        connection.execute(create)
-        connection.execute(sql.SQL("ALTER TABLE {} DROP gone").format(table))
-        psycopg.RawCursor(connection).executemany(insert, made.rows)
-        connection.execute(sql.SQL("CREATE TABLE {} AS SELECT * FROM {}").format(sql.Identifier(f"{name}_before"), table))
-    task = lab.task(DAY, lab.table(name=name, timestamp_column="at", primary_key=("n",), verification="restore"))
-    task = with_scratch(task, scratch) if scratch else task
-    archive(task)
-    assert purge(task).tally.purged == len(made.rows)
-    for target in (None, name):
-        restore(task, RestoreRequest(table_name=target))
-        assert same_rows(lab, target or f"{name}_restored", f"{name}_before", made) == len(made.rows)
-
-
-def same_rows(lab: Lab, one: str, other: str, made: MadeTable) -> int:
-    """Let the server count the rows that two tables have in common: by their images, and by the text of each column."""
-    columns = [sql.Identifier(each) for each in ("n", "at", *(each for each, _ in made.columns), "twice")]
-    same = [sql.SQL("a.{0}::text IS NOT DISTINCT FROM b.{0}::text").format(column) for column in columns]
-    images = [
-        sql.SQL("ROW({})").format(sql.SQL(", ").join(sql.SQL("{}.{}").format(sql.SQL(each), column) for column in columns)) for each in "ab"
-    ]
-    statement = sql.SQL("SELECT count(*) FROM {} a JOIN {} b USING (n) WHERE {} AND record_image_eq({}, {})").format(
-        sql.Identifier(one), sql.Identifier(other), sql.SQL(" AND ").join(same), *images
-    )
-    with psycopg.connect(lab.database.dsn) as connection:
-        row = connection.execute(statement).fetchone()
-    assert row is not None
-    return int(row[0])
+RANDOM_TABLES = int(os.environ.get("RANDOM_TABLES", "600"))
+"""How many tables the long run makes, at about a second each."""
 
 
 @pytest.fixture(name="typed")
@@ -69,7 +24,7 @@ def lab_with_types(lab: Lab) -> Lab:
 
 
 def test_a_table_of_every_type_comes_back_as_it_was(typed: Lab) -> None:
-    round_trip(typed, every_type())
+    round_trip(typed, table_of())
 
 
 def test_it_does_by_a_scratch_server_that_has_its_own_ideas_of_text(typed: Lab) -> None:
@@ -78,18 +33,47 @@ def test_it_does_by_a_scratch_server_that_has_its_own_ideas_of_text(typed: Lab) 
         scratch = PostgresServer(server.dsn()).database("postgres")
         with psycopg.connect(scratch.dsn) as connection:
             connection.execute(TYPES_TO_MAKE)
-        round_trip(typed, every_type(), scratch)
+        round_trip(typed, table_of(), scratch=scratch)
 
 
-@given(made=tables())
-@settings(
-    max_examples=8,
-    deadline=None,
-    phases=[Phase.explicit, Phase.reuse, Phase.generate],
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
+def test_types_of_extensions_come_back_as_they_were(lab: Lab) -> None:
+    samples = make_extensions(lab)
+    if not samples:
+        pytest.skip("the server under test has none of the extensions")
+    round_trip(lab, table_of(samples))
+
+
+def test_values_that_are_refused_come_back_as_they_were_where_they_are_stored_as_text(lab: Lab) -> None:
+    made = table_of(REFUSED)
+    with pytest.raises(ValueRefused, match=r"store_as: text"):
+        round_trip(lab, made)
+    round_trip(lab, made, columns={name: {"store_as": "text"} for name, _ in made.columns})
+
+
+@pytest.mark.parametrize("kind", ["pg_node_tree", "gtsvector[]", "public.code", "public.short_code"])
+def test_a_type_of_which_nothing_can_be_restored_is_refused_before_the_first_row(typed: Lab, kind: str) -> None:
+    with pytest.raises(TableRefused, match="'0 "):
+        round_trip(typed, MadeTable(((f"0 {kind}", kind),), ((None,),)))
+
+
+@any_tables(8)
 def test_any_table_comes_back_as_it_was(typed: Lab, made: MadeTable) -> None:
     round_trip(typed, made)
+
+
+@pytest.mark.torture
+@pytest.mark.timeout(0)
+@any_tables(RANDOM_TABLES)
+def test_any_of_many_tables_comes_back_as_it_was(typed: Lab, made: MadeTable) -> None:
+    round_trip(typed, made)
+
+
+def test_the_docs_list_every_type_as_it_is_stored(postgres_dsn: str) -> None:
+    with psycopg.connect(postgres_dsn) as connection:
+        if connection.info.server_version // 10_000 != types_table.MAJOR:
+            pytest.skip("the docs are made from the types of the server that comes with the package")
+    text = types_table.FILE.read_text()
+    assert types_table.write(postgres_dsn, text) == text, "expected what `make docs` writes"
 
 
 def test_large_values_come_back_as_they_were(typed: Lab) -> None:

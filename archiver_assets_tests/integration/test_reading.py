@@ -26,6 +26,7 @@ from archiver_assets.source.catalog import XMIN, Table, read_table
 from archiver_assets.source.reading import read_rows
 from archiver_assets.source.session import Source, open_snapshot
 from archiver_assets_tests.servers import Database
+from archiver_assets_tests.tables import REFUSED
 
 PARTITION = Partition(date(2024, 3, 5), "UTC")
 PASSWORD_VARIABLE = "READING_DB_PASSWORD"  # noqa: S105 - the name of a variable
@@ -127,13 +128,6 @@ AS_TEXT = {
     "oidvector": ["4294967295 1"],
     "pg_snapshot": ["10:20:10,14,15"],
 }
-REFUSED = {
-    "date": ["infinity", "-infinity"],
-    "timestamp without time zone": ["infinity", "-infinity", "294247-01-10 04:00:54.775808", "294276-12-31 23:59:59.999999"],
-    "timestamp with time zone": ["infinity", "-infinity", "294247-01-10 04:00:54.775808+00", "294276-12-31 23:59:59.999999+00"],
-    "numeric(18,4)": ["NaN"],
-    "numeric(38,0)": ["NaN"],
-}
 
 
 @dataclass(frozen=True)
@@ -149,6 +143,11 @@ class Place:
             connection.execute(statement.format(sql.trusted(pg_type)))
             insert = composed.SQL("INSERT INTO public.events VALUES (%s, '2024-03-05 12:00:00+00', %s::{})").format(sql.trusted(pg_type))
             connection.cursor().executemany(insert, enumerate([*values, None]))
+
+    def server_version(self) -> int:
+        """Return it as one number: 140023 is 14.23."""
+        with psycopg.connect(self.database.dsn) as connection:
+            return connection.info.server_version
 
     def source(self) -> Source:
         """Return the database as the archiver knows it."""
@@ -243,6 +242,8 @@ def test_dates_and_timestamps_are_the_integers_that_the_server_counts(place: Pla
 
 @pytest.mark.parametrize("pg_type", AS_TEXT)
 def test_any_other_type_travels_as_the_server_s_own_text(place: Place, pg_type: str) -> None:
+    if pg_type in {"numeric(5,-2)", "numeric(3,5)"} and place.server_version() < 150_000:
+        pytest.skip("PostgreSQL 14 knows no scale below 0 or above the precision")
     place.make(pg_type, AS_TEXT[pg_type])
 
     table, stored = place.read(table_config())
