@@ -9,6 +9,7 @@ from archiver_assets.config.legal import Compliance, Hold, HoldCondition, HoldsT
 from archiver_assets.config.load import config_path, load_config
 from archiver_assets.config.models import ColumnConfig, Config, DatabaseConfig, Encryption, ReplicaConfig, S3Config, Settings, TableConfig
 from archiver_assets.config.naming import TableName, dagster_name
+from archiver_assets.config.notifications import Notifications, NotificationTarget
 
 __all__ = [
     "ACCEPTABLE_RISKS",
@@ -21,6 +22,8 @@ __all__ = [
     "HoldCondition",
     "HoldsTable",
     "LegalHolds",
+    "NotificationTarget",
+    "Notifications",
     "ReplicaConfig",
     "S3Config",
     "Settings",
