@@ -1,7 +1,7 @@
 """What a config file's holds, targets and limits say of its own databases and tables.
 
-What belongs here: holds that would hold nothing, targets of no database, and settings beyond the limits of `compliance`. What does not: holds
-that are kept outside the file, which may speak of the tables of others.
+What belongs here: holds that would hold nothing, targets of no database, and settings beyond the limits of `compliance`. What does not:
+holds that are kept outside the file, which may speak of the tables of others.
 """
 
 from pydantic import ValidationError

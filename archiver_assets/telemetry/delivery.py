@@ -47,7 +47,7 @@ class AppriseDelivery:
         try:
             url = target.url(self.environ).get_secret_value()
         except ConfigError as error:
-            return error.message
+            return error.message.removeprefix(f"target {target.name}: ")
         with _silence() as statuses:
             try:
                 return self._notify(url, target, message, statuses)

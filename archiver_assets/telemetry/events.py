@@ -109,7 +109,7 @@ class EventLog:
         return Page(events, reached, more=bool(full) and len(settled) == len(merged))
 
     def _entries(self, position: int, kind: dg.DagsterEventType) -> Mapping[int, EventLogEntry]:
-        # Not public, but the one call that reads a kind of event of all runs by storage id, in SQLite's files per run too; tests hold on to it.
+        # Not public, but the one call that reads events of all runs by storage id, from SQLite's files per run too; tests hold on to it.
         return self.instance.event_log_storage.get_logs_for_all_runs_by_log_id(position, dagster_event_type=kind, limit=self.page)
 
     def _runs(self, run_ids: Sequence[str]) -> Mapping[str, dg.DagsterRun]:
