@@ -19,8 +19,8 @@ class Webhook:
     received: list[dict[str, str]] = field(default_factory=list)
 
     def url(self, secret: str = "token") -> str:  # noqa: S107 - of a test
-        """Return the URL, as Apprise reads it."""
-        return f"json://127.0.0.1:{self.port}/{secret}"
+        """Return the URL, as Apprise reads it, with patience for a busy machine."""
+        return f"json://127.0.0.1:{self.port}/{secret}?cto=60&rto=60"
 
     @property
     def titles(self) -> list[str]:

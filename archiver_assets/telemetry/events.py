@@ -31,6 +31,8 @@ _DEEPEST_CAUSE: Final = 10
 _OWN_ERRORS: Final = frozenset(
     name for name, each in vars(errors).items() if isinstance(each, type) and issubclass(each, errors.ArchiverError)
 )
+_WRAPPERS: Final = frozenset({"DagsterExecutionStepExecutionError", "Failure", "RetryRequested"})
+"""What Dagster puts around the error of a step, or an asset around the error of the lifecycle."""
 _FAILED_CHECK: Final = "DagsterAssetCheckFailedError"
 """What a blocking check's failed evaluation ends its run with; the evaluation itself, an event before it, says more."""
 
@@ -216,10 +218,10 @@ def _causes(error: SerializableErrorInfo | None) -> Iterator[SerializableErrorIn
 
 
 def _root(error: SerializableErrorInfo | None) -> SerializableErrorInfo | None:
-    """Return the first of our own errors among the causes, else the first cause that is none of Dagster's wrappers, else the error."""
+    """Return the first of our own errors among the causes, else the first cause that is no wrapper, else the last cause."""
     causes = list(islice(_causes(error), _DEEPEST_CAUSE))
     own = (each for each in causes if each.cls_name in _OWN_ERRORS)
-    return next(own, None) or next((each for each in causes if each.cls_name != "DagsterExecutionStepExecutionError"), error)
+    return next(own, None) or next((each for each in causes if each.cls_name not in _WRAPPERS), causes[-1] if causes else None)
 
 
 def _words(error: SerializableErrorInfo) -> tuple[str, str]:
