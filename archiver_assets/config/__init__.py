@@ -19,6 +19,7 @@ from archiver_assets.config.models import (
     TableConfig,
 )
 from archiver_assets.config.naming import TableName, dagster_name
+from archiver_assets.config.notifications import Notifications, NotificationTarget
 
 __all__ = [
     "ACCEPTABLE_RISKS",
@@ -31,6 +32,8 @@ __all__ = [
     "HoldCondition",
     "HoldsTable",
     "LegalHolds",
+    "NotificationTarget",
+    "Notifications",
     "ReplicaConfig",
     "S3Config",
     "ScratchConfig",

@@ -20,10 +20,12 @@ from archiver_assets.config.models import (
     TableConfig,
 )
 from archiver_assets.config.naming import TableName
+from archiver_assets.config.notifications import Notifications, NotificationTarget
 from archiver_assets.config.problems import Problems, joined_path
 from archiver_assets.config.sections import Section, Values, child, found, items, read
 
 _PASSWORD_HINT: Final = "no secret belongs in this file; password_env names the environment variable that holds the password"  # noqa: S105 - a hint, not a password
+_URL_HINT: Final = "no secret belongs in this file; url_env names the environment variable that holds the URL of the target"
 _CREDENTIALS_HINT: Final = "credentials come from AWS's default credential chain: environment variables, a profile, or the role of the pod"
 _PASSWORDS: Final = ("password", "passwd", "pass", "pwd", "pgpassword", "secret", "dsn", "url", "uri")
 _CREDENTIALS: Final = ("access_key", "access_key_id", "secret_key", "secret_access_key", "session_token", "security_token", "profile")
@@ -56,10 +58,14 @@ HOLD = Section(models=(Hold,), required=frozenset({"id", "reason", "table_name"}
 CONDITION = Section(models=(HoldCondition,), required=frozenset({"column", "operator"}))
 HOLDS_TABLE = Section(models=(HoldsTable,), required=frozenset({"database", "name"}))
 COMPLIANCE = Section(models=(Compliance,), required=frozenset())
+NOTIFICATIONS = Section(models=(Notifications,), required=frozenset(), nested=frozenset({"targets"}))
+NOTIFICATION_TARGET = Section(
+    models=(NotificationTarget,), required=frozenset({"name", "url_env"}), hints=dict.fromkeys(("url", "uri", *_PASSWORDS), _URL_HINT)
+)
 FILE = Section(
     models=(Config,),
     required=frozenset({"version", "s3", "databases"}),
-    nested=frozenset({"s3", "defaults", "databases", "legal_holds", "compliance"}),
+    nested=frozenset({"s3", "defaults", "databases", "legal_holds", "compliance", "notifications"}),
 )
 
 
@@ -115,6 +121,8 @@ class FileDraft:
     holds: tuple[PlacedValues, ...]
     holds_table: PlacedValues | None
     compliance: Values
+    notifications: Values
+    notification_targets: tuple[PlacedValues, ...]
 
 
 def read_file(root: Node, problems: Problems) -> FileDraft:
@@ -127,6 +135,7 @@ def read_file(root: Node, problems: Problems) -> FileDraft:
     if legal_holds:
         read(legal_holds, LEGAL_HOLDS, problems)
     holds_table = child(legal_holds, "table") if legal_holds else None
+    notifications = child(root, "notifications")
     return FileDraft(
         values=values,
         s3=_s3(s3, problems) if s3 else {},
@@ -134,6 +143,8 @@ def read_file(root: Node, problems: Problems) -> FileDraft:
         holds=_holds(child(legal_holds, "holds") if legal_holds else None, problems),
         holds_table=None if holds_table is None or _is_null(holds_table) else _placed(holds_table, HOLDS_TABLE, problems),
         compliance=read(compliance, COMPLIANCE, problems) if compliance else {},
+        notifications=read(notifications, NOTIFICATIONS, problems) if notifications else {},
+        notification_targets=_targets(child(notifications, "targets") if notifications else None, problems),
     )
 
 
@@ -153,6 +164,12 @@ def _hold(node: Node, problems: Problems) -> PlacedValues:
         found_conditions = items(conditions, HOLD.expected("conditions"), problems)
         hold.values["conditions"] = [read(each, CONDITION, problems) for each in found_conditions]
     return hold
+
+
+def _targets(node: Node | None, problems: Problems) -> tuple[PlacedValues, ...]:
+    if node is None or _is_empty(node):
+        return ()
+    return tuple(_placed(each, NOTIFICATION_TARGET, problems) for each in items(node, NOTIFICATIONS.expected("targets"), problems))
 
 
 def _is_empty(node: Node) -> bool:

@@ -220,7 +220,7 @@ def _host(value: str) -> str:
 
 def _variable(value: str) -> str:
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", value):
-        reason = "it names the variable that holds the password, and is not the password"
+        reason = "it names the variable that holds the secret, and is not the secret"
         raise refusal(reason)
     return value
 

@@ -1,22 +1,24 @@
-"""What a config file's holds and its limits say of its own databases and tables.
+"""What a config file's holds, targets and limits say of its own databases and tables.
 
-What belongs here: holds that would hold nothing, and settings beyond the limits of `compliance`. What does not: holds that are kept outside
-the file, which may speak of the tables of others.
+What belongs here: holds that would hold nothing, targets of no database, and settings beyond the limits of `compliance`. What does not:
+holds that are kept outside the file, which may speak of the tables of others.
 """
 
 from pydantic import ValidationError
 
 from archiver_assets.config.drafts import FileDraft, PlacedValues, TableDraft
 from archiver_assets.config.legal import Compliance, Hold
+from archiver_assets.config.notifications import MOST_TARGETS
 from archiver_assets.config.problems import Problems
 
 
 def note_limits(draft: FileDraft, problems: Problems) -> None:
-    """Note every hold of no table, every table beyond the limits, and ids that two holds share."""
+    """Note every hold of no table, every target of no database, every table beyond the limits, and ids and names that two share."""
     if problems.found:
         return  # what is wrong in itself would be noted twice
     _note_holds(draft, problems)
     _note_holds_table(draft, problems)
+    _note_targets(draft, problems)
     compliance = Compliance.model_validate(draft.compliance)
     for database in draft.databases:
         for table in database.tables:
@@ -47,6 +49,21 @@ def _note_holds_table(draft: FileDraft, problems: Problems) -> None:
     placed = draft.holds_table
     if placed and placed.values["database"] not in {database.label for database in draft.databases}:
         problems.add(placed.line, f"{placed.path}.database", "expected the label of a configured database, found another name")
+
+
+def _note_targets(draft: FileDraft, problems: Problems) -> None:
+    labels = {database.label for database in draft.databases}
+    first: dict[object, PlacedValues] = {}
+    if len(draft.notification_targets) > MOST_TARGETS:
+        place = draft.notification_targets[MOST_TARGETS]
+        problems.add(place.line, place.path, f"expected at most {MOST_TARGETS} targets, found {len(draft.notification_targets)}")
+    for placed in draft.notification_targets:
+        named = placed.values.get("databases") or ()
+        if isinstance(named, list) and not labels.issuperset(named):
+            problems.add(placed.line, f"{placed.path}.databases", "expected labels of configured databases, found another name")
+        earlier = first.setdefault(placed.values.get("name"), placed)
+        if earlier is not placed:
+            problems.add(placed.line, f"{placed.path}.name", f"duplicate target; the name is that of {earlier.path} on line {earlier.line}")
 
 
 def _note_beyond(table: TableDraft, compliance: Compliance, encryption: str, problems: Problems) -> None:

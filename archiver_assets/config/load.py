@@ -15,6 +15,7 @@ from archiver_assets.config.drafts import DatabaseDraft, FileDraft, TableDraft, 
 from archiver_assets.config.legal import Compliance, Hold, HoldsTable, LegalHolds
 from archiver_assets.config.limits import note_limits
 from archiver_assets.config.models import ColumnConfig, Config, DatabaseConfig, ReplicaConfig, S3Config, ScratchConfig, TableConfig
+from archiver_assets.config.notifications import Notifications, NotificationTarget
 from archiver_assets.config.problems import Problems
 from archiver_assets.config.syntax import compose, read_text
 
@@ -50,8 +51,14 @@ def _config(draft: FileDraft) -> Config:
         "databases": databases,
         "legal_holds": _legal_holds(draft),
         "compliance": Compliance.model_validate(draft.compliance),
+        "notifications": _notifications(draft),
     }
     return Config.model_validate({**draft.values, **sections})
+
+
+def _notifications(draft: FileDraft) -> Notifications:
+    targets = tuple(NotificationTarget.model_validate(target.values) for target in draft.notification_targets)
+    return Notifications.model_validate({**draft.notifications, "targets": targets})
 
 
 def _legal_holds(draft: FileDraft) -> LegalHolds:

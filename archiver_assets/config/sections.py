@@ -20,7 +20,7 @@ from archiver_assets.config.problems import Problems, joined_path, nearest, show
 # The key in the file where it is not the name of the model's field: pydantic keeps `schema` for itself.
 KEYS: Final = {"schema_name": "schema"}
 # People put credentials here by mistake, so these values are not repeated in messages.
-_NOT_SHOWN: Final = {"password_env", "endpoint", "host"}
+_NOT_SHOWN: Final = {"password_env", "url_env", "base_url", "endpoint", "host"}
 _MOST_ITEMS_SHOWN: Final = 5
 _WHOLE = re.compile(r"[-+]?[0-9]{1,18}", re.ASCII)
 _NUMBER = re.compile(r"[-+]?[0-9]{1,17}(\.[0-9]{0,17})?", re.ASCII)

@@ -9,6 +9,7 @@ import dagster as dg
 
 from archiver_assets.config import Config, TableConfig
 from archiver_assets.orchestration.assets import archive_asset, preflight_check, purge_asset, row_counts_check, source_asset, table_keys
+from archiver_assets.orchestration.notifying import notifications_sensor
 from archiver_assets.orchestration.partitions import PartitionsCatalog, shared_job_name
 from archiver_assets.orchestration.resources import Services
 from archiver_assets.orchestration.restoring import restore_asset
@@ -20,11 +21,13 @@ def build_definitions(config: Config, services: Services | None = None) -> dg.De
     tables = [table for _, table in config.tables()]
     partitions = PartitionsCatalog()
     schedules = [table_schedule(table, shared_job_name(table)) for table in tables]
+    sensor = notifications_sensor(config)
     return dg.Definitions(
         assets=[asset for table in tables for asset in _assets(table, partitions.of(table))],
         asset_checks=[check for table in tables for check in (preflight_check(table), row_counts_check(table, partitions.of(table)))],
         jobs=[dg.define_asset_job(name, selection=dg.AssetSelection.assets(*keys)) for name, keys in _shared_jobs(tables).items()],
         schedules=[schedule for schedule in schedules if schedule is not None],
+        sensors=[] if sensor is None else [sensor],
         resources={"services": services or Services(config)},
         # One process, and on Kubernetes one pod, for a run: its steps hand nothing over in memory, and come one after the other.
         executor=dg.in_process_executor,

@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import apprise
 import pytest
 from pydantic import BaseModel
 
@@ -13,6 +14,8 @@ from archiver_assets.config import (
     HoldCondition,
     HoldsTable,
     LegalHolds,
+    Notifications,
+    NotificationTarget,
     ReplicaConfig,
     S3Config,
     ScratchConfig,
@@ -26,7 +29,20 @@ from archiver_assets_tests.unit.config_files import SHORTEST
 ROOT = Path(__file__).parents[2]
 
 
-MODELS = [S3Config, DatabaseConfig, ReplicaConfig, ScratchConfig, TableConfig, LegalHolds, Hold, HoldCondition, HoldsTable, Compliance]
+MODELS = [
+    S3Config,
+    DatabaseConfig,
+    ReplicaConfig,
+    ScratchConfig,
+    TableConfig,
+    LegalHolds,
+    Hold,
+    HoldCondition,
+    HoldsTable,
+    Compliance,
+    Notifications,
+    NotificationTarget,
+]
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -49,6 +65,17 @@ def test_the_holds_of_the_guide_are_holds(tmp_path: Path) -> None:
 
     assert load_config(tmp_path / "config.yaml", {}).legal_holds.holds[0].id == "2026/17"
     assert [hold.id for hold in read_hold_objects(store, "", {})] == ["2026-17"]
+
+
+def test_the_targets_of_the_guide_are_targets_and_apprise_knows_their_urls(tmp_path: Path) -> None:
+    guide = (ROOT / "docs" / "notifications.md").read_text()
+    (in_config,) = re.findall(r"```yaml\n(.*?)```", guide, re.DOTALL)
+    (tmp_path / "config.yaml").write_text(SHORTEST.replace("app", "production_db") + in_config)
+    urls = re.findall(r"^\| .* \| `(.*)` \|$", guide, re.MULTILINE)
+
+    assert [each.name for each in load_config(tmp_path / "config.yaml", {}).notifications.targets] == ["ops", "payments"]
+    services = [apprise.Apprise.instantiate(url) for url in urls]
+    assert [type(each).__name__ for each in services] == ["NotifySlack", "NotifyWorkflows", "NotifyEmail", "NotifyPagerDuty", "NotifyJSON"]
 
 
 def test_the_config_of_the_readme_is_valid(tmp_path: Path) -> None:
