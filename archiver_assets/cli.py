@@ -63,6 +63,15 @@ def _add_restore(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--target-table", help="the table to restore into (default: a table {T}_restored is made, and added to)")
     parser.add_argument("--target-schema", help="its schema (default: that of the archived table)")
     parser.add_argument("--column", dest="columns", action="append", default=[], metavar="NAME", help="restore only this one and the key")
+    parser.add_argument(
+        "--generation",
+        dest="generations",
+        action="append",
+        type=int,
+        default=[],
+        metavar="N",
+        help="restore only this one, as if there were no others, such as a good one below a damaged one",
+    )
     choices: dict[str, tuple[type[StrEnum], str]] = {
         "conflict": (Conflict, "what becomes of another row under an archived key"),
         "drift": (Drift, "what becomes of a target of another shape"),
@@ -98,6 +107,7 @@ def _restore(config: Config, table: TableConfig, options: argparse.Namespace) ->
         drift=options.drift,
         triggers=options.triggers,
         versions=options.versions,
+        generations=tuple(options.generations),
         dry_run=options.dry_run,
         hold_days=options.hold_days,
     )

@@ -34,12 +34,13 @@ _BATCH_ROWS = 10_000
 
 @dataclass(frozen=True)
 class Session:
-    """A session that holds the lock, and the partition's generations that count, newest first."""
+    """A session that holds the lock, and the `generations` to restore of all that are `live`, newest first."""
 
     task: Task
     request: RestoreRequest
     connection: Connection
     generations: tuple[Generation, ...]
+    live: tuple[Generation, ...]
     relation: sql.Relation
 
     @property
@@ -158,7 +159,7 @@ class Loading:
         session, deleted = self._session, 0
         key = list(session.key)
         wanted = Coverage([rows.select(key)])
-        for generation in session.generations:
+        for generation in session.live:
             if generation.number == self._generation.number:
                 continue
             types = _types(session, generation)

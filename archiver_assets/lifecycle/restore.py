@@ -56,10 +56,11 @@ def _restore(task: Task, request: RestoreRequest) -> Restored:
     relation = _target(task, request)
     with task.source.connect() as connection, partition_lock(connection, table=task.table.label, partition=task.partition):
         task.reached(Step.LOCKED)
-        generations = tuple(reversed(read_generations(task).live))
+        live = tuple(reversed(read_generations(task).live))
+        generations = _chosen(task, request, live)
         result = Restored("empty", relation.identifier.as_string(), (), RestoreTally(), 0.0)
         if generations:
-            session = Session(task, request, connection, generations, relation)
+            session = Session(task, request, connection, generations, live, relation)
             result = _restore_all(session)
         task.reached(Step.UNLOCKED)
     tally = result.tally
@@ -67,6 +68,15 @@ def _restore(task: Task, request: RestoreRequest) -> Restored:
         "restore %s into %s: %s, %s rows loaded, %s there before", task.label, result.target, result.outcome, tally.loaded, tally.present
     )
     return replace(result, seconds=task.monotonic() - started)
+
+
+def _chosen(task: Task, request: RestoreRequest, live: tuple[Generation, ...]) -> tuple[Generation, ...]:
+    """Return the generations to restore, in their order. Raises NotRestored for a number that is none of them."""
+    numbers = [generation.number for generation in live]
+    if unknown := [number for number in request.generations if number not in numbers]:
+        message = f"expected generations of {task.label} that count, found {', '.join(map(str, unknown))}"
+        raise NotRestored(message, hint=f"those that count are: {', '.join(map(str, sorted(numbers))) or 'none'}")
+    return tuple(generation for generation in live if not request.generations or generation.number in request.generations)
 
 
 def _target(task: Task, request: RestoreRequest) -> sql.Relation:
@@ -90,10 +100,10 @@ def _restore_all(session: Session) -> Restored:
     if destination is not None:
         _require_safe(session, destination)
     results = _Results()
-    restored: list[Generation] = []
-    for generation in session.generations:
-        _restore_one(session, destination, generation, restored, results)
-        restored.append(generation)
+    # All of them before the first row: what one of them is refused for should not leave the others half of a day.
+    names = [_names(session, destination, generation, results) for generation in session.generations]
+    for position, generation in enumerate(session.generations):
+        _restore_one(session, destination, generation, session.generations[:position], names[position], results)
     outcome: Literal["restored", "already there", "dry run"] = "restored" if results.tally.loaded else "already there"
     numbers = tuple(generation.number for generation in session.generations)
     return Restored(
@@ -130,24 +140,33 @@ def _require_safe(session: Session, destination: Destination) -> None:
         raise NotRestored(message, hint="restore into another table, or with conflict: skip")
 
 
+def _names(session: Session, destination: Destination | None, generation: Generation, results: _Results) -> list[str]:
+    """Return the columns to restore of a generation. Raises NotRestored for a destination of another shape, unless asked for."""
+    columns = archived_columns(session, generation.manifest)
+    if destination is None:
+        return [column.name for column in columns]
+    results.drift += (drift := at.differences(columns, destination) if not session.request.columns else _retyped(columns, destination))
+    name = destination.relation.identifier.as_string()
+    if drift and session.request.drift == Drift.refuse:
+        message = f"{name} is not of the shape of generation {generation.number} of {session.task.label}: {'; '.join(drift)}"
+        hint = "restore with drift: by_name (columns of the same name; what is archived and not in the table is left out), or elsewhere"
+        raise NotRestored(message, hint=hint)
+    present = {column.name for column in destination.columns}
+    if missing := [each for each in session.key if each not in present]:
+        message = f"expected the whole key in {name}, found no column {', '.join(missing)}"
+        raise NotRestored(message, hint="restore into another table: without its key a row cannot be told from others")
+    return [column.name for column in columns if column.name in present]
+
+
 def _restore_one(
-    session: Session, destination: Destination | None, generation: Generation, newer: Sequence[Generation], results: _Results
+    session: Session,
+    destination: Destination | None,
+    generation: Generation,
+    newer: Sequence[Generation],
+    names: list[str],
+    results: _Results,
 ) -> None:
     task = session.task
-    columns = archived_columns(session, generation.manifest)
-    names = [column.name for column in columns]
-    if destination is not None:
-        results.drift += (drift := at.differences(columns, destination) if not session.request.columns else _retyped(columns, destination))
-        if drift and session.request.drift == Drift.refuse:
-            found = f"is not of the shape of generation {generation.number} of {task.label}: {'; '.join(drift)}"
-            message = f"{destination.relation.identifier.as_string()} {found}"
-            hint = "restore with drift: by_name (columns of the same name; what is archived and not in the table is left out), or elsewhere"
-            raise NotRestored(message, hint=hint)
-        present = {column.name for column in destination.columns}
-        if missing := [name for name in session.key if name not in present]:
-            message = f"expected the whole key in {destination.relation.identifier.as_string()}, found no column {', '.join(missing)}"
-            raise NotRestored(message, hint="restore into another table: without its key a row cannot be told from others")
-        names = [name for name in names if name in present]
     superseded = Coverage(_keys(session, newer))
     with proven(task, generation) as copy:
         task.reached(Step.READ_BACK)

@@ -43,16 +43,18 @@ class Versions(StrEnum):
 class RestoreRequest:
     """What is restored, and where to. `schema_name` None means the archived table's schema, `table_name` None means `{T}_restored` there.
 
-    `columns` are those restored, the key's always among them; none means all. `versions` "all" keeps every archived version of a key, in
-    a table whose key has the column `_xmin` too. `conflict` says what becomes of another row under an archived key, `drift` whether a
-    table of another shape is refused or filled by the columns' names, `triggers` what those on INSERT do. `hold_days` is how long the rows
-    are held from the next purge if the target is the archived table itself.
+    `columns` are those restored, the key's always among them, and none means all; so do no `generations`, of which some are restored as if
+    there were no others. `versions` "all" keeps every archived version of a key, in a table whose key has the column `_xmin` too.
+    `conflict` says what becomes of another row under an archived key, `drift` whether a table of another shape is refused or filled by the
+    columns' names, `triggers` what those on INSERT do. `hold_days` is how long the rows are held from the next purge if the target is the
+    archived table itself.
     """
 
     table_name: str | None = None
     schema_name: str | None = None
     columns: tuple[str, ...] = ()
     versions: Versions = Versions.latest
+    generations: tuple[int, ...] = ()
     conflict: Conflict = Conflict.fail
     drift: Drift = Drift.refuse
     triggers: Triggers = Triggers.refuse

@@ -41,6 +41,9 @@ class RestoreConfig(dg.Config):
         default=Versions.latest,
         description="latest: of a key that was archived several times the newest version. all: every one, with _xmin in the key.",
     )
+    generations: list[int] = Field(
+        default=[], description="Restore only these, as if there were no others, such as a good one below a damaged one. Empty: all."
+    )
     dry_run: bool = Field(default=False, description="Load, compare, and roll back; say what would be restored. No materialization.")
     hold_days: int = Field(
         default=30, ge=0, le=36_500, description="For how many days rows that go back into the archived table are held from its purge."
@@ -56,6 +59,7 @@ class RestoreConfig(dg.Config):
             drift=self.drift,
             triggers=self.triggers,
             versions=self.versions,
+            generations=tuple(self.generations),
             dry_run=self.dry_run,
             hold_days=self.hold_days,
         )

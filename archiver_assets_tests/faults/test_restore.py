@@ -359,13 +359,40 @@ def test_a_partition_that_is_not_there_is_named(lab: Lab) -> None:
         restore(lab.task(), RestoreRequest(table_name="parts"))
 
 
-def test_a_damaged_object_restores_nothing(purged: Lab) -> None:
+def damage(lab: Lab, key: str) -> None:
+    """Turn one bit of an object."""
     import boto3  # noqa: PLC0415 -- slow to import
 
-    key = only(purged.objects(), lambda each: each.endswith(".parquet"))
-    data = bytearray(purged.content(key))
+    data = bytearray(lab.content(key))
     data[len(data) // 2] ^= 1
-    boto3.client("s3", endpoint_url=purged.endpoint).put_object(Bucket=purged.bucket, Key=key, Body=bytes(data))
+    boto3.client("s3", endpoint_url=lab.endpoint).put_object(Bucket=lab.bucket, Key=key, Body=bytes(data))
+
+
+def test_a_good_generation_below_a_damaged_one_is_restored_if_chosen(purged: Lab) -> None:
+    purged.execute("INSERT INTO audit_logs (created_at, action) VALUES ('2024-03-05 12:00+00', 'late')")
+    archive(purged.task())
+    purge(purged.task())
+    damage(purged, only(purged.objects(), lambda key: "rows-0002" in key))
+    with pytest.raises(NotVerified):
+        restore(purged.task(), RestoreRequest())
+    with pytest.raises(NotRestored, match="found 3\nHINT: those that count are: 1, 2"):
+        restore(purged.task(), RestoreRequest(generations=(1, 3)))
+    assert restore(purged.task(), RestoreRequest(generations=(1,))).generations == (1,)
+    assert differing(purged, "audit_logs_restored") == 0
+
+
+def test_what_an_older_generation_is_refused_for_stops_the_newer_one_too(purged: Lab) -> None:
+    purged.execute("ALTER TABLE audit_logs ADD COLUMN added int")
+    purged.execute("INSERT INTO audit_logs (created_at, action) VALUES ('2024-03-05 12:00+00', 'late')")
+    archive(purged.task())
+    purge(purged.task())
+    with pytest.raises(NotRestored, match="generation 1"):
+        restore(purged.task(), INTO_ITSELF)
+    assert purged.count() == 0
+
+
+def test_a_damaged_object_restores_nothing(purged: Lab) -> None:
+    damage(purged, only(purged.objects(), lambda each: each.endswith(".parquet")))
     with pytest.raises(NotVerified):
         restore(purged.task(), RestoreRequest())
     assert purged.count("audit_logs_restored") == 0
