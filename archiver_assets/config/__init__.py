@@ -8,7 +8,7 @@ from archiver_assets.config.fields import ACCEPTABLE_RISKS
 from archiver_assets.config.legal import Compliance, Hold, HoldCondition, HoldsTable, LegalHolds
 from archiver_assets.config.load import config_path, load_config
 from archiver_assets.config.models import ColumnConfig, Config, DatabaseConfig, Encryption, ReplicaConfig, S3Config, Settings, TableConfig
-from archiver_assets.config.naming import TableName, dagster_name
+from archiver_assets.config.naming import TableName, checks_schedule_name, dagster_name
 
 __all__ = [
     "ACCEPTABLE_RISKS",
@@ -26,6 +26,7 @@ __all__ = [
     "Settings",
     "TableConfig",
     "TableName",
+    "checks_schedule_name",
     "config_path",
     "dagster_name",
     "load_config",
