@@ -189,8 +189,9 @@ def _said(backlog: Backlog, stalling: Stalling) -> dg.MetadataValue:
 def last_seen(instance: dg.DagsterInstance, key: dg.AssetCheckKey) -> Seen | None:
     """Return what the newest evaluation of `backlog` saw, of the last few that saw anything; None if there is none."""
     for record in instance.event_log_storage.get_asset_check_execution_history(key, limit=_MOST_EVALUATIONS):
-        # The evaluation that is going on has a record too.
-        value = record.evaluation.metadata.get(_SAID) if record.evaluation else None
+        # The evaluation that is going on has a record too, of the plan for it.
+        evaluation = record.evaluation
+        value = evaluation.metadata.get(_SAID) if isinstance(evaluation, dg.AssetCheckEvaluation) else None
         if isinstance(value, dg.JsonMetadataValue) and isinstance(said := value.data, dict):
             return Seen(_time(said["at"]), said["stalled"], {day: _time(since) for day, since in said["back_since"].items()})
     return None

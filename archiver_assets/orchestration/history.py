@@ -71,7 +71,7 @@ def past_of(instance: dg.DagsterInstance, table: TableConfig, days: Sequence[str
 def last_was_a_repetition(instance: dg.DagsterInstance, table: TableConfig, now: datetime) -> bool:
     """Tell whether the newest try of the table was not the first one of its day."""
     newest = next(iter(_tries(instance, table, {}, now, limit=_MOST_RECORDS // 100)), None)
-    if newest is None or PARTITION_TAG not in newest.dagster_run.tags:
+    if newest is None:
         return False
     return len(_tries(instance, table, {PARTITION_TAG: newest.dagster_run.tags[PARTITION_TAG]}, now)) > 1
 
@@ -112,7 +112,8 @@ def _tries(
 
 def _is_try(run: dg.DagsterRun, keys: TableKeys) -> bool:
     selected = run.asset_selection
-    return (not selected or {keys.archive, keys.purge} <= selected) and not is_dry(run)
+    whole = selected is None or {keys.archive, keys.purge} <= selected
+    return whole and PARTITION_TAG in run.tags and not is_dry(run)
 
 
 def _selects_any(run: dg.DagsterRun, keys: TableKeys) -> bool:

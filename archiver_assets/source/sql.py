@@ -473,7 +473,7 @@ def in_days_and_free(days: Days, held: Sequence[HeldRows]) -> sql.Composed:
 
 def count_up_to(relation: Relation, condition: sql.Composed, most: int) -> sql.Composed:
     """Count the rows that meet a condition on `t`, and stop at `most`. ACCESS SHARE. Wants an index on the timestamp."""
-    return sql.SQL("SELECT count(*) AS rows FROM (SELECT FROM {} AS t WHERE {} LIMIT {}) AS some").format(
+    return sql.SQL("SELECT count(*) AS rows FROM (SELECT FROM {} AS t WHERE {} LIMIT {}) AS counted").format(
         relation.identifier, condition, sql.Literal(most)
     )
 
