@@ -18,7 +18,7 @@ from archiver_assets.config.models import (
     Settings,
     TableConfig,
 )
-from archiver_assets.config.naming import TableName, dagster_name
+from archiver_assets.config.naming import TableName, checks_schedule_name, dagster_name
 from archiver_assets.config.notifications import Notifications, NotificationTarget
 
 __all__ = [
@@ -40,6 +40,7 @@ __all__ = [
     "Settings",
     "TableConfig",
     "TableName",
+    "checks_schedule_name",
     "config_path",
     "dagster_name",
     "load_config",

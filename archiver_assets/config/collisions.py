@@ -5,7 +5,7 @@ are made (naming.py). Messages give places and not names, which may come from va
 """
 
 from archiver_assets.config.drafts import DatabaseDraft, TableDraft
-from archiver_assets.config.naming import TableName, dagster_name
+from archiver_assets.config.naming import TableName, checks_schedule_name, dagster_name
 from archiver_assets.config.problems import Problems
 
 _RULE = "in Dagster every character outside [A-Za-z0-9_] becomes _, and the parts of a name are joined by __; rename one"
@@ -14,7 +14,7 @@ _RULE = "in Dagster every character outside [A-Za-z0-9_] becomes _, and the part
 def note_collisions(databases: tuple[DatabaseDraft, ...], problems: Problems) -> None:
     """Note every database and every table whose label or name, in the file or in Dagster, an earlier one has already."""
     distinct = _distinct_databases(databases, problems)
-    names: dict[str, TableDraft] = {}
+    names: dict[str, TableDraft | DatabaseDraft] = {checks_schedule_name(label): database for label, database in distinct.items()}
     for label, database in distinct.items():
         for name, table in _distinct_tables(label, database, problems):
             _note_shared_names(name, table, names, problems)
@@ -48,7 +48,7 @@ def _distinct_tables(label: str, database: DatabaseDraft, problems: Problems) ->
     return list(distinct.items())
 
 
-def _note_shared_names(name: TableName, table: TableDraft, names: dict[str, TableDraft], problems: Problems) -> None:
+def _note_shared_names(name: TableName, table: TableDraft, names: dict[str, TableDraft | DatabaseDraft], problems: Problems) -> None:
     shared = sorted(name.all_names & names.keys())
     if shared:
         problems.add(table.line, table.path, f"the table's names collide in Dagster with those of {_place(names[shared[0]])}; {_RULE}")

@@ -73,10 +73,18 @@ class Settings(Model):
     )
     timezone: Zone = Field(default="UTC", description="an IANA time zone such as UTC or Europe/Berlin, in which the days are counted")
     schedule: Cron | None = Field(
-        default="0 2 * * *", description='a cron expression of five fields, in UTC, such as "0 2 * * *"; or null for no schedule'
+        default="0 2 * * *",
+        description='a cron expression of five fields, in schedule_timezone, such as "0 2 * * *"; or null for no schedule',
     )
+    schedule_timezone: Zone = Field(default="UTC", description="an IANA time zone such as UTC or Europe/Berlin, in which schedule is read")
     max_partitions_per_tick: int = Field(
         default=10, ge=1, le=1000, description="a whole number of partitions, 1 to 1000, that one tick of the schedule starts at most"
+    )
+    max_backlog_days: int | None = Field(
+        default=7,
+        ge=1,
+        le=36_500,
+        description="a whole number of days, 1 to 36500, that rows of an expired day may wait before the check backlog fails, or null",
     )
     sleep_between_batches: float = Field(
         default=0.0, ge=0, le=3600, allow_inf_nan=False, description="a number of seconds, 0 to 3600, that a purge rests between batches"
@@ -206,6 +214,10 @@ class DatabaseConfig(Model):
     )
     statement_timeout_seconds: int = Field(
         default=21_600, ge=1, le=604_800, description="a whole number of seconds, 1 to 604800, after which the server ends a statement"
+    )
+    checks_schedule: Cron | None = Field(
+        default="0 8 * * *",
+        description="a cron expression of five fields, in UTC, of the checks preflight and backlog of all tables, or null for no schedule",
     )
     tables: tuple[TableConfig, ...] = Field(min_length=1, description="a list of at least one table")
 

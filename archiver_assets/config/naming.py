@@ -16,6 +16,11 @@ def dagster_name(part: str) -> str:
     return _NOT_ALLOWED.sub("_", part)
 
 
+def checks_schedule_name(label: str) -> str:
+    """Return the name of the schedule that evaluates the checks of all tables of a database: `D__checks__schedule`."""
+    return f"{dagster_name(label)}__checks__schedule"
+
+
 @dataclass(frozen=True)
 class TableName:
     """The true names of a table: the label of its database, its schema, and its own."""

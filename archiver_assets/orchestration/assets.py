@@ -11,10 +11,9 @@ import dagster as dg
 
 from archiver_assets.config import TableConfig
 from archiver_assets.lifecycle.archive import archive
-from archiver_assets.lifecycle.preflight import preflight
 from archiver_assets.lifecycle.purge import purge
 from archiver_assets.lifecycle.verify import verify
-from archiver_assets.orchestration.metadata import archived_result, preflight_result, purged_result, verification_result
+from archiver_assets.orchestration.metadata import archived_result, purged_result, verification_result
 from archiver_assets.orchestration.resources import Services
 
 
@@ -84,20 +83,6 @@ def _row_counts(table: TableConfig, partitions: dg.DailyPartitionsDefinition) ->
         return verification_result(task, verify(task))
 
     return row_counts
-
-
-def preflight_check(table: TableConfig) -> dg.AssetChecksDefinition:
-    """Return the check on the source table that says what stops its archive or its purge, and what its owner should know of."""
-
-    @dg.asset_check(
-        asset=table_keys(table).source,
-        name="preflight",
-        description="The table can be archived and purged safely: rights, key, index, triggers, rules, foreign keys, publications, pooler.",
-    )
-    def preflight_of_table(services: dg.ResourceParam[Services]) -> dg.AssetCheckResult:
-        return preflight_result(preflight(services.source(table), table))
-
-    return preflight_of_table
 
 
 def purge_asset(table: TableConfig, partitions: dg.DailyPartitionsDefinition) -> dg.AssetsDefinition:

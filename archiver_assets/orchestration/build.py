@@ -8,24 +8,34 @@ from collections import defaultdict
 import dagster as dg
 
 from archiver_assets.config import Config, TableConfig
-from archiver_assets.orchestration.assets import archive_asset, preflight_check, purge_asset, row_counts_check, source_asset, table_keys
+from archiver_assets.orchestration.assets import archive_asset, purge_asset, row_counts_check, source_asset, table_keys
+from archiver_assets.orchestration.checking import CHECKS_JOB, check_keys, database_checks
 from archiver_assets.orchestration.notifying import notifications_sensor
 from archiver_assets.orchestration.partitions import PartitionsCatalog, shared_job_name
 from archiver_assets.orchestration.resources import Services
 from archiver_assets.orchestration.restoring import restore_asset
-from archiver_assets.orchestration.schedules import table_schedule
+from archiver_assets.orchestration.schedules import checks_schedule, table_schedule
 
 
 def build_definitions(config: Config, services: Services | None = None) -> dg.Definitions:
     """Return the code location of `config`. Nothing connects; `services` can be replaced for a test."""
     tables = [table for _, table in config.tables()]
     partitions = PartitionsCatalog()
-    schedules = [table_schedule(table, shared_job_name(table)) for table in tables]
+    schedules = [
+        *(table_schedule(table, shared_job_name(table)) for table in tables),
+        *(checks_schedule(database, CHECKS_JOB) for database in config.databases),
+    ]
     sensor = notifications_sensor(config)
     return dg.Definitions(
         assets=[asset for table in tables for asset in _assets(table, partitions.of(table))],
-        asset_checks=[check for table in tables for check in (preflight_check(table), row_counts_check(table, partitions.of(table)))],
-        jobs=[dg.define_asset_job(name, selection=dg.AssetSelection.assets(*keys)) for name, keys in _shared_jobs(tables).items()],
+        asset_checks=[
+            *(row_counts_check(table, partitions.of(table)) for table in tables),
+            *(database_checks(database) for database in config.databases),
+        ],
+        jobs=[
+            *(dg.define_asset_job(name, selection=dg.AssetSelection.assets(*keys)) for name, keys in _shared_jobs(tables).items()),
+            dg.define_asset_job(CHECKS_JOB, selection=dg.AssetSelection.checks(*(key for table in tables for key in check_keys(table)))),
+        ],
         schedules=[schedule for schedule in schedules if schedule is not None],
         sensors=[] if sensor is None else [sensor],
         resources={"services": services or Services(config)},

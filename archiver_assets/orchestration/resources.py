@@ -4,8 +4,9 @@ What belongs here: construction. What does not: connecting (the objects do, when
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import cached_property
 
 from pyarrow import fs
@@ -22,10 +23,11 @@ from archiver_assets.store.s3 import S3ObjectStore
 
 @dataclass(frozen=True)
 class Services:
-    """The databases and the store of a config."""
+    """The databases and the store of a config, and the clock that the times of Dagster's runs are compared with."""
 
     config: Config
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ, repr=False)
+    clock: Callable[[], datetime] = field(default=lambda: datetime.now(UTC), repr=False)
 
     def source(self, table: TableConfig) -> Source:
         """Return the database of a table."""

@@ -1,6 +1,6 @@
-"""The schedule of a table: at each tick, runs for the days that the database says are waiting.
+"""The schedules: of each table, runs for the days that the database says are waiting; of each database, the checks of its tables.
 
-What belongs here: which days a tick asks for. What does not: how the days are found (`lifecycle/backlog.py`).
+What belongs here: from a tick to run requests. What does not: how days are found (`lifecycle/backlog.py`) and chosen (`choosing.py`).
 
 The days come from the database and not from the clock of the tick, so that days missed while nothing ran come back by themselves.
 See https://docs.dagster.io/guides/automate/schedules.
@@ -8,23 +8,20 @@ See https://docs.dagster.io/guides/automate/schedules.
 
 from collections.abc import Iterator
 from contextlib import closing
-from itertools import islice
+from functools import partial
 
 import dagster as dg
 
-from archiver_assets.config import TableConfig
-from archiver_assets.lifecycle.backlog import expired_partitions
+from archiver_assets.config import DatabaseConfig, TableConfig, checks_schedule_name
+from archiver_assets.lifecycle.backlog import expired_days
 from archiver_assets.orchestration.assets import table_keys
+from archiver_assets.orchestration.checking import check_keys
+from archiver_assets.orchestration.choosing import Choice, choose
+from archiver_assets.orchestration.history import ACTIVE, days_in_progress, last_was_a_repetition, past_of
 from archiver_assets.orchestration.resources import Services
 
-PARTITION_TAG = "dagster/partition"
-_ACTIVE = [
-    dg.DagsterRunStatus.QUEUED,
-    dg.DagsterRunStatus.NOT_STARTED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-    dg.DagsterRunStatus.CANCELING,
-]
+_AHEAD = {"dagster/priority": "1"}
+"""Checks take seconds, and must not wait behind the runs whose delay they report."""
 
 
 def run_tags(table: TableConfig) -> dict[str, str]:
@@ -40,30 +37,60 @@ def table_schedule(table: TableConfig, job_name: str) -> dg.ScheduleDefinition |
     @dg.schedule(
         name=f"{table.dagster_name}__schedule",
         cron_schedule=table.schedule,
-        execution_timezone="UTC",
+        execution_timezone=table.schedule_timezone,
         job_name=job_name,
         default_status=dg.DefaultScheduleStatus.RUNNING,
         description=f"Archives, checks and purges the expired days of {table.label}, oldest first.",
     )
     def schedule(context: dg.ScheduleEvaluationContext, services: dg.ResourceParam[Services]) -> Iterator[dg.RunRequest | dg.SkipReason]:
-        busy = _partitions_in_progress(context.instance, table)
-        waiting = _waiting_days(services, table, busy)
-        if not waiting:
-            yield dg.SkipReason(f"no expired day of {table.label} is waiting ({len(busy)} in progress; held rows wait for nothing)")
-        for day in waiting:
+        choice = _choose(context.instance, services, table)
+        if not choice.chosen:
+            yield dg.SkipReason(choice.words)
+            return
+        context.log.info(choice.words)
+        for day in choice.chosen:
             yield _run_request(table, day)
 
     return schedule
 
 
-def _waiting_days(services: Services, table: TableConfig, busy: set[str]) -> list[str]:
-    with closing(expired_partitions(services.source(table), table, services.hold_places())) as partitions:
-        return list(islice((each.key for each in partitions if each.key not in busy), table.max_partitions_per_tick))
+def checks_schedule(database: DatabaseConfig, job_name: str) -> dg.ScheduleDefinition | None:
+    """Return the schedule `D__checks__schedule`, a run for all tables of the database; None if the config switches it off.
+
+    One run, so that a database that cannot be reached is one failure.
+    """
+    if database.checks_schedule is None:
+        return None
+    tags = {"archiver/database": database.name}
+
+    @dg.schedule(
+        name=checks_schedule_name(database.name),
+        cron_schedule=database.checks_schedule,
+        execution_timezone="UTC",
+        job_name=job_name,
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        description=f"Evaluates preflight and backlog of all tables of {database.name}.",
+    )
+    def schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        if context.instance.get_run_ids(dg.RunsFilter(job_name=job_name, tags=tags, statuses=ACTIVE), limit=1):
+            return dg.SkipReason(f"the checks of {database.name} are still being evaluated, or wait to be")
+        keys = [key for table in database.tables for key in check_keys(table)]
+        return dg.RunRequest(asset_selection=[], asset_check_keys=keys, tags={**tags, **_AHEAD})
+
+    return schedule
 
 
-def _partitions_in_progress(instance: dg.DagsterInstance, table: TableConfig) -> set[str]:
-    runs = instance.get_runs(dg.RunsFilter(tags=run_tags(table), statuses=_ACTIVE))
-    return {run.tags[PARTITION_TAG] for run in runs if PARTITION_TAG in run.tags}
+def _choose(instance: dg.DagsterInstance, services: Services, table: TableConfig) -> Choice:
+    now = services.clock()
+    with closing(expired_days(services.source(table), table, services.hold_places())) as days:
+        return choose(
+            days,
+            at_most=table.max_partitions_per_tick,
+            now=now,
+            in_progress=partial(days_in_progress, instance, table, now=now),
+            past_of=partial(past_of, instance, table, now=now),
+            last_was_a_repetition=partial(last_was_a_repetition, instance, table, now=now),
+        )
 
 
 def _run_request(table: TableConfig, day: str) -> dg.RunRequest:

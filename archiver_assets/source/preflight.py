@@ -10,7 +10,7 @@ from typing import Any
 from archiver_assets.config import TableConfig
 from archiver_assets.source import sql, sql_catalog
 from archiver_assets.source.catalog import Connection, find_relation, read_findings
-from archiver_assets.source.findings import Finding, as_accepted
+from archiver_assets.source.findings import Finding, as_accepted, refuse
 from archiver_assets.source.maintenance import missing_right
 from archiver_assets.source.session import is_pooled
 from archiver_assets.source.strain import count_hidden_replicas
@@ -48,6 +48,13 @@ def read_preflight(connection: Connection, config: TableConfig) -> list[Finding]
         *_maintenance(connection, config, oid),
     ]
     return [*core, *as_accepted(outer, config)]
+
+
+def require_index(connection: Connection, config: TableConfig) -> None:
+    """Raise TableRefused if looking for a day's rows would read a large table whole, which the config does not allow."""
+    found = find_relation(connection, config)
+    if found is not None:
+        refuse(as_accepted(_indexes(connection, config, found), config), config, "archive")
 
 
 def _pooler(connection: Connection) -> Iterator[Finding]:

@@ -122,8 +122,8 @@ def first_row(days: Days, held: Sequence[HeldRows]) -> sql.Composed:
 
     ACCESS SHARE; one probe of an index that begins with the timestamp, and reads on over rows that are held.
     """
-    return sql.SQL("SELECT {column} AS first FROM {table} AS t WHERE {days} AND NOT {held} ORDER BY {column} LIMIT 1").format(
-        column=sql.Identifier("t", days.column), table=days.relation.identifier, days=days.condition("t"), held=any_held(held)
+    return sql.SQL("SELECT {column} AS first FROM {table} AS t WHERE {condition} ORDER BY {column} LIMIT 1").format(
+        column=sql.Identifier("t", days.column), table=days.relation.identifier, condition=in_days_and_free(days, held)
     )
 
 
@@ -190,9 +190,29 @@ def select_rows(days: Days, columns: Sequence[tuple[str, bool]], xmin: str) -> s
 
 def count_without_day(relation: Relation, column: str) -> sql.Composed:
     """Count the rows whose timestamp is NULL or infinite: they are of no day. ACCESS SHARE. Wants an index on the timestamp."""
-    return sql.SQL(
-        "SELECT count(*) AS rows FROM {table} AS t WHERE {column} IS NULL OR {column} = 'infinity' OR {column} = '-infinity'"
-    ).format(table=relation.identifier, column=sql.Identifier("t", column))
+    return sql.SQL("SELECT count(*) AS rows FROM {} AS t WHERE {}").format(relation.identifier, without_day(column))
+
+
+def without_day(column: str) -> sql.Composed:
+    """Return, as a condition on `t`, whether a row's timestamp is NULL or infinite."""
+    return sql.SQL("({column} IS NULL OR {column} = 'infinity' OR {column} = '-infinity')").format(column=sql.Identifier("t", column))
+
+
+def before(column: str, upper: datetime | date) -> sql.Composed:
+    """Return, as a condition on `t`, whether a row's timestamp is finite and before `upper`, which has the column's own type."""
+    return sql.SQL("({column} < {upper} AND {column} > '-infinity')").format(column=sql.Identifier("t", column), upper=sql.Literal(upper))
+
+
+def in_days_and_free(days: Days, held: Sequence[HeldRows]) -> sql.Composed:
+    """Return, as a condition on `t`, whether a row is in range and not held."""
+    return sql.SQL("{} AND NOT {}").format(days.condition("t"), any_held(held))
+
+
+def count_up_to(relation: Relation, condition: sql.Composed, most: int) -> sql.Composed:
+    """Count the rows that meet a condition on `t`, and stop at `most`. ACCESS SHARE. Wants an index on the timestamp."""
+    return sql.SQL("SELECT count(*) AS rows FROM (SELECT FROM {} AS t WHERE {} LIMIT {}) AS counted").format(
+        relation.identifier, condition, sql.Literal(most)
+    )
 
 
 def compare_columns(days: Days, columns: Sequence[tuple[str, str | None]]) -> sql.Composed:

@@ -2,11 +2,9 @@
 
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
 
 import dagster as dg
 import pytest
-from dagster._core.definitions.schedule_definition import ScheduleExecutionData
 
 from archiver_assets.config import TableConfig
 from archiver_assets.demo.seaweed import EmbeddedS3
@@ -16,8 +14,6 @@ from archiver_assets.lifecycle.task import Step
 from archiver_assets.orchestration.assets import TableKeys, table_keys
 from archiver_assets.orchestration.build import build_definitions
 from archiver_assets.orchestration.partitions import shared_job_name
-from archiver_assets.orchestration.schedules import run_tags
-from archiver_assets.source.session import partition_lock
 from archiver_assets_tests.faults.test_generations import Killed, kill_at
 from archiver_assets_tests.lab import DAY, Lab, only
 
@@ -27,13 +23,6 @@ QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 @pytest.fixture
 def instance() -> Iterator[dg.DagsterInstance]:
     with dg.DagsterInstance.ephemeral() as made:
-        yield made
-
-
-@pytest.fixture
-def kept_instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
-    """On disk, and slower: the context of a schedule takes no ephemeral one."""
-    with dg.DagsterInstance.local_temp(str(tmp_path)) as made:
         yield made
 
 
@@ -56,15 +45,6 @@ class Runs:
             asset_selection=list(selection) or None,
             raise_on_error=raise_on_error,
         )
-
-    def tick(self) -> ScheduleExecutionData:
-        repository = self.definitions.get_repository_def()
-        schedule = repository.get_schedule_def(f"{self.table.dagster_name}__schedule")
-        now = datetime.now(UTC)
-        with dg.build_schedule_context(
-            self.instance, scheduled_execution_time=now, resources={"services": self.services}, repository_def=repository
-        ) as context:
-            return schedule.evaluate_tick(context)
 
     def materialized(self, key: dg.AssetKey) -> set[str]:
         return set(self.instance.get_materialized_partitions(key))
@@ -193,6 +173,7 @@ def test_the_graph_is_named_as_the_contract_says(lab: Lab) -> None:
     assert {schedule.name: schedule.cron_schedule for schedule in schedules} == {
         "lab__public__audit_logs__schedule": "0 2 * * *",
         "lab__public__Odd_name__schedule": "30 4 * * *",
+        "lab__checks__schedule": "0 8 * * *",
     }
     purge, archive = (
         graph.get(dg.AssetKey(["lab", "public", "audit_logs", "purge"])),
@@ -201,7 +182,7 @@ def test_the_graph_is_named_as_the_contract_says(lab: Lab) -> None:
     assert purge.parent_keys == {archive}
     assert graph.get(archive).parent_keys == {dg.AssetKey(["lab", "public", "audit_logs"])}
     assert graph.get(dg.AssetKey(["lab", "public", "audit_logs"])).is_external
-    assert {check.name for check in graph.asset_check_keys} == {"row_counts", "preflight"}
+    assert {check.name for check in graph.asset_check_keys} == {"row_counts", "preflight", "backlog"}
     assert all(node.group_name == "lab" for node in graph.asset_nodes)
     assert all(schedule.default_status == dg.DefaultScheduleStatus.RUNNING for schedule in schedules)
     assert all(node.backfill_policy is None for node in graph.asset_nodes)
@@ -213,7 +194,7 @@ def test_tables_with_the_same_partitions_share_a_job_and_a_definition(lab: Lab) 
 
     names = {job.name for job in definitions.resolve_all_job_defs() if not job.name.startswith("__")}
 
-    assert names == {"archive_and_purge__30_days__UTC__from_2015_01_01", "archive_and_purge__90_days__UTC__from_2015_01_01"}
+    assert names == {"archive_and_purge__30_days__UTC__from_2015_01_01", "archive_and_purge__90_days__UTC__from_2015_01_01", "checks"}
     graph = definitions.resolve_asset_graph()
     first, second = (graph.get(dg.AssetKey(["lab", "public", name, "archive"])).partitions_def for name in ("audit_logs", "b"))
     assert first is second
@@ -223,67 +204,6 @@ def test_the_last_partition_ends_when_the_retention_began(runs: Runs) -> None:
     partitions = runs.definitions.resolve_asset_graph().get(runs.keys.archive).partitions_def
     assert partitions is not None
     assert partitions.get_last_partition_key() == (datetime.now(UTC).date() - timedelta(days=31)).isoformat()
-
-
-def test_a_tick_asks_for_the_oldest_days_with_rows_up_to_its_cap(lab: Lab, kept_instance: dg.DagsterInstance) -> None:
-    runs = Runs(lab, kept_instance, lab.table(max_partitions_per_tick=2))
-    for day in (5, 9, 20):
-        lab.fill(day=date(2024, 3, day), rows=3)
-    lab.fill(day=datetime.now(UTC).date() - timedelta(days=30), rows=3)
-
-    requests = runs.tick().run_requests or []
-
-    assert [each.partition_key for each in requests] == ["2024-03-05", "2024-03-09"]
-    assert requests[0].asset_selection == [runs.keys.archive, runs.keys.purge]
-    assert requests[0].tags.items() >= {"archiver/database": "lab", "archiver/table": "lab/public/audit_logs"}.items()
-
-
-def test_ticks_catch_up_and_then_say_that_nothing_waits(lab: Lab, kept_instance: dg.DagsterInstance) -> None:
-    runs = Runs(lab, kept_instance, lab.table(max_partitions_per_tick=2))
-    for day in (5, 9, 20):
-        lab.fill(day=date(2024, 3, day), rows=3)
-
-    asked = []
-    while requests := runs.tick().run_requests:
-        for each in requests:
-            asked.append(str(each.partition_key))
-            runs.run(*(each.asset_selection or []), day=date.fromisoformat(str(each.partition_key)))
-
-    assert asked == ["2024-03-05", "2024-03-09", "2024-03-20"]
-    assert lab.count() == 0
-    assert runs.tick().skip_message == "no expired day of lab/public/audit_logs is waiting (0 in progress; held rows wait for nothing)"
-
-
-def test_a_tick_leaves_days_alone_that_are_in_progress(lab: Lab, kept_instance: dg.DagsterInstance) -> None:
-    runs = Runs(lab, kept_instance)
-    lab.fill(rows=3)
-    tags = {**run_tags(runs.table), "dagster/partition": str(DAY)}
-    runs.instance.create_run_for_job(runs.job, tags=tags, status=dg.DagsterRunStatus.STARTED)
-
-    assert runs.tick().run_requests == []
-
-
-def test_a_day_that_failed_comes_again(lab: Lab, kept_instance: dg.DagsterInstance) -> None:
-    runs = Runs(lab, kept_instance)
-    lab.fill(rows=3)
-    task = lab.task()
-    with task.source.connect() as connection, partition_lock(connection, table=task.table.label, partition=task.partition):
-        assert not runs.run(raise_on_error=False).success
-
-    assert [each.partition_key for each in runs.tick().run_requests or []] == [str(DAY)]
-
-
-def test_a_purged_day_that_got_late_rows_comes_again(lab: Lab, kept_instance: dg.DagsterInstance) -> None:
-    runs = Runs(lab, kept_instance)
-    lab.fill(rows=3)
-    runs.run()
-    assert runs.tick().run_requests == []
-    lab.fill(rows=2)
-
-    assert [each.partition_key for each in runs.tick().run_requests or []] == [str(DAY)]
-    runs.run()
-
-    assert lab.count() == 0
 
 
 def test_loading_a_thousand_tables_connects_to_nothing(lab: Lab) -> None:

@@ -13,7 +13,7 @@ import pytest
 from archiver_assets.config import Compliance, Hold, HoldsTable, LegalHolds
 from archiver_assets.errors import ConfigError, HoldsUnreadable, ObjectExists, ObjectMissing, StoreUnavailable
 from archiver_assets.lifecycle.archive import archive
-from archiver_assets.lifecycle.backlog import expired_partitions
+from archiver_assets.lifecycle.backlog import expired_days
 from archiver_assets.lifecycle.purge import purge
 from archiver_assets.lifecycle.task import Step, Task
 from archiver_assets.orchestration.metadata import purged_result
@@ -483,7 +483,7 @@ def test_conditions_that_the_table_cannot_be_asked_for_hold_every_row(lab: Lab, 
     with pytest.raises(HoldsUnreadable, match="case-1"):
         purge(lab.task())
     with pytest.raises(HoldsUnreadable), suppress(StopIteration):
-        next(expired_partitions(lab.task().source, lab.table(), lab.task().hold_places()))
+        next(expired_days(lab.task().source, lab.table(), lab.task().hold_places()))
 
     assert lab.count() == 3
 
@@ -561,7 +561,7 @@ def test_a_hold_on_a_range_of_days_holds_those_days(lab: Lab, values: dict[str, 
 
 def waiting(lab: Lab) -> list[str]:
     task = lab.task()
-    return [each.key for each in expired_partitions(task.source, task.table, task.hold_places())]
+    return [each.partition.key for each in expired_days(task.source, task.table, task.hold_places()) if not each.held]
 
 
 def test_the_backlog_has_no_day_whose_rows_are_all_held(lab: Lab) -> None:

@@ -70,7 +70,7 @@ def test_what_a_file_leaves_out_has_the_documented_default(tmp_path: Path) -> No
     assert (database.port, database.database, database.dbname) == (5432, None, "app")
     assert (database.sslmode, database.sslrootcert) == (None, None)
     assert (database.read_replica, database.scratch_database) == (None, None)
-    assert database.statement_timeout_seconds == 21_600
+    assert (database.statement_timeout_seconds, database.checks_schedule) == (21_600, "0 8 * * *")
     assert only_table(config).model_dump() == {
         "database": "app",
         "schema_name": "public",
@@ -82,6 +82,8 @@ def test_what_a_file_leaves_out_has_the_documented_default(tmp_path: Path) -> No
         "start_date": date(2015, 1, 1),
         "timezone": "UTC",
         "schedule": "0 2 * * *",
+        "schedule_timezone": "UTC",
+        "max_backlog_days": 7,
         "max_partitions_per_tick": 10,
         "sleep_between_batches": 0.0,
         "purge_method": "delete",
@@ -103,6 +105,8 @@ s3: {endpoint: "https://s3.example.com:9000", bucket: b-1, prefix: /a/b, region:
 defaults: {retention_days: 1, batch_size: 2, start_date: 2020-02-29, timezone: Asia/Tokyo, schedule: null, max_partitions_per_tick: 3}
 databases:
   - name: live
+    checks_schedule: "5 5 * * *"
+    max_backlog_days: null
     host: /var/run/postgresql
     port: 6543
     user: "on"
@@ -126,6 +130,7 @@ databases:
         vacuum_strategy: standard
         start_date: "2021-01-01"
         schedule: "*/15 0-6 1,15 jan-mar MON"
+        schedule_timezone: Europe/Berlin
 """
     config = config_from(tmp_path, text)
     assert config.version == "2.0"
@@ -148,6 +153,7 @@ databases:
     assert (table.label, table.primary_key, table.description) == ("live/audit/Änderungen", ("tenant", "id"), "who changed what")
     assert (table.retention_days, table.batch_size, table.max_partitions_per_tick, table.sleep_between_batches) == (1, 2, 3, 0.5)
     assert (table.start_date, table.timezone, table.schedule) == (date(2021, 1, 1), "Asia/Tokyo", "*/15 0-6 1,15 jan-mar MON")
+    assert (table.schedule_timezone, table.max_backlog_days, database.checks_schedule) == ("Europe/Berlin", None, "5 5 * * *")
     assert list(table.columns) == ["on", "amount"]
     assert (database.statement_timeout_seconds, table.max_replication_lag_seconds, table.vacuum_strategy) == (600, None, "standard")
 

@@ -84,6 +84,11 @@ def test_two_tables_with_one_name_in_dagster_are_refused(tmp_path: Path, databas
     assert ": the table's names collide in Dagster with those of databases[0].tables[0] on line 10; in Dagster" in problem
 
 
+def test_a_table_whose_schedule_would_have_the_name_of_a_databases_is_refused(tmp_path: Path) -> None:
+    problem = problem_of(tmp_path, a_file([("a__b", [("s", "t")]), ("a", [("b", "checks")])]))
+    assert "databases[1].tables[0]: the table's names collide in Dagster with those of databases[0] on line 4; in Dagster" in problem
+
+
 def test_names_that_only_look_alike_are_accepted(tmp_path: Path) -> None:
     databases: Names = [("d", [("s", "a_b"), ("s", "ab"), ("s", "A_B"), ("t", "a_b"), ("s", "archive")]), ("e", [("s", "a_b")])]
     config = config_from(tmp_path, a_file(databases))

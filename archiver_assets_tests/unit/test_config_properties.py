@@ -23,6 +23,7 @@ KEYS = [
     *("retention_days", "batch_size", "start_date", "timezone", "schedule", "max_partitions_per_tick", "sleep_between_batches"),
     *("max_replication_lag_seconds", "vacuum_strategy", "verification", "purge_method", "statement_timeout_seconds"),
     *("legal_holds", "compliance", "critical", "holds", "conditions", "read_replica", "scratch_database"),
+    *("schedule_timezone", "max_backlog_days", "checks_schedule"),
     *("columns", "store_as", "description", "password", "<<", "=", "~", ""),
 ]
 YAML_PIECES = [
@@ -113,7 +114,9 @@ SETTINGS: dict[str, st.SearchStrategy[Any]] = {
     "start_date": st.dates(date(1900, 1, 1), date(2999, 12, 31)),
     "timezone": st.sampled_from(["UTC", "Europe/Berlin", "America/New_York", "Asia/Kathmandu"]),
     "schedule": st.sampled_from([None, "0 2 * * *", "*/5 * * * *", "30 1 1 1 *"]),
+    "schedule_timezone": st.sampled_from(["UTC", "Europe/Berlin"]),
     "max_partitions_per_tick": st.integers(1, 1000),
+    "max_backlog_days": st.none() | st.integers(1, 36_500),
     "sleep_between_batches": st.integers(0, 36_000).map(lambda tenths: tenths / 10),
     "max_replication_lag_seconds": st.one_of(st.none(), st.integers(1, 86_400).map(float)),
     "verification": st.sampled_from(["rows", "full", "restore"]),
