@@ -19,8 +19,13 @@ from archiver_assets_tests.tables import OF_EXTENSIONS, MadeTable
 _NUMBERS = count()
 
 
-def round_trip(lab: Lab, made: MadeTable, *, scratch: Database | None = None, **config: object) -> None:
+def round_trip(lab: Lab, made: MadeTable, **config: object) -> None:
     """Make the table, archive it, let the server prove and purge it, restore it, and let it compare with a copy, byte by byte."""
+    round_trip_by(lab, made, None, **config)
+
+
+def round_trip_by(lab: Lab, made: MadeTable, scratch: Database | None, **config: object) -> None:
+    """Go the same way, with the proof before the purge in a scratch database if there is one."""
     with psycopg.connect(lab.database.dsn) as connection:
         made = made.on(connection.info.server_version)
     name = f"made_{next(_NUMBERS)}"

@@ -9,7 +9,7 @@ from archiver_assets.demo.postgres import EmbeddedPostgres
 from archiver_assets.errors import TableRefused, ValueRefused
 from archiver_assets_tests import types_table
 from archiver_assets_tests.lab import Lab
-from archiver_assets_tests.round_trips import make_extensions, round_trip
+from archiver_assets_tests.round_trips import make_extensions, round_trip, round_trip_by
 from archiver_assets_tests.servers import PostgresServer
 from archiver_assets_tests.tables import REFUSED, TYPES_TO_MAKE, MadeTable, any_tables, table_of
 
@@ -33,7 +33,7 @@ def test_it_does_by_a_scratch_server_that_has_its_own_ideas_of_text(typed: Lab) 
         scratch = PostgresServer(server.dsn()).database("postgres")
         with psycopg.connect(scratch.dsn) as connection:
             connection.execute(TYPES_TO_MAKE)
-        round_trip(typed, table_of(), scratch=scratch)
+        round_trip_by(typed, table_of(), scratch)
 
 
 def test_types_of_extensions_come_back_as_they_were(lab: Lab) -> None:
