@@ -175,6 +175,9 @@ class DatabaseConfig(Model):
     statement_timeout_seconds: int = Field(
         default=21_600, ge=1, le=604_800, description="a whole number of seconds, 1 to 604800, after which the server ends a statement"
     )
+    max_concurrent_runs: int = Field(
+        default=2, ge=1, le=1000, description="a whole number of runs, 1 to 1000, that are at work on the database at once at most"
+    )
     tables: tuple[TableConfig, ...] = Field(min_length=1, description="a list of at least one table")
 
     @property

@@ -16,6 +16,7 @@ from archiver_assets.config import TableConfig
 from archiver_assets.lifecycle.backlog import expired_partitions
 from archiver_assets.orchestration.assets import table_keys
 from archiver_assets.orchestration.resources import Services
+from archiver_assets.orchestration.tags import run_tags
 
 PARTITION_TAG = "dagster/partition"
 _ACTIVE = [
@@ -25,11 +26,6 @@ _ACTIVE = [
     dg.DagsterRunStatus.STARTED,
     dg.DagsterRunStatus.CANCELING,
 ]
-
-
-def run_tags(table: TableConfig) -> dict[str, str]:
-    """Return the tags by which the runs of a table are found: the true names."""
-    return {"archiver/database": table.database, "archiver/table": table.label}
 
 
 def table_schedule(table: TableConfig, job_name: str) -> dg.ScheduleDefinition | None:

@@ -16,7 +16,7 @@ from archiver_assets.lifecycle.task import Step
 from archiver_assets.orchestration.assets import TableKeys, table_keys
 from archiver_assets.orchestration.build import build_definitions
 from archiver_assets.orchestration.partitions import shared_job_name
-from archiver_assets.orchestration.schedules import run_tags
+from archiver_assets.orchestration.tags import run_tags
 from archiver_assets.source.session import partition_lock
 from archiver_assets_tests.faults.test_generations import Killed, kill_at
 from archiver_assets_tests.lab import DAY, Lab, only
