@@ -9,7 +9,7 @@ import logging
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -21,9 +21,9 @@ import uvicorn
 from dagster._core.launcher import LaunchRunContext, RunLauncher
 from dagster._core.remote_origin import InProcessCodeLocationOrigin
 from dagster._core.storage.runs import InMemoryRunStorage
-from dagster._core.test_utils import InProcessTestWorkspaceLoadTarget
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from dagster._core.workspace.context import WorkspaceProcessContext
+from dagster._core.workspace.load_target import InProcessWorkspaceLoadTarget
 from dagster._daemon.backfill import execute_backfill_iteration
 from dagster._daemon.run_coordinator.queued_run_coordinator_daemon import QueuedRunCoordinatorDaemon
 from dagster._scheduler.scheduler import ScheduleIterationTimes, launch_scheduled_runs
@@ -70,7 +70,7 @@ class IdleLauncher(RunLauncher[dg.DagsterInstance], ConfigurableClass):
 
     def __init__(self, inst_data: ConfigurableClassData | None = None) -> None:
         self._inst_data = inst_data
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call] # Dagster's, without annotations
 
     @property
     def inst_data(self) -> ConfigurableClassData | None:
@@ -88,8 +88,7 @@ class IdleLauncher(RunLauncher[dg.DagsterInstance], ConfigurableClass):
         assert context.dagster_run.status is dg.DagsterRunStatus.STARTING
 
     def terminate(self, run_id: str) -> bool:
-        self._instance.report_run_canceled(self._instance.get_run_by_id(run_id))
-        return True
+        raise NotImplementedError(run_id)
 
 
 class RunsInMemory(InMemoryRunStorage, ConfigurableClass):
@@ -135,12 +134,19 @@ class ControlRoom:
     context: WorkspaceProcessContext
     address: str
 
-    def launch(self, *selection: dg.AssetKey, day: str | None = None, headers: Mapping[str, str] | None = None, **selector: object) -> str:
+    def launch(
+        self,
+        *selection: dg.AssetKey,
+        day: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        **selector: object,
+    ) -> str:
         """Launch one run as the UI does, of assets in its job for everything unless the selector names another; return its id."""
-        tags = [{"key": "dagster/partition", "value": day}] if day else []
+        every = {**(tags or {}), **({"dagster/partition": day} if day else {})}
         params = {
-            "selector": self._selector(assetSelection=[_key(key) for key in selection], **selector),
-            "executionMetadata": {"tags": tags},
+            "selector": _selector(**{"assetSelection": [_key(key) for key in selection], **selector}),
+            "executionMetadata": {"tags": [{"key": name, "value": value} for name, value in every.items()]},
             "runConfigData": {},
         }
         return str(self._query(LAUNCH_RUN, params, headers)["launchPipelineExecution"]["run"]["runId"])
@@ -183,18 +189,9 @@ class ControlRoom:
         assert found
         return found
 
-    def _work(self, iteration: Iterator[Any]) -> None:
+    def _work(self, iteration: Iterable[Any]) -> None:
         problems = [str(each) for each in iteration if each is not None]
         assert not [each for each in problems if "Error" in each], problems
-
-    def _selector(self, **selector: object) -> dict[str, object]:
-        return {
-            "pipelineName": "__ASSET_JOB",
-            "repositoryName": "__repository__",
-            "repositoryLocationName": LOCATION,
-            "assetCheckSelection": None,
-            **selector,
-        }
 
     def _query(self, query: str, params: object, headers: Mapping[str, str] | None) -> dict[str, Any]:
         body = json.dumps({"query": query, "variables": {"params": params}}).encode()
@@ -221,7 +218,7 @@ def open_control_room(folder: Path, instance_yaml: str) -> Iterator[ControlRoom]
     )
     with (
         dg.DagsterInstance.from_config(str(folder)) as instance,
-        WorkspaceProcessContext(instance, InProcessTestWorkspaceLoadTarget(origin)) as context,
+        WorkspaceProcessContext(instance, InProcessWorkspaceLoadTarget(origin)) as context,
         _serving(context) as port,
     ):
         yield ControlRoom(instance, context, f"http://127.0.0.1:{port}/graphql")
@@ -241,6 +238,10 @@ def _serving(context: WorkspaceProcessContext) -> Iterator[int]:
     finally:
         server.should_exit = True
         thread.join()
+
+
+def _selector(**given: object) -> dict[str, object]:
+    return {"pipelineName": "__ASSET_JOB", "repositoryName": "__repository__", "repositoryLocationName": LOCATION, **given}
 
 
 def _key(key: dg.AssetKey) -> dict[str, list[str]]:
