@@ -29,6 +29,7 @@ from dagster._daemon.run_coordinator.queued_run_coordinator_daemon import Queued
 from dagster._scheduler.scheduler import ScheduleIterationTimes, launch_scheduled_runs
 from dagster._serdes import ConfigurableClass, ConfigurableClassData
 from dagster_webserver.app import create_app_from_workspace_process_context
+from sqlalchemy.engine import Connection
 
 LOCATION = "archiver"
 CODE = """\
@@ -92,10 +93,11 @@ class IdleLauncher(RunLauncher[dg.DagsterInstance], ConfigurableClass):
 
 
 class RunsInMemory(InMemoryRunStorage, ConfigurableClass):
-    """Dagster's own, as a class that an instance file may name."""
+    """Dagster's own, as a class that an instance file may name, for one thread at a time: SQLite waits for no lock in shared memory."""
 
     def __init__(self, inst_data: ConfigurableClassData | None = None) -> None:
         self._inst_data = inst_data
+        self._alone = threading.RLock()
         super().__init__()
 
     @property
@@ -109,6 +111,11 @@ class RunsInMemory(InMemoryRunStorage, ConfigurableClass):
     @classmethod
     def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]) -> "RunsInMemory":
         return cls(inst_data, **config_value)
+
+    @contextmanager
+    def connect(self) -> Iterator[Connection]:
+        with self._alone, super().connect() as connection:
+            yield connection
 
 
 # A run in Dagster's default storage is a SQLite file of its own, which takes ten times as long as the rest of submitting it.
@@ -212,9 +219,9 @@ _LOG = logging.getLogger("control-room")
 def open_control_room(folder: Path, instance_yaml: str) -> Iterator[ControlRoom]:
     """Open it for the config that ARCHIVER_CONFIG names, in an empty folder."""
     (folder / "dagster.yaml").write_text(instance_yaml)
-    (folder / "code.py").write_text(CODE)
+    (folder / "archiver_location.py").write_text(CODE)
     origin = InProcessCodeLocationOrigin(
-        LoadableTargetOrigin(python_file=str(folder / "code.py"), attribute="defs"), location_name=LOCATION
+        LoadableTargetOrigin(python_file=str(folder / "archiver_location.py"), attribute="defs"), location_name=LOCATION
     )
     with (
         dg.DagsterInstance.from_config(str(folder)) as instance,
