@@ -219,6 +219,9 @@ class DatabaseConfig(Model):
         default="0 8 * * *",
         description="a cron expression of five fields, in UTC, of the checks preflight and backlog of all tables, or null for no schedule",
     )
+    max_concurrent_runs: int = Field(
+        default=2, ge=1, le=1000, description="a whole number of runs, 1 to 1000, that are at work on the database at once at most"
+    )
     tables: tuple[TableConfig, ...] = Field(min_length=1, description="a list of at least one table")
 
     @property

@@ -16,7 +16,7 @@ from archiver_assets.demo.stage import BUCKET, Stage
 from archiver_assets.orchestration.assets import TableKeys, table_keys
 from archiver_assets.orchestration.partitions import shared_job_name
 from archiver_assets.orchestration.resources import Services
-from archiver_assets.orchestration.schedules import run_tags
+from archiver_assets.orchestration.tags import run_tags
 
 LATE_ROWS = 3
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}

@@ -40,13 +40,15 @@ storage:
         env: DEMO_DB_PASSWORD
       db_name: dagster
       scheme: postgresql+psycopg2
+run_coordinator:
+  module: archiver_assets.orchestration.coordinator
+  class: ArchiverRunCoordinator
 concurrency:
   runs:
     max_concurrent_runs: 2
-    tag_concurrency_limits:
-      - key: archiver/table
-        value: {applyLimitPerUniqueValue: true}
-        limit: 1
+run_monitoring:
+  enabled: true
+  max_runtime_seconds: 85800
 """
 
 

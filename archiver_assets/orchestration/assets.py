@@ -15,6 +15,7 @@ from archiver_assets.lifecycle.purge import purge
 from archiver_assets.lifecycle.verify import verify
 from archiver_assets.orchestration.metadata import archived_result, purged_result, verification_result
 from archiver_assets.orchestration.resources import Services
+from archiver_assets.orchestration.tags import run_tags
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ def source_asset(table: TableConfig) -> dg.AssetSpec:
     return dg.AssetSpec(
         table_keys(table).source,
         group_name=_group(table),
+        metadata=run_tags(table),
         kinds={"postgres"},
         description=table.description or f"The table {table.label}; its rows stay {table.retention_days} days.",
     )
@@ -52,6 +54,7 @@ def archive_asset(table: TableConfig, partitions: dg.DailyPartitionsDefinition) 
         deps=[keys.source],
         partitions_def=partitions,
         group_name=_group(table),
+        metadata=run_tags(table),
         kinds={"s3", "parquet"},
         description=f"One day of expired rows of {table.label}, as one Parquet object in S3.",
     )
@@ -94,6 +97,7 @@ def purge_asset(table: TableConfig, partitions: dg.DailyPartitionsDefinition) ->
         deps=[keys.archive],
         partitions_def=partitions,
         group_name=_group(table),
+        metadata=run_tags(table),
         kinds={"postgres"},
         description=f"One day of {table.label} without the rows that its archive holds. Verifies the archive by itself before it deletes.",
     )

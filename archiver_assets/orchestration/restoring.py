@@ -14,6 +14,7 @@ from archiver_assets.lifecycle.restore_request import Conflict, Drift, RestoreRe
 from archiver_assets.orchestration.assets import table_keys
 from archiver_assets.orchestration.metadata import restored_metadata
 from archiver_assets.orchestration.resources import Services
+from archiver_assets.orchestration.tags import run_tags
 
 
 class RestoreConfig(dg.Config):
@@ -73,6 +74,7 @@ def restore_asset(table: TableConfig, partitions: dg.DailyPartitionsDefinition) 
         deps=[keys.archive],
         partitions_def=partitions,
         group_name=table.asset_path[0],
+        metadata=run_tags(table),
         kinds={"postgres"},
         skippable=True,  # a dry run materializes nothing
         description=f"One day of {table.label}, loaded from its archive into a table, {table.name}_restored unless another is named.",

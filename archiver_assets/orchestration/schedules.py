@@ -19,14 +19,10 @@ from archiver_assets.orchestration.checking import check_keys
 from archiver_assets.orchestration.choosing import Choice, choose
 from archiver_assets.orchestration.history import ACTIVE, days_in_progress, last_was_a_repetition, past_of
 from archiver_assets.orchestration.resources import Services
+from archiver_assets.orchestration.tags import run_tags
 
 _AHEAD = {"dagster/priority": "1"}
 """Checks take seconds, and must not wait behind the runs whose delay they report."""
-
-
-def run_tags(table: TableConfig) -> dict[str, str]:
-    """Return the tags by which the runs of a table are found: the true names."""
-    return {"archiver/database": table.database, "archiver/table": table.label}
 
 
 def table_schedule(table: TableConfig, job_name: str) -> dg.ScheduleDefinition | None:

@@ -33,6 +33,7 @@ ENVIRONMENT = {
 }
 
 LAUNCHER = "runLauncher.config.k8sRunLauncher"
+COORDINATOR = "dagsterDaemon.runCoordinator.config.customRunCoordinator"
 ALIKE = {
     "storage.postgres.postgres_db.scheme": "postgresql.postgresqlScheme",
     "storage.postgres.postgres_db.params": "postgresql.postgresqlParams",
@@ -47,6 +48,8 @@ ALIKE = {
     "run_launcher.config.run_k8s_config.pod_spec_config.restartPolicy": f"{LAUNCHER}.runK8sConfig.podSpecConfig.restartPolicy",
     "run_launcher.config.run_k8s_config.pod_spec_config.securityContext": f"{LAUNCHER}.runK8sConfig.podSpecConfig.securityContext",
     "run_launcher.config.run_k8s_config.job_spec_config": f"{LAUNCHER}.runK8sConfig.jobSpecConfig",
+    "run_coordinator.module": f"{COORDINATOR}.module",
+    "run_coordinator.class": f"{COORDINATOR}.class",
     "concurrency.runs": "concurrency.runs",
     "run_monitoring": "dagsterDaemon.runMonitoring",
     "run_retries": "dagsterDaemon.runRetries",
@@ -60,7 +63,7 @@ ALIKE = {
     "telemetry": "telemetry",
     "nux": "additionalInstanceConfig.nux",
 }
-DEFAULTS_OF_THE_CHART = {"run_coordinator", "schedules", "sensors"}
+DEFAULTS_OF_THE_CHART = {"schedules", "sensors"}
 """Sections of dagster.yaml that say what the chart says when its values name none."""
 NAMES_OF_SECRETS = {"run_launcher.config.postgres_password_secret"}
 """Keys that look like secrets and hold the name of one."""
@@ -105,7 +108,7 @@ def test_every_class_of_the_instance_accepts_its_config(instance: CheckedInstanc
     assert instance.classes == {
         "storage": "DagsterPostgresStorage",
         "run_launcher": "K8sRunLauncher",
-        "run_coordinator": "QueuedRunCoordinator",
+        "run_coordinator": "ArchiverRunCoordinator",
         "compute_logs": "S3ComputeLogManager",
     }
 
@@ -122,11 +125,27 @@ def test_dagster_keeps_its_records_in_the_postgres_of_the_environment(instance: 
     }
 
 
-def test_runs_of_one_table_come_one_at_a_time_and_of_one_database_two_at_a_time(instance: CheckedInstance) -> None:
-    runs = instance.settings["concurrency"]["runs"]
-    assert runs["max_concurrent_runs"] == 10
-    assert {limit["key"]: limit["limit"] for limit in runs["tag_concurrency_limits"]} == {"archiver/table": 1, "archiver/database": 2}
-    assert all(limit["value"] == {"applyLimitPerUniqueValue": True} for limit in runs["tag_concurrency_limits"])
+def test_the_instance_limits_all_runs_and_leaves_the_limits_by_tag_to_the_run_coordinator(instance: CheckedInstance) -> None:
+    """Limits by tag that stood here would replace those of the config: `e2e/test_queue.py` shows what these settings do."""
+    assert instance.settings["concurrency"] == {"runs": {"max_concurrent_runs": 10}}
+    assert "tag_concurrency_limits" not in instance.run_coordinator
+
+
+def test_the_chart_gives_the_run_coordinator_the_same_config() -> None:
+    values = loaded(HELM)
+    assert at(values, "dagsterDaemon.runCoordinator.enabled") is True
+    assert at(values, "dagsterDaemon.runCoordinator.type") == "CustomRunCoordinator"
+    assert at(values, f"{COORDINATOR}.config") == at(loaded(DAGSTER), "run_coordinator.config")
+
+
+@pytest.mark.parametrize("pod", ["dagsterDaemon", "dagsterWebserver"])
+def test_the_queue_finds_the_archivers_config_in_the_pods_that_use_it(pod: str) -> None:
+    values = loaded(HELM)
+    [deployment] = at(values, "dagster-user-deployments.deployments")
+    assert at(values, f"{pod}.env") == deployment["env"]
+    for key in ("volumes", "volumeMounts"):
+        [mounted] = [each for each in deployment[key] if each["name"] == "archiver-config"]
+        assert mounted in at(values, f"{pod}.{key}")
 
 
 def test_the_logger_of_the_lifecycle_is_among_those_that_dagster_manages(instance: CheckedInstance) -> None:

@@ -1,0 +1,101 @@
+"""The run coordinator: every run that enters the queue says which table it is of, and who asked for it.
+
+What belongs here: tags, found from what a run selects. What does not: the limits that count them (`queue_limits.py`), and any safety: two
+runs of one day exclude each other by an advisory lock in the table's database, whoever started them.
+
+Tags of a job or of a schedule would not do: runs that begin in the UI, or in a backfill, do not get them. So the webserver and the daemon
+make this class from dagster.yaml, and both need the package. It knows the assets from the workspace, and needs no config for that.
+See https://docs.dagster.io/deployment/execution/customizing-run-queue-priority and `QueuedRunCoordinator` in Dagster.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+import dagster as dg
+from dagster._core.run_coordinator import QueuedRunCoordinator, SubmitRunContext
+from dagster._core.run_coordinator.queued_run_coordinator import RunQueueConfig
+from dagster._serdes import ConfigurableClassData
+
+from archiver_assets.orchestration.queue_limits import ConfiguredLimits
+from archiver_assets.orchestration.tags import DATABASE_TAG, TABLE_TAG, USER_TAG
+
+USER_HEADERS: Final = ("X-Forwarded-Email", "X-Forwarded-Preferred-Username", "X-Forwarded-User")
+"""What oauth2-proxy says of the one who is logged in, and lets no one else say."""
+UNKNOWN: Final = "unknown"
+_LONGEST_NAME: Final = 320
+"""Of an e-mail address."""
+
+
+class ArchiverRunCoordinator(QueuedRunCoordinator[dg.DagsterInstance]):
+    """Dagster's queue, with the archiver's tags on each run and the limits of the archiver's config.
+
+    It takes the config of QueuedRunCoordinator, and `user_headers`. Limits by tag that it is given stay beside the archiver's own; those
+    in `concurrency.runs.tag_concurrency_limits` of dagster.yaml would replace them all, as Dagster has it.
+    """
+
+    def __init__(self, *, user_headers: Sequence[str] = USER_HEADERS, **settings: Any) -> None:  # noqa: ANN401 - Dagster's own, passed on
+        """Take Dagster's settings, and the names of the headers that say who is logged in, the first that is there."""
+        super().__init__(**settings)
+        self._user_headers = user_headers
+        self._limits = ConfiguredLimits()
+
+    @classmethod
+    def config_type(cls) -> dict[str, Any]:
+        """Return the schema of the class' config in dagster.yaml."""
+        description = "The headers of a request in which an authenticating proxy says who is logged in; the first that is there counts."
+        return {**super().config_type(), "user_headers": dg.Field([str], is_required=False, description=description)}  # type: ignore[dict-item] # it is a mapping
+
+    @classmethod
+    def from_config_value(cls, inst_data: ConfigurableClassData, config_value: Mapping[str, Any]) -> "ArchiverRunCoordinator":
+        """Return the coordinator of a checked config."""
+        return cls(inst_data=inst_data, **config_value)
+
+    def get_run_queue_config(self) -> RunQueueConfig:
+        """Return the limits that the daemon asks for before it starts runs, each time."""
+        queue = super().get_run_queue_config()
+        return queue._replace(tag_concurrency_limits=[*queue.tag_concurrency_limits, *self._limits.now()])
+
+    def submit_run(self, context: SubmitRunContext) -> dg.DagsterRun:
+        """Tag the run, then let it wait in the queue: the daemon never sees it without its tags."""
+        tags = {**_tags_of_assets(context), **self._tags_of_user(context)}
+        if tags:
+            self._instance.add_run_tags(context.dagster_run.run_id, tags)
+        return super().submit_run(context)
+
+    def _tags_of_user(self, context: SubmitRunContext) -> dict[str, str]:
+        named = (context.get_request_header(header) for header in self._user_headers)
+        user = next((name for name in named if name), None)
+        if user:
+            return {USER_TAG: user[:_LONGEST_NAME]}
+        run = context.dagster_run
+        # A run that is executed again starts with the tags of its parent, and it was not the parent's user who did that.
+        return {USER_TAG: UNKNOWN} if run.parent_run_id and USER_TAG in run.tags else {}
+
+
+def _tags_of_assets(context: SubmitRunContext) -> dict[str, str]:
+    """Return the database and the table of what the run selects, each if it is only one.
+
+    A run of several tables goes without the tag, as any value would be false; it then counts as a run of none.
+    """
+    named = list(_names_of_tables(context))
+    found = {tag: {names[tag] for names in named} for tag in (DATABASE_TAG, TABLE_TAG)}
+    return {tag: next(iter(values)) for tag, values in found.items() if len(values) == 1}
+
+
+def _names_of_tables(context: SubmitRunContext) -> Iterator[dict[str, str]]:
+    graph = context.workspace.asset_graph
+    for key in _selected_keys(context):
+        # Assets of other code locations have no such names.
+        metadata = graph.get(key).metadata if graph.has(key) else {}
+        if DATABASE_TAG in metadata and TABLE_TAG in metadata:
+            yield {tag: str(metadata[tag].value) for tag in (DATABASE_TAG, TABLE_TAG)}
+
+
+def _selected_keys(context: SubmitRunContext) -> set[dg.AssetKey]:
+    run = context.dagster_run
+    if run.asset_selection or run.asset_check_selection:
+        return {*(run.asset_selection or ()), *(check.asset_key for check in run.asset_check_selection or ())}
+    # The whole job, whose name another code location may use too.
+    graph, origin = context.workspace.asset_graph, run.remote_job_origin
+    location = origin.location_name if origin else None
+    return {key for key in graph.asset_keys_for_job(run.job_name) if graph.get_repository_handle(key).location_name == location}

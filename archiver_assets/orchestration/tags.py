@@ -1,0 +1,19 @@
+"""The tags by which runs are found, limited and attributed, and how an asset says which table it is of.
+
+What belongs here: names. What does not: who sets them (`schedules.py`, `coordinator.py`) and who counts them (`queue_limits.py`).
+
+Assets say it in their metadata, since the values of an asset's tags may have 63 characters of `[A-Za-z0-9_.-]`, and a table's true names
+more and others. Values of run tags and of metadata are free: https://docs.dagster.io/guides/build/assets/metadata-and-tags/tags.
+"""
+
+from archiver_assets.config import TableConfig
+
+DATABASE_TAG = "archiver/database"
+TABLE_TAG = "archiver/table"
+USER_TAG = "user"
+"""Dagster's own: its UI shows the value as the one who created the run."""
+
+
+def run_tags(table: TableConfig) -> dict[str, str]:
+    """Return the tags by which the runs of a table are found, which its assets hold as metadata: the true names, `D` and `D/S/T`."""
+    return {DATABASE_TAG: table.database, TABLE_TAG: table.label}
