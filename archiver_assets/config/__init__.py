@@ -7,7 +7,17 @@ collide are a mistake in the file. What does not: connections, Dagster itself, a
 from archiver_assets.config.fields import ACCEPTABLE_RISKS
 from archiver_assets.config.legal import Compliance, Hold, HoldCondition, HoldsTable, LegalHolds
 from archiver_assets.config.load import config_path, load_config
-from archiver_assets.config.models import ColumnConfig, Config, DatabaseConfig, Encryption, ReplicaConfig, S3Config, Settings, TableConfig
+from archiver_assets.config.models import (
+    ColumnConfig,
+    Config,
+    DatabaseConfig,
+    Encryption,
+    ReplicaConfig,
+    S3Config,
+    Settings,
+    TableConfig,
+    VerificationLevel,
+)
 from archiver_assets.config.naming import TableName, dagster_name
 
 __all__ = [
@@ -26,6 +36,7 @@ __all__ = [
     "Settings",
     "TableConfig",
     "TableName",
+    "VerificationLevel",
     "config_path",
     "dagster_name",
     "load_config",

@@ -135,6 +135,17 @@ IN_RECOVERY = "SELECT pg_is_in_recovery() AS in_recovery"
 # A session-level advisory lock: no row, no table. Released by `UNLOCK_PARTITION` or by the end of the session, however it ends.
 LOCK_PARTITION = "SELECT pg_try_advisory_lock($1) AS locked"
 UNLOCK_PARTITION = "SELECT pg_advisory_unlock($1)"
+# No lock: whether a session holds that advisory lock, without asking for it, which would be in the way of whoever asks next.
+PARTITION_LOCKED = """
+    SELECT EXISTS (
+        SELECT FROM pg_locks
+        WHERE locktype = 'advisory' AND granted AND objsubid = 1 AND ((classid::bigint << 32) | objid::bigint) = $1::bigint
+          AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+    ) AS locked
+"""
+
+# No lock. From here on the server refuses whatever this session would write, sequences included.
+READ_ONLY = "SET default_transaction_read_only = on"
 
 # No lock. To the end of the transaction no statement waits longer for a lock than $1, or takes longer than $2 or than the session allows
 # (all in milliseconds).
@@ -351,10 +362,15 @@ def count_rows(days: Days) -> sql.Composed:
 
 
 def count_held(days: Days, held: Sequence[HeldRows]) -> sql.Composed:
-    """Count the `rows` in range, and those of them that are `held`. ACCESS SHARE. Wants an index that begins with the timestamp."""
-    return sql.SQL("SELECT count(*) AS rows, count(*) FILTER (WHERE {}) AS held FROM {} AS t WHERE {}").format(
-        any_held(held), days.relation.identifier, days.condition("t")
-    )
+    """Count the `rows` in range, those of them that are `held`, and those that each hold keeps, as `held0` and so on.
+
+    ACCESS SHARE. Wants an index that begins with the timestamp.
+    """
+    fields = [sql.SQL("count(*) AS rows"), sql.SQL("count(*) FILTER (WHERE {}) AS held").format(any_held(held))] + [
+        sql.SQL("count(*) FILTER (WHERE {}) AS {}").format(each.held("t"), sql.Identifier(f"held{number}"))
+        for number, each in enumerate(held)
+    ]
+    return sql.SQL("SELECT {} FROM {} AS t WHERE {}").format(sql.SQL(", ").join(fields), days.relation.identifier, days.condition("t"))
 
 
 def first_row(days: Days, held: Sequence[HeldRows]) -> sql.Composed:
