@@ -118,23 +118,23 @@ def _one_batch(table: pa.Table) -> pa.RecordBatch:
     return batch
 
 
-def verify(task: Task) -> Verification:
+def verify(task: Task, *, rejecting: bool = True) -> Verification:
     """Verify the partition's generations that count. Where there is none, the partition must have no rows in the table.
 
-    A generation that fails is read a second time, and rejected if it fails again and no purge of it has begun. Raises the errors of
-    source and store: then nothing is known, which is not the same as a mismatch.
+    A generation that fails is read a second time, and rejected if it fails again and no purge of it has begun; without `rejecting`, as in
+    a dry run, it is only reported. Raises the errors of source and store: then nothing is known, which is not the same as a mismatch.
     """
-    return persistently(task, "verify", lambda: _verify(task))
+    return persistently(task, "verify", lambda: _verify(task, rejecting=rejecting))
 
 
-def _verify(task: Task) -> Verification:
+def _verify(task: Task, *, rejecting: bool) -> Verification:
     try:
         live = read_generations(task).live
     except ManifestInvalid as error:
         return Verification(None, 0, 0, None, 0, (error.message,))
     if not live:
         return _verify_absence(task)
-    done = [_verify_one(task, generation) for generation in live]
+    done = [_verify_one(task, generation, rejecting=rejecting) for generation in live]
     task.reached(Step.READ_BACK)
     mismatches = tuple(line for each in done for line in each.mismatches)
     log.info("verify %s: %s", task.label, "; ".join(mismatches) or "passed")
@@ -149,12 +149,12 @@ def _verify(task: Task) -> Verification:
     )
 
 
-def _verify_one(task: Task, generation: Generation) -> Verification:
+def _verify_one(task: Task, generation: Generation, *, rejecting: bool) -> Verification:
     with read_back(task, generation) as copy:
         verification = copy.verification
     if verification.passed:
         return verification
-    if generation.open:
+    if generation.open and rejecting:
         _reject_under_lock(task, generation, verification)
     return replace(verification, mismatches=tuple(f"generation {generation.number}: {line}" for line in verification.mismatches))
 

@@ -7,7 +7,7 @@ from collections import defaultdict
 
 import dagster as dg
 
-from archiver_assets.config import Config, TableConfig
+from archiver_assets.config import Config, DatabaseConfig, TableConfig
 from archiver_assets.orchestration.assets import archive_asset, preflight_check, purge_asset, row_counts_check, source_asset, table_keys
 from archiver_assets.orchestration.partitions import PartitionsCatalog, shared_job_name
 from archiver_assets.orchestration.resources import Services
@@ -21,7 +21,7 @@ def build_definitions(config: Config, services: Services | None = None) -> dg.De
     partitions = PartitionsCatalog()
     schedules = [table_schedule(table, shared_job_name(table)) for table in tables]
     return dg.Definitions(
-        assets=[asset for table in tables for asset in _assets(table, partitions.of(table))],
+        assets=[asset for database, table in config.tables() for asset in _assets(database, table, partitions.of(table))],
         asset_checks=[check for table in tables for check in (preflight_check(table), row_counts_check(table, partitions.of(table)))],
         jobs=[dg.define_asset_job(name, selection=dg.AssetSelection.assets(*keys)) for name, keys in _shared_jobs(tables).items()],
         schedules=[schedule for schedule in schedules if schedule is not None],
@@ -31,8 +31,15 @@ def build_definitions(config: Config, services: Services | None = None) -> dg.De
     )
 
 
-def _assets(table: TableConfig, partitions: dg.DailyPartitionsDefinition) -> list[dg.AssetSpec | dg.AssetsDefinition]:
-    return [source_asset(table), archive_asset(table, partitions), purge_asset(table, partitions), restore_asset(table, partitions)]
+def _assets(
+    database: DatabaseConfig, table: TableConfig, partitions: dg.DailyPartitionsDefinition
+) -> list[dg.AssetSpec | dg.AssetsDefinition]:
+    return [
+        source_asset(table, database),
+        archive_asset(table, partitions),
+        purge_asset(table, partitions),
+        restore_asset(table, partitions),
+    ]
 
 
 def _shared_jobs(tables: list[TableConfig]) -> dict[str, list[dg.AssetKey]]:

@@ -1,0 +1,75 @@
+"""What a dry run says in Dagster: an observation of the asset, which is no materialization.
+
+What belongs here: a sentence, a few numbers and the tables. What does not: the dry run. The numbers have names of their own
+(`would_...`), since Dagster draws observations and materializations of the same name into one plot.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import dagster as dg
+
+from archiver_assets.lifecycle.dry_purge import DryPurge
+from archiver_assets.lifecycle.dry_run import DryArchive
+from archiver_assets.lifecycle.task import Task
+from archiver_assets.lifecycle.verify import Verification
+from archiver_assets.orchestration.tables import comparisons_table, dry_purge_report, findings_table
+from archiver_assets.source.findings import Finding, Work
+
+
+def archive_observation(key: dg.AssetKey, task: Task, dry: DryArchive) -> dg.AssetObservation:
+    """Return what an archive would do."""
+    numbers = {"would_archive": dry.rows, "rows_in_table_now": dry.rows_in_table, "rows_without_day_now": dry.rows_without_day}
+    sentence = f"dry run: {dry.outcome}; {_rows(dry.rows)} to archive of {_rows(dry.rows_in_table)} in the table"
+    description = _description(sentence, dry.findings, "archive")
+    metadata = {
+        "outcome": dg.MetadataValue.text(dry.outcome),
+        **{name: dg.MetadataValue.int(number) for name, number in numbers.items() if number is not None},
+        **_common(dry.findings, dry.verifications, dry.seconds),
+    }
+    return dg.AssetObservation(key, partition=task.partition.key, description=description, metadata=metadata)
+
+
+def purge_observation(key: dg.AssetKey, task: Task, dry: DryPurge, *, archived_first: bool) -> dg.AssetObservation:
+    """Return what a purge would do; `archived_first` says whether the same run would archive before."""
+    late = " that this run would archive first, and then purge" if archived_first else ", late"
+    held = dry.kept.held if dry.kept else None
+    sentence = (
+        f"dry run: {dry.outcome}; {_rows(dry.purged if dry.rows else None)} to purge by what is archived now, "
+        f"{_rows(dry.late)}{late}, {_rows(held)} held"
+    )
+    numbers = {"would_purge": dry.purged if dry.rows else None, "rows_late_now": dry.late, "rows_held_now": held}
+    metadata = {
+        "outcome": dg.MetadataValue.text(dry.outcome),
+        "report": dry_purge_report(dry),
+        **{name: dg.MetadataValue.int(number) for name, number in numbers.items() if number is not None},
+        **_common(dry.findings, dry.verifications, dry.seconds),
+        "batch_size": dg.MetadataValue.int(task.table.batch_size),
+        "sleep_between_batches": dg.MetadataValue.float(task.table.sleep_between_batches),
+        "verification": dg.MetadataValue.text(task.table.verification),
+    }
+    return dg.AssetObservation(
+        key, partition=task.partition.key, description=_description(sentence, dry.findings, "purge"), metadata=metadata
+    )
+
+
+def _rows(number: int | None) -> str:
+    return "an unknown number of rows" if number is None else f"{number:,} rows"
+
+
+def _description(sentence: str, findings: Sequence[Finding], work: Work) -> str:
+    return "\n".join([sentence, *_lines(findings, work), "nothing was deleted, and nothing was written"])
+
+
+def _lines(findings: Sequence[Finding], work: Work) -> Iterator[str]:
+    for each in sorted(findings, key=lambda finding: work not in finding.stops):
+        yield each.line
+
+
+def _common(findings: Sequence[Finding], verifications: Sequence[Verification], seconds: float) -> dict[str, dg.MetadataValue]:
+    compared = [comparison for each in verifications for comparison in each.comparisons]
+    return {
+        "stopping": dg.MetadataValue.int(sum(each.stops != "nothing" for each in findings)),
+        "findings": findings_table(findings),
+        "compared": comparisons_table(compared),
+        "duration_seconds": dg.MetadataValue.float(round(seconds, 3)),
+    }
