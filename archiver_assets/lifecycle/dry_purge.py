@@ -6,21 +6,21 @@ rejecting.
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import pyarrow as pa
 
 from archiver_assets.config import Hold
-from archiver_assets.errors import NotArchived, NotVerified, SourceChanged
+from archiver_assets.errors import NotArchived, SourceChanged
 from archiver_assets.lifecycle.coverage import Coverage
-from archiver_assets.lifecycle.dry_run import Look, finding_of, look_at, relation
+from archiver_assets.lifecycle.dry_run import Look, damage_of, finding_of, look_at, relation
 from archiver_assets.lifecycle.emptying import Proven, Session, batches_of, target_of
 from archiver_assets.lifecycle.generations import Generation
 from archiver_assets.lifecycle.purge import require_no_drift
 from archiver_assets.lifecycle.retrying import persistently
 from archiver_assets.lifecycle.task import Task, log
-from archiver_assets.lifecycle.verify import LocalCopy, Verification, read_back
+from archiver_assets.lifecycle.verify import Verification, read_back
 from archiver_assets.source import sql
 from archiver_assets.source.catalog import XMIN, Table, count_held
 from archiver_assets.source.deleting import Deleted, Foreseen, foresee
@@ -80,22 +80,15 @@ def dry_purge(task: Task, *, archived_first: bool = False) -> DryPurge:
     return persistently(task, "dry run of purge", lambda: _dry_purge(task, archived_first=archived_first))
 
 
-@dataclass(frozen=True)
-class _Refused:
-    """Why no row would be purged by a generation: its shape, or because it is `damaged` and nothing puts another in its place."""
-
-    finding: Finding
-    damaged: bool
-
-
 def _dry_purge(task: Task, *, archived_first: bool) -> DryPurge:
     started = task.monotonic()
     with look_at(task) as look, ExitStack() as copies:
-        proven, verifications, refused = _prove(look, copies, archived_first=archived_first)
+        proven, verifications, drifted = _prove(look, copies, archived_first=archived_first)
         rows, kept = _count(look, proven)
         live = look.generations.live if look.generations else ()
         left = 0 if kept is None or archived_first else kept.all - (rows.by_version + rows.by_content if rows else 0)
-        look.findings.met += [*(_weighed(each, left) for each in refused), *_not_tried(task)]
+        # As in a purge: that the table has another shape by now matters only while there are rows.
+        look.findings.met += [*(finding_of(error, "purge" if left else "nothing") for error in drifted), *_not_tried(task)]
         if left and look.generations and not any(not each.former for each in live):
             look.findings.met.append(finding_of(_not_archived(task, left), "purge"))
     result = DryPurge(
@@ -123,11 +116,6 @@ def _not_archived(task: Task, left: int) -> NotArchived:
     return NotArchived(message, hint="archive the partition first")
 
 
-def _weighed(refused: _Refused, left: int) -> Finding:
-    # As in a purge: that the table has another shape by now matters only while there are rows.
-    return refused.finding if left or refused.damaged else replace(refused.finding, stops="nothing")
-
-
 def _outcome(look: Look, live: Sequence[Generation], rows: Deleted | None, kept: Kept | None, *, archived_first: bool) -> Outcome:
     if look.findings.stopping("purge") or rows is None or kept is None:
         return "would be refused"
@@ -138,32 +126,27 @@ def _outcome(look: Look, live: Sequence[Generation], rows: Deleted | None, kept:
     return "already purged" if live else "empty"
 
 
-def _prove(look: Look, copies: ExitStack, *, archived_first: bool) -> tuple[list[Proven], tuple[Verification, ...], list[_Refused]]:
-    """Read the open generations back, as a purge would, and tell those that prove themselves from those that do not."""
+def _prove(look: Look, copies: ExitStack, *, archived_first: bool) -> tuple[list[Proven], tuple[Verification, ...], list[SourceChanged]]:
+    """Read the open generations back, as a purge would: those that prove themselves, what was compared, and those of another shape."""
     proven: list[Proven] = []
     verifications: list[Verification] = []
-    refused: list[_Refused] = []
+    drifted: list[SourceChanged] = []
     for generation in look.generations.open if look.generations else ():
         with look.findings.noting("purge"):
             try:
                 if look.table is not None:
                     require_no_drift(look.task, look.table, generation)
-                copy = copies.enter_context(read_back(look.task, generation))
-                verifications.append(copy.verification)
-                _require_proven(look.task, generation, copy)
-            except (SourceChanged, NotVerified) as error:
-                # An archive rejects it, unless its purge has begun, and archives its rows again.
-                replaced = archived_first and not generation.purging
-                refused.append(_Refused(finding_of(error, "purge"), damaged=isinstance(error, NotVerified) and not replaced))
-            else:
+            except SourceChanged as error:
+                drifted.append(error)
+                continue
+            copy = copies.enter_context(read_back(look.task, generation))
+            verifications.append(copy.verification)
+            if copy.verification.passed:
                 proven.append(Proven(generation, copy))
-    return proven, tuple(verifications), refused
-
-
-def _require_proven(task: Task, generation: Generation, copy: LocalCopy) -> None:
-    if not copy.verification.passed:
-        label = f"{task.label}, generation {generation.number}"
-        raise copy.verification.failure(label)
+            else:
+                replaced = archived_first and not generation.purging
+                look.findings.met.append(damage_of(look.task, generation, copy.verification, replaced=replaced))
+    return proven, tuple(verifications), drifted
 
 
 def _count(look: Look, proven: Sequence[Proven]) -> tuple[Deleted | None, Kept | None]:

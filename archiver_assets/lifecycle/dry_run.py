@@ -165,12 +165,18 @@ def _verification(look: Look, generation: Generation) -> Verification:
     with read_back(look.task, generation) as copy:
         found = copy.verification
     if not found.passed:
-        # An open one is rejected by the archive, which then takes its rows anew; of any other the check fails, and stops the purge.
+        # Of one that the archive does not reject the check fails, and stops the purge.
         replaced = generation.open and not generation.purging
-        note = finding_of(found.failure(f"{look.task.label}, generation {generation.number}"), "nothing" if replaced else "purge")
-        hint = "the archive rejects it, and archives its rows again" if replaced else note.hint
-        look.findings.met.append(replace(note, hint=hint))
+        look.findings.met.append(damage_of(look.task, generation, found, replaced=replaced))
     return found
+
+
+def damage_of(task: Task, generation: Generation, verification: Verification, *, replaced: bool) -> Finding:
+    """Return the finding of a damaged generation; `replaced` if an archive of the same run rejects it, and archives its rows again."""
+    error = verification.failure(f"{task.label}, generation {generation.number}")
+    if replaced:
+        return replace(finding_of(error, "nothing"), hint="the archive rejects it, and archives its rows again")
+    return finding_of(error, "purge")
 
 
 def _count(look: Look) -> _Rows:

@@ -41,11 +41,11 @@ class Overrides:
                 f"found {changed.verification}"
             )
             hint = f"leave verification out, or raise it: {' < '.join(_LEVELS)}; less can only be demanded by the config, for every run"
-            raise ConfigError(message, hint=f"{hint}; nothing was archived or deleted")
+            raise ConfigError(message, hint=f"{hint}; nothing was deleted")
         return changed
 
 
 def _out_of_bounds(table: TableConfig, changes: dict[str, object], name: str) -> ConfigError:
     expected = TableConfig.model_fields[name].description
     message = f"{name} of this run of {table.label}: expected {expected}, found {changes.get(name)!r}"
-    return ConfigError(message, hint="correct it, or leave it out for the table's own; nothing was archived or deleted")
+    return ConfigError(message, hint="correct it, or leave it out for the table's own; nothing was deleted")

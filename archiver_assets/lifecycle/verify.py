@@ -32,12 +32,13 @@ from archiver_assets.store.parquet import open_parquet, read_batches
 
 @dataclass(frozen=True)
 class Comparison:
-    """One thing that was compared, of one generation: what its manifest says, and what was found."""
+    """One thing that was compared, of one generation: what its manifest says, and what was found; `in_footer` of what identifies it."""
 
     generation: int
     what: str
     expected: str
     found: str
+    in_footer: bool = False
 
     @property
     def same(self) -> bool:
@@ -134,29 +135,31 @@ def _verify(task: Task, *, rejecting: bool) -> Verification:
         return Verification(None, 0, 0, None, 0, (error.message,))
     if not live:
         return _verify_absence(task)
-    done = [_verify_one(task, generation, rejecting=rejecting) for generation in live]
+    verification = combined([_verify_one(task, generation, rejecting=rejecting) for generation in live])
     task.reached(Step.READ_BACK)
-    mismatches = tuple(line for each in done for line in each.mismatches)
-    log.info("verify %s: %s", task.label, "; ".join(mismatches) or "passed")
+    log.info("verify %s: %s", task.label, "; ".join(verification.mismatches) or "passed")
+    return verification
+
+
+def combined(each_of: Sequence[Verification]) -> Verification:
+    """Return the verifications of several generations, oldest first, as one; each mismatch says of which generation it is."""
     return Verification(
-        live[-1],
-        sum(each.rows_in_manifest for each in done),
-        sum(each.rows_in_object for each in done),
+        each_of[-1].generation,
+        sum(each.rows_in_manifest for each in each_of),
+        sum(each.rows_in_object for each in each_of),
         None,
-        sum(each.bytes_in_object for each in done),
-        mismatches,
-        tuple(comparison for each in done for comparison in each.comparisons),
+        sum(each.bytes_in_object for each in each_of),
+        tuple(f"generation {each.generation.number}: {line}" for each in each_of if each.generation for line in each.mismatches),
+        tuple(comparison for each in each_of for comparison in each.comparisons),
     )
 
 
 def _verify_one(task: Task, generation: Generation, *, rejecting: bool) -> Verification:
     with read_back(task, generation) as copy:
         verification = copy.verification
-    if verification.passed:
-        return verification
-    if generation.open and rejecting:
+    if not verification.passed and generation.open and rejecting:
         _reject_under_lock(task, generation, verification)
-    return replace(verification, mismatches=tuple(f"generation {generation.number}: {line}" for line in verification.mismatches))
+    return verification
 
 
 def _reject_under_lock(task: Task, generation: Generation, verification: Verification) -> None:
@@ -205,9 +208,9 @@ class _Compared:
     comparisons: list[Comparison] = field(default_factory=list)
     mismatches: list[str] = field(default_factory=list)
 
-    def same(self, what: str, expected: object, found: object) -> None:
+    def same(self, what: str, expected: object, found: object, *, in_footer: bool = False) -> None:
         """Note that one thing was compared."""
-        self.comparisons.append(Comparison(self.generation, what, str(expected), str(found)))
+        self.comparisons.append(Comparison(self.generation, what, str(expected), str(found), in_footer))
         if expected != found:
             self.mismatches.append(f"{what}: expected {expected}, found {found}")
 
@@ -281,7 +284,7 @@ def _compare_footer(manifest: Manifest, parquet: pq.ParquetFile, compared: _Comp
     footer = (parquet.metadata.metadata or {}).items()
     found = {_text(name): _text(value) for name, value in footer if name != b"ARROW:schema"}
     for name, value in manifest.footer().items():
-        compared.same(f"{name} in its footer", value, found.get(name))
+        compared.same(f"{name} in its footer", value, found.get(name), in_footer=True)
 
 
 def _compare_columns(manifest: Manifest, schema: pa.Schema, compared: _Compared) -> None:

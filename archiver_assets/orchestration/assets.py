@@ -17,16 +17,16 @@ from archiver_assets.lifecycle.dry_run import dry_archive
 from archiver_assets.lifecycle.preflight import preflight
 from archiver_assets.lifecycle.purge import purge
 from archiver_assets.lifecycle.task import Task
-from archiver_assets.lifecycle.verify import verify
-from archiver_assets.orchestration.dry_metadata import archive_observation, purge_observation
+from archiver_assets.lifecycle.verify import combined, verify
+from archiver_assets.orchestration.dry_metadata import archive_observation, evaluation_of, purge_observation
 from archiver_assets.orchestration.failing import failing_clearly
-from archiver_assets.orchestration.launchpad import ArchiveConfig, CheckConfig, PurgeConfig, is_dry, selects
+from archiver_assets.orchestration.launchpad import ArchiveConfig, CheckConfig, PurgeConfig, is_dry, selects, selects_check
 from archiver_assets.orchestration.metadata import archived_metadata, preflight_result, purged_metadata, verification_result
 from archiver_assets.orchestration.resources import Services
 from archiver_assets.orchestration.specs import about, shown
 
-Events = Iterator[dg.MaterializeResult[None] | dg.AssetObservation]
-"""What a body yields: a materialization, or in a dry run only observations."""
+Events = Iterator[dg.MaterializeResult[None] | dg.AssetObservation | dg.AssetCheckEvaluation]
+"""What a body yields: a materialization, or in a dry run only what was seen."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,11 @@ class TableKeys:
     archive: dg.AssetKey
     purge: dg.AssetKey
     restore: dg.AssetKey
+
+    @property
+    def row_counts(self) -> dg.AssetCheckKey:
+        """The key of the blocking check of the archive."""
+        return dg.AssetCheckKey(self.archive, "row_counts")
 
 
 def table_keys(table: TableConfig) -> TableKeys:
@@ -50,10 +55,15 @@ def source_asset(table: TableConfig, database: DatabaseConfig) -> dg.AssetSpec:
     return dg.AssetSpec(
         table_keys(table).source,
         kinds={"postgres"},
-        description=about(table, f"The table {table.label}. Rows stay {table.retention_days} days after the end of their day."),
+        description=about(table, _about_source(table)),
         metadata={"dagster/table_name": f"{database.dbname}.{table.schema_name}.{table.name}"},
         **shown(table),
     )
+
+
+def _about_source(table: TableConfig) -> str:
+    day = f"their day, by `{table.timestamp_column}` in {table.timezone}"
+    return f"The table {table.label}, with the key `{', '.join(table.primary_key)}`. Rows stay {table.retention_days} days after {day}."
 
 
 def archive_asset(table: TableConfig, partitions: dg.DailyPartitionsDefinition) -> dg.AssetsDefinition:
@@ -74,14 +84,22 @@ def archive_asset(table: TableConfig, partitions: dg.DailyPartitionsDefinition) 
         with failing_clearly():
             task = services.task(table, context.partition_key, context.run.run_id)
             if is_dry(context.run):
-                # Without a materialization Dagster skips the steps after this one: it speaks for the purge, too.
-                yield archive_observation(keys.archive, task, dry_archive(task))
-                if selects(context.run, keys.purge):
-                    yield _dry_purge(table, task, archived_first=True)
+                yield from _dry_run(table, services, task, context.run)
             else:
                 yield dg.MaterializeResult(asset_key=keys.archive, metadata=archived_metadata(task, services.links, archive(task)))
 
     return archive_one_day
+
+
+def _dry_run(table: TableConfig, services: Services, task: Task, run: dg.DagsterRun) -> Events:
+    """Say what the whole run would do: without a materialization Dagster skips the steps after that of the archive."""
+    keys = table_keys(table)
+    dry = dry_archive(task)
+    yield archive_observation(keys.archive, task, dry)
+    if dry.verifications and selects_check(run, keys.row_counts):
+        yield evaluation_of(keys.row_counts, task, verification_result(task, services.links, combined(dry.verifications)))
+    if selects(run, keys.purge):
+        yield _dry_purge(table, task, archived_first=True)
 
 
 def _dry_purge(table: TableConfig, task: Task, *, archived_first: bool) -> dg.AssetObservation:

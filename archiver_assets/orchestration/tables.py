@@ -3,6 +3,7 @@
 What belongs here: which rows and columns they have. What does not: the plain numbers beside them (`metadata.py`).
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 import dagster as dg
@@ -56,8 +57,8 @@ def dry_purge_report(dry: DryPurge) -> dg.MetadataValue:
 def _fates(rows: Deleted, purged: str) -> list[tuple[str, Cell]]:
     return [
         (f"rows {purged}", rows.by_version + rows.by_content),
-        ("  of them by version", rows.by_version),
-        ("  of them by content, every column compared", rows.by_content),
+        ("… of them by version", rows.by_version),
+        ("… of them by content, every column compared", rows.by_content),
         ("rows changed since the archive: they stay, as late rows", rows.changed),
         ("rows gone before: deleted by others, or by an earlier purge", rows.gone),
     ]
@@ -67,7 +68,7 @@ def _stay(late: int, held: int, by_hold: Mapping[str, int]) -> list[tuple[str, C
     return [
         ("rows late: in the table, and in no purged generation", late),
         ("rows held", held),
-        *((f"  of them by the hold {hold_id}", rows) for hold_id, rows in by_hold.items()),
+        *((f"… of them by the hold {hold_id}", rows) for hold_id, rows in by_hold.items()),
     ]
 
 
@@ -76,21 +77,21 @@ def _by_hold(holds: Sequence[Hold], held_by: Sequence[int]) -> dict[str, int]:
 
 
 def comparisons_table(comparisons: Sequence[Comparison]) -> dg.MetadataValue:
-    """Return what a verification compared, what differs first."""
-    in_order = sorted(comparisons, key=lambda each: (each.same, each.generation))
-    rows = [(each.generation, each.what, "same" if each.same else "DIFFERS", *_sides(each)) for each in in_order]
-    return table(["generation", "what", "result", "expected", "found"], rows)
-
-
-def _sides(comparison: Comparison) -> tuple[str, str]:
-    if comparison.same and len(comparison.expected) > _LONG:
-        short = f"{comparison.expected[:_LONG]}…"
-        return short, short
-    return comparison.expected, comparison.found
+    """Return what a verification compared, what differs first; of what is as it should be, the identity in the footer is one line."""
+    differing = [(each.generation, each.what, "DIFFERS", each.expected, each.found) for each in comparisons if not each.same]
+    same = [each for each in comparisons if each.same]
+    rows = [(each.generation, each.what, "same", _short(each.expected), _short(each.found)) for each in same if not each.in_footer]
+    footers = Counter(each.generation for each in same if each.in_footer)
+    rows += [(number, "identity in its footer", "same", f"{fields} fields", f"{fields} fields") for number, fields in footers.items()]
+    return table(["generation", "what", "result", "expected", "found"], [*differing, *sorted(rows, key=lambda row: row[0])])
 
 
 _LONG = 80
-"""Characters of a value that is as it should be: lists of columns would hide the rest."""
+"""Characters of a value that is as it should be: a list of columns would hide the rest."""
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _LONG else f"{text[:_LONG]}…"
 
 
 def findings_table(findings: Sequence[Finding]) -> dg.MetadataValue:
