@@ -84,21 +84,22 @@ def archive_asset(table: TableConfig, partitions: dg.DailyPartitionsDefinition) 
         with failing_clearly():
             task = services.task(table, context.partition_key, context.run.run_id)
             if is_dry(context.run):
-                yield from _dry_run(table, services, task, context.run)
+                yield from _dry_run(table, services, task, context)
             else:
                 yield dg.MaterializeResult(asset_key=keys.archive, metadata=archived_metadata(task, services.links, archive(task)))
 
     return archive_one_day
 
 
-def _dry_run(table: TableConfig, services: Services, task: Task, run: dg.DagsterRun) -> Events:
+def _dry_run(table: TableConfig, services: Services, task: Task, context: dg.AssetExecutionContext) -> Events:
     """Say what the whole run would do: without a materialization Dagster skips the steps after that of the archive."""
     keys = table_keys(table)
     dry = dry_archive(task)
     yield archive_observation(keys.archive, task, dry)
-    if dry.verifications and selects_check(run, keys.row_counts):
-        yield evaluation_of(keys.row_counts, task, verification_result(task, services.links, combined(dry.verifications)))
-    if selects(run, keys.purge):
+    if dry.verifications and selects_check(context.run, keys.row_counts):
+        result = verification_result(task, services.links, combined(dry.verifications))
+        yield evaluation_of(keys.row_counts, task, result, context.instance)
+    if selects(context.run, keys.purge):
         yield _dry_purge(table, task, archived_first=True)
 
 

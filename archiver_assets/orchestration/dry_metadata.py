@@ -7,6 +7,7 @@ What belongs here: a sentence, a few numbers and the tables. What does not: the 
 from collections.abc import Sequence
 
 import dagster as dg
+from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluationTargetMaterializationData
 
 from archiver_assets.lifecycle.dry_purge import DryPurge
 from archiver_assets.lifecycle.dry_run import DryArchive
@@ -73,7 +74,9 @@ def _common(findings: Sequence[Finding], verifications: Sequence[Verification], 
     }
 
 
-def evaluation_of(check: dg.AssetCheckKey, task: Task, result: dg.AssetCheckResult) -> dg.AssetCheckEvaluation:
+def evaluation_of(
+    check: dg.AssetCheckKey, task: Task, result: dg.AssetCheckResult, instance: dg.DagsterInstance
+) -> dg.AssetCheckEvaluation:
     """Return the evaluation of a check that another step made in its place.
 
     Dagster skips the check's own step after an archive that materialized nothing, and would show the day's check as skipped: a red one
@@ -88,4 +91,15 @@ def evaluation_of(check: dg.AssetCheckKey, task: Task, result: dg.AssetCheckResu
         description=result.description,
         blocking=False,
         partition=task.partition.key,
+        target_materialization_data=_latest_materialization(check.asset_key, task.partition.key, instance),
     )
+
+
+def _latest_materialization(
+    key: dg.AssetKey, partition_key: str, instance: dg.DagsterInstance
+) -> AssetCheckEvaluationTargetMaterializationData | None:
+    """Return what the evaluation speaks of, as Dagster would: it takes one that speaks of none for none."""
+    which = dg.AssetRecordsFilter(asset_key=key, asset_partitions=[partition_key])
+    for record in instance.fetch_materializations(which, limit=1).records:
+        return AssetCheckEvaluationTargetMaterializationData(storage_id=record.storage_id, run_id=record.run_id, timestamp=record.timestamp)
+    return None

@@ -78,7 +78,7 @@ def _asks_for_dry_run(settings: object) -> bool:
 
 def selects(run: dg.DagsterRun, key: dg.AssetKey) -> bool:
     """Tell whether the run is to materialize an asset: one without a selection takes all assets of its job."""
-    return run.asset_selection is None or key in run.asset_selection
+    return not run.asset_selection or key in run.asset_selection
 
 
 def selects_check(run: dg.DagsterRun, key: dg.AssetCheckKey) -> bool:

@@ -51,7 +51,7 @@ def dry_purge_report(dry: DryPurge) -> dg.MetadataValue:
     fates = _fates(dry.rows, "to be purged") if dry.rows else []
     kept = dry.kept
     stay = _stay(dry.late or 0, kept.held, _by_hold(kept.holds, kept.held_by)) if kept else []
-    return table(["what", "number"], [*fates, ("rows locked by others", "only a purge meets them"), *stay])
+    return table(["what", "number"], [*fates, ("rows locked by others: only a purge meets them", "unknown"), *stay])
 
 
 def _fates(rows: Deleted, purged: str) -> list[tuple[str, Cell]]:
@@ -86,8 +86,8 @@ def comparisons_table(comparisons: Sequence[Comparison]) -> dg.MetadataValue:
     return table(["generation", "what", "result", "expected", "found"], [*differing, *sorted(rows, key=lambda row: row[0])])
 
 
-_LONG = 80
-"""Characters of a value that is as it should be: a list of columns would hide the rest."""
+_LONG = 24
+"""Characters of a value that is as it should be: whole digests and lists of columns would push what was found out of sight."""
 
 
 def _short(text: str) -> str:

@@ -205,8 +205,13 @@ def test_a_dry_run_evaluates_the_check_on_what_is_there_and_rejects_nothing(lab:
         assert result.success
         assert (check.passed, check.partition, check.metadata["mismatches"].value) == (False, str(DAY), 3)
     assert not [each for each in lab.objects() if "_rejected" in each]
-    status = runs.instance.event_log_storage.get_asset_check_execution_history(runs.keys.row_counts, limit=1)[0].status
-    assert status.value == "FAILED"
+    latest = runs.instance.event_log_storage.get_asset_check_execution_history(runs.keys.row_counts, limit=1)[0]
+    (archived,) = runs.instance.fetch_materializations(runs.keys.archive, limit=1).records
+    assert latest.status.value == "FAILED"
+    assert latest.event is not None
+    evaluation = latest.event.get_dagster_event().asset_check_evaluation_data
+    assert evaluation.target_materialization_data is not None
+    assert evaluation.target_materialization_data.storage_id == archived.storage_id
 
 
 def test_a_dry_run_of_a_purge_alone_says_what_would_stop_it(lab: Lab, runs: Runs) -> None:
@@ -323,7 +328,7 @@ def test_assets_show_what_the_config_says_of_their_table(lab: Lab) -> None:
         node = graph.get(key)
         assert (set(node.owners), node.kinds, node.tags["acme/tier"]) == ({"team:audit", "dba@example.com"}, kinds, "gold")
         assert str(node.description).endswith("\n\nWho did what.")
-    assert graph.get(keys.source).metadata["dagster/table_name"] == dg.MetadataValue.text(f"{lab.database.name}.public.audit_logs")
+    assert graph.get(keys.source).metadata["dagster/table_name"] == f"{lab.database.name}.public.audit_logs"
 
 
 def test_tables_with_the_same_partitions_share_a_job_and_a_definition(lab: Lab) -> None:

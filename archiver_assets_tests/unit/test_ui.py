@@ -56,7 +56,7 @@ def test_a_verification_shows_what_differs_first_and_the_same_footer_in_one_line
         (2, "table in its footer", "DIFFERS", "a", "b"),
         (1, "rows", "same", "5", "5"),
         (1, "identity in its footer", "same", "2 fields", "2 fields"),
-        (2, "columns", "same", "x" * 80 + "…", "x" * 80 + "…"),
+        (2, "columns", "same", "x" * 24 + "…", "x" * 24 + "…"),
     ]
 
 
