@@ -17,6 +17,7 @@ from archiver_assets.config.models import (
     ScratchConfig,
     Settings,
     TableConfig,
+    VerificationLevel,
 )
 from archiver_assets.config.naming import TableName, checks_schedule_name, dagster_name
 from archiver_assets.config.notifications import Notifications, NotificationTarget
@@ -40,6 +41,7 @@ __all__ = [
     "Settings",
     "TableConfig",
     "TableName",
+    "VerificationLevel",
     "checks_schedule_name",
     "config_path",
     "dagster_name",

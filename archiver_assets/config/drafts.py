@@ -8,6 +8,7 @@ from typing import Final
 
 from archiver_assets.config.document import INVALID, Entries, Items, Node, Scalar
 from archiver_assets.config.fields import identifier_problem
+from archiver_assets.config.labels import tag_problem
 from archiver_assets.config.legal import Compliance, Hold, HoldCondition, HoldsTable, LegalHolds
 from archiver_assets.config.models import (
     ColumnConfig,
@@ -47,7 +48,7 @@ SCRATCH = Section(models=(ScratchConfig,), required=frozenset({"host", "password
 TABLE = Section(
     models=(TableConfig,),
     required=frozenset({"name", "timestamp_column", "primary_key"}),
-    nested=frozenset({"columns"}),
+    nested=frozenset({"columns", "tags"}),
     derived=frozenset({"database"}),
     hints=dict.fromkeys(_PASSWORDS, _PASSWORD_HINT),
 )
@@ -216,7 +217,9 @@ def _table(node: Node, inherited: Values, problems: Problems) -> TableDraft:
         expected = TABLE.expected("retention_days")
         text = f"missing key; expected {expected}; set it here, in the database, or under defaults"
         problems.add(node.line, joined_path(node.path, "retention_days"), text)
-    columns = child(node, "columns")
+    columns, tags = child(node, "columns"), child(node, "tags")
+    if tags is not None:
+        values["tags"] = _tags(tags, problems)
     return TableDraft(node.path, node.line, values, _columns(columns, problems) if columns else {})
 
 
@@ -229,3 +232,19 @@ def _columns(node: Node, problems: Problems) -> dict[str, Values]:
         if reason:
             problems.add(entry.line, entry.path, f"expected the name of a column, at most 63 bytes; {reason}")
     return {column: read(entry, COLUMN, problems) for column, entry in node.entries.items()}
+
+
+def _tags(node: Node, problems: Problems) -> Values:
+    if not isinstance(node, Entries):
+        problems.add(node.line, node.path, f"expected {TABLE.expected('tags')}, found {found(node)}")
+        return {}
+    tags = {key: entry.value if isinstance(entry, Scalar) else None for key, entry in node.entries.items()}
+    for key, value in tags.items():
+        entry = node.entries[key]
+        if isinstance(value, str):
+            reason = tag_problem(key, value)
+        else:
+            reason = None if value is INVALID else f"found {found(entry)}; put text in quotes"
+        if reason:
+            problems.add(entry.line, entry.path, f"expected a tag that Dagster takes; {reason}")
+    return dict(tags)

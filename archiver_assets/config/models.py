@@ -36,6 +36,7 @@ from archiver_assets.config.fields import (
     Zone,
     refusal,
 )
+from archiver_assets.config.labels import Owners, Tags
 from archiver_assets.config.legal import Compliance, LegalHolds
 from archiver_assets.config.naming import TableName, dagster_name
 from archiver_assets.config.notifications import Notifications
@@ -43,6 +44,8 @@ from archiver_assets.errors import ConfigError
 
 SSLMODES = Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"]
 Encryption = Literal["none", "SSE-S3", "SSE-KMS"]
+VerificationLevel = Literal["rows", "full", "restore"]
+"""What proves an object, each level more than the one before."""
 READABLE_STORAGE_CLASSES = Literal[
     "STANDARD", "STANDARD_IA", "ONEZONE_IA", "INTELLIGENT_TIERING", "GLACIER_IR", "REDUCED_REDUNDANCY", "EXPRESS_ONEZONE"
 ]
@@ -93,7 +96,7 @@ class Settings(Model):
         default="delete",
         description="delete, or drop_partition: leaves of a natively partitioned table are dropped, whole days at once, others when empty",
     )
-    verification: Literal["rows", "full", "restore"] = Field(
+    verification: VerificationLevel = Field(
         default="full",
         description="one of rows, full, restore: what proves an object before a purge, its bytes and counts, all its values too, or "
         "loading it as well",
@@ -130,6 +133,10 @@ class TableConfig(Settings):
     )
     critical: bool = Field(default=False, description="true if compliance.enforce_encryption is meant for this table, or false")
     description: str | None = Field(default=None, max_length=2000, description="a text for people, at most 2000 characters, or null")
+    owners: Owners = Field(default=(), description="a list of owners, each an e-mail address, or team: and the name of a team")
+    tags: Tags = Field(
+        default=FrozenMapping({}), description="a mapping from keys to values, both texts: what Dagster's UI filters the table's assets by"
+    )
 
     @property
     def table_name(self) -> TableName:

@@ -79,7 +79,7 @@ class Archived:
 
 
 @dataclass(frozen=True)
-class _Reader:
+class Reader:
     """Where rows are read: the primary, or a standby of it, in one snapshot."""
 
     source: Source
@@ -93,7 +93,7 @@ class _Reader:
 class _Work:
     """What is to become a generation: the rows that `reader` sees and that are not `covered`; `end_reading` ends the snapshot."""
 
-    reader: _Reader
+    reader: Reader
     covered: Coverage
     new_rows: int
     end_reading: Callable[[], None]
@@ -123,10 +123,10 @@ def _archive(task: Task) -> Archived:
         remove_leftovers(task, generations)
         covered = read_coverage(task, server, table, generations)
         with ExitStack() as reading:
-            reader = reading.enter_context(_reading(task, connection, server, table))
+            reader = reading.enter_context(open_reader(task, connection, server, table))
             task.reached(Step.SNAPSHOT_TAKEN)
             rows = count_rows(reader.connection, table.days(task.partition))
-            new_rows = _count_uncovered(task, reader, covered) if covered else rows
+            new_rows = count_uncovered(task, reader, covered) if covered else rows
             generation = generations.live[-1] if generations.live else None
             if new_rows:
                 work = _Work(reader, covered, new_rows, end_reading=reading.close)
@@ -145,17 +145,17 @@ def _relation(task: Task) -> sql.Relation:
 
 
 @contextmanager
-def _reading(task: Task, primary: Connection, server: Server, table: Table) -> Iterator[_Reader]:
+def open_reader(task: Task, primary: Connection, server: Server, table: Table) -> Iterator[Reader]:
     """Open the snapshot that the rows are read in: on the configured standby, else on the primary, in the session that holds the lock."""
     standby = task.source.replica
     if standby is None:
         with open_snapshot(primary, _relation(task)) as snapshot:
-            yield _Reader(task.source, primary, snapshot, _same_table(task, primary, table), "primary")
+            yield Reader(task.source, primary, snapshot, _same_table(task, primary, table), "primary")
         return
     with standby.connect() as connection:
         require_standby_of(connection, server, task.table.label)
         with open_snapshot(connection, _relation(task)) as snapshot:
-            yield _Reader(standby, connection, snapshot, _same_table(task, connection, table), "standby")
+            yield Reader(standby, connection, snapshot, _same_table(task, connection, table), "standby")
 
 
 def _same_table(task: Task, connection: Connection, table: Table) -> Table:
@@ -166,7 +166,8 @@ def _same_table(task: Task, connection: Connection, table: Table) -> Table:
     return found
 
 
-def _count_uncovered(task: Task, reader: _Reader, covered: Coverage) -> int:
+def count_uncovered(task: Task, reader: Reader, covered: Coverage) -> int:
+    """Count the partition's rows that no generation covers, as the reader sees them."""
     keys = reader.table.only([column.name for column in reader.table.key])
     with closing(read_rows(reader.source, keys, keys.days(task.partition), reader.snapshot.id)) as batches:
         return sum(int(pc.sum(covered.uncovered(batch)).as_py() or 0) for batch in batches)
@@ -270,7 +271,7 @@ def _wait_until_flushed(task: Task, connection: Connection, snapshot: Snapshot) 
         task.sleep(0.1)
 
 
-def _identity(task: Task, server: Server, reader: _Reader, number: int) -> Identity:
+def _identity(task: Task, server: Server, reader: Reader, number: int) -> Identity:
     table, snapshot = reader.table, reader.snapshot
     return Identity(
         format=FORMAT,

@@ -5,13 +5,13 @@ which `generations.py` says, and reading rows.
 """
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from archiver_assets.lifecycle.generations import Generations, drift, reject, versions_believed
+from archiver_assets.lifecycle.generations import Generation, Generations, drift, reject, versions_believed
 from archiver_assets.lifecycle.task import Task, log
 from archiver_assets.lifecycle.verify import read_back
 from archiver_assets.lifecycle.versions import doubtful
@@ -19,6 +19,9 @@ from archiver_assets.source.catalog import XMIN, Server, Table
 from archiver_assets.source.literals import to_input_text
 
 _DIGEST_BYTES = 16
+
+Judge = Callable[[Task, Generation, tuple[str, ...]], object]
+"""What becomes of a generation that is not what its manifest says, for the mismatches given."""
 
 
 class Coverage:
@@ -50,12 +53,12 @@ class Coverage:
         return pa.array(self._sorted[places] != asked)
 
 
-def read_coverage(task: Task, server: Server, table: Table, generations: Generations) -> Coverage:
+def read_coverage(task: Task, server: Server, table: Table, generations: Generations, judge: Judge = reject) -> Coverage:
     """Read which versions the open generations cover. One that has another shape or source, or that fails twice, covers nothing."""
-    return Coverage(_versions(task, server, table, generations))
+    return Coverage(_versions(task, server, table, generations, judge))
 
 
-def _versions(task: Task, server: Server, table: Table, generations: Generations) -> Iterable[pa.RecordBatch]:
+def _versions(task: Task, server: Server, table: Table, generations: Generations, judge: Judge) -> Iterable[pa.RecordBatch]:
     names = [*(column.name for column in table.key), XMIN]
     for generation in generations.open:
         reasons = drift(task, table, generation)
@@ -66,7 +69,7 @@ def _versions(task: Task, server: Server, table: Table, generations: Generations
             continue
         with read_back(task, generation) as copy:
             if not copy.verification.passed:
-                reject(task, generation, copy.verification.mismatches)
+                judge(task, generation, copy.verification.mismatches)
                 continue
             for batch in copy.batches(names):
                 in_order = batch.select(names)

@@ -49,7 +49,7 @@ class Purged:
     `dropped` names the leaves that were dropped, with the rows of `tally` or empty.
     "incomplete" means that rows which should have gone were locked by others; another purge goes on with them. "held" means that nothing is
     left to delete but rows which legal holds keep. `held` is the number of such rows in the table, archived or not, and `holds` are those
-    in force on the partition, both at the end.
+    in force on the partition, both at the end; `held_by` says how many rows each of them keeps.
     """
 
     outcome: Outcome
@@ -62,6 +62,7 @@ class Purged:
     vacuumed: Vacuumed = field(default_factory=Vacuumed)
     held: int = 0
     holds: tuple[Hold, ...] = ()
+    held_by: tuple[int, ...] = ()
 
 
 def purge(task: Task) -> Purged:
@@ -125,7 +126,8 @@ def _counted(session: Session, purged: Purged) -> Purged:
     holds = session.holds()
     held = held_rows(session.connection, session.task.table, session.table, holds)
     rows = count_held(session.connection, session.table.days(session.task.partition), held)
-    return replace(purged, late=max(rows.all - rows.held - purged.tally.rows.locked, 0), held=rows.held, holds=holds)
+    late = max(rows.all - rows.held - purged.tally.rows.locked, 0)
+    return replace(purged, late=late, held=rows.held, holds=holds, held_by=rows.by_hold)
 
 
 @dataclass
@@ -174,13 +176,18 @@ def _require_nothing_wrong(task: Task, refusals: Sequence[ArchiverError], left: 
         raise NotArchived(message, hint="archive the partition first; nothing was deleted")
 
 
+def require_no_drift(task: Task, table: Table, generation: Generation) -> None:
+    """Raise SourceChanged if the table has another shape than the generation recorded."""
+    if changed := drift(task, table, generation):
+        message = f"{task.label}: the table is not as generation {generation.number} recorded it: {'; '.join(changed)}"
+        raise SourceChanged(message, hint="archive the partition again, then purge; nothing was deleted by this generation")
+
+
 @contextmanager
 def _proven(session: Session, generation: Generation) -> Iterator[Proven]:
     """Prove a generation, and say in the store that its purge has begun, before the block deletes its first row."""
     task = session.task
-    if changed := drift(task, session.table, generation):
-        message = f"{task.label}: the table is not as generation {generation.number} recorded it: {'; '.join(changed)}"
-        raise SourceChanged(message, hint="archive the partition again, then purge; nothing was deleted by this generation")
+    require_no_drift(task, session.table, generation)
     with read_back(task, generation) as copy:
         if not copy.verification.passed:
             reject(task, generation, copy.verification.mismatches)

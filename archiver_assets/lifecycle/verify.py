@@ -11,7 +11,7 @@ import hashlib
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import cached_property
 from typing import IO
@@ -31,10 +31,26 @@ from archiver_assets.store.parquet import open_parquet, read_batches
 
 
 @dataclass(frozen=True)
+class Comparison:
+    """One thing that was compared, of one generation: what its manifest says, and what was found; `in_footer` of what identifies it."""
+
+    generation: int
+    what: str
+    expected: str
+    found: str
+    in_footer: bool = False
+
+    @property
+    def same(self) -> bool:
+        """Tell whether it is as it should be."""
+        return self.expected == self.found
+
+
+@dataclass(frozen=True)
 class Verification:
     """What was read back. `mismatches` says, one line each, what is not as the manifest says; none means proven.
 
-    Of several generations `generation` is the newest, and the numbers are sums.
+    Of several generations `generation` is the newest, and the numbers are sums. `comparisons` are all that were made, for people.
     """
 
     generation: Generation | None
@@ -43,6 +59,7 @@ class Verification:
     rows_in_table: int | None
     bytes_in_object: int
     mismatches: tuple[str, ...]
+    comparisons: tuple[Comparison, ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -102,44 +119,47 @@ def _one_batch(table: pa.Table) -> pa.RecordBatch:
     return batch
 
 
-def verify(task: Task) -> Verification:
+def verify(task: Task, *, rejecting: bool = True) -> Verification:
     """Verify the partition's generations that count. Where there is none, the partition must have no rows in the table.
 
-    A generation that fails is read a second time, and rejected if it fails again and no purge of it has begun. Raises the errors of
-    source and store: then nothing is known, which is not the same as a mismatch.
+    A generation that fails is read a second time, and rejected if it fails again and no purge of it has begun; without `rejecting`, as in
+    a dry run, it is only reported. Raises the errors of source and store: then nothing is known, which is not the same as a mismatch.
     """
-    return persistently(task, "verify", lambda: _verify(task))
+    return persistently(task, "verify", lambda: _verify(task, rejecting=rejecting))
 
 
-def _verify(task: Task) -> Verification:
+def _verify(task: Task, *, rejecting: bool) -> Verification:
     try:
         live = read_generations(task).live
     except ManifestInvalid as error:
         return Verification(None, 0, 0, None, 0, (error.message,))
     if not live:
         return _verify_absence(task)
-    done = [_verify_one(task, generation) for generation in live]
+    verification = combined([_verify_one(task, generation, rejecting=rejecting) for generation in live])
     task.reached(Step.READ_BACK)
-    mismatches = tuple(line for each in done for line in each.mismatches)
-    log.info("verify %s: %s", task.label, "; ".join(mismatches) or "passed")
+    log.info("verify %s: %s", task.label, "; ".join(verification.mismatches) or "passed")
+    return verification
+
+
+def combined(each_of: Sequence[Verification]) -> Verification:
+    """Return the verifications of several generations, oldest first, as one; each mismatch says of which generation it is."""
     return Verification(
-        live[-1],
-        sum(each.rows_in_manifest for each in done),
-        sum(each.rows_in_object for each in done),
+        each_of[-1].generation,
+        sum(each.rows_in_manifest for each in each_of),
+        sum(each.rows_in_object for each in each_of),
         None,
-        sum(each.bytes_in_object for each in done),
-        mismatches,
+        sum(each.bytes_in_object for each in each_of),
+        tuple(f"generation {each.generation.number}: {line}" for each in each_of if each.generation for line in each.mismatches),
+        tuple(comparison for each in each_of for comparison in each.comparisons),
     )
 
 
-def _verify_one(task: Task, generation: Generation) -> Verification:
+def _verify_one(task: Task, generation: Generation, *, rejecting: bool) -> Verification:
     with read_back(task, generation) as copy:
         verification = copy.verification
-    if verification.passed:
-        return verification
-    if generation.open:
+    if not verification.passed and generation.open and rejecting:
         _reject_under_lock(task, generation, verification)
-    return replace(verification, mismatches=tuple(f"generation {generation.number}: {line}" for line in verification.mismatches))
+    return verification
 
 
 def _reject_under_lock(task: Task, generation: Generation, verification: Verification) -> None:
@@ -180,36 +200,56 @@ def proven(task: Task, generation: Generation) -> Iterator[LocalCopy]:
         yield copy
 
 
+@dataclass
+class _Compared:
+    """What was compared of one generation so far; `mismatches` has a line for each difference, and for what could not be compared."""
+
+    generation: int
+    comparisons: list[Comparison] = field(default_factory=list)
+    mismatches: list[str] = field(default_factory=list)
+
+    def same(self, what: str, expected: object, found: object, *, in_footer: bool = False) -> None:
+        """Note that one thing was compared."""
+        self.comparisons.append(Comparison(self.generation, what, str(expected), str(found), in_footer))
+        if expected != found:
+            self.mismatches.append(f"{what}: expected {expected}, found {found}")
+
+    def wrong(self, what: str, expected: str, line: str) -> None:
+        """Note what is wrong and has no two values to compare."""
+        self.comparisons.append(Comparison(self.generation, what, expected, line))
+        self.mismatches.append(line)
+
+
 def _compare(task: Task, generation: Generation, file: IO[bytes]) -> Verification:
-    manifest = generation.manifest
-    rows, size, mismatches = 0, 0, []
+    manifest, compared = generation.manifest, _Compared(generation.number)
+    rows, size = 0, 0
     try:
-        mismatches += _compare_current(task, generation)
+        _compare_current(task, generation, compared)
         size, sha256 = _fetch(task, generation, file)
     except ObjectMissing as error:
-        mismatches.append(error.message)
+        compared.wrong("object", "there", error.message)
     else:
-        mismatches += _unequal("bytes", manifest.object.bytes, size) + _unequal("sha256", manifest.object.sha256, sha256)
+        compared.same("bytes", manifest.object.bytes, size)
+        compared.same("sha256", manifest.object.sha256, sha256)
         # Bytes that are not ours are not decoded, only asked what they say they are.
-        rows, found = _compare_content(manifest, file, decode=not mismatches and task.table.verification != "rows")
-        mismatches += found
-    return Verification(generation, manifest.rows, rows, None, size, tuple(mismatches))
+        rows = _compare_content(manifest, file, compared, decode=not compared.mismatches and task.table.verification != "rows")
+    return Verification(generation, manifest.rows, rows, None, size, tuple(compared.mismatches), tuple(compared.comparisons))
 
 
-def _compare_current(task: Task, generation: Generation) -> list[str]:
+def _compare_current(task: Task, generation: Generation, compared: _Compared) -> None:
     """Compare with what is there without asking for a version: a delete marker or a lifecycle rule would remove the object later."""
     uri = task.store.uri(generation.object_key)
     try:
         current = task.store.head(generation.object_key)
     except ObjectMissing:
-        return [f"{uri} is gone, or hidden by a delete marker"]
-    mismatches = []
+        compared.wrong("object", "there", f"{uri} is gone, or hidden by a delete marker")
+        return
     if generation.manifest.object.version_id is not None:
-        mismatches = _unequal(f"current version of {uri}", generation.manifest.object.version_id, current.version_id)
+        compared.same(f"current version of {uri}", generation.manifest.object.version_id, current.version_id)
     until = generation.manifest.archived_at + timedelta(days=task.table.retention_days)
     if current.expires_at is not None and current.expires_at < until:
-        mismatches.append(f"expiration of {uri}: expected none before {until:%Y-%m-%d}, found {current.expires_at:%Y-%m-%d}")
-    return mismatches
+        line = f"expiration of {uri}: expected none before {until:%Y-%m-%d}, found {current.expires_at:%Y-%m-%d}"
+        compared.wrong("expiration", f"none before {until:%Y-%m-%d}", line)
 
 
 def _fetch(task: Task, generation: Generation, file: IO[bytes]) -> tuple[int, str]:
@@ -224,36 +264,34 @@ def _fetch(task: Task, generation: Generation, file: IO[bytes]) -> tuple[int, st
     return size, f"sha256:{digest.hexdigest()}"
 
 
-def _compare_content(manifest: Manifest, file: IO[bytes], *, decode: bool) -> tuple[int, list[str]]:
+def _compare_content(manifest: Manifest, file: IO[bytes], compared: _Compared, *, decode: bool) -> int:
     try:
         parquet = open_parquet(file)
-        rows = parquet.metadata.num_rows
-        mismatches = _unequal("rows", manifest.rows, rows)
-        mismatches += _compare_footer(manifest, parquet) + _compare_columns(manifest, parquet.schema_arrow)
+        rows = int(parquet.metadata.num_rows)
+        compared.same("rows", manifest.rows, rows)
+        _compare_footer(manifest, parquet, compared)
+        _compare_columns(manifest, parquet.schema_arrow, compared)
         if decode:
-            digest = content_digest(parquet.schema_arrow, read_batches(parquet))
-            mismatches += _unequal("content_digest", manifest.content_digest, digest)
+            compared.same("content_digest", manifest.content_digest, content_digest(parquet.schema_arrow, read_batches(parquet)))
     except (pa.ArrowException, OSError, TypeError, ValueError) as error:
         # ValueError, because no checksum guards the footer, and a column's name in a damaged one may be no UTF-8.
-        return 0, [f"it does not decode as Parquet: {' '.join(str(error).split())}"]
-    return rows, mismatches
+        compared.wrong("content", "Parquet", f"it does not decode as Parquet: {' '.join(str(error).split())}")
+        return 0
+    return rows
 
 
-def _compare_footer(manifest: Manifest, parquet: pq.ParquetFile) -> list[str]:
+def _compare_footer(manifest: Manifest, parquet: pq.ParquetFile, compared: _Compared) -> None:
     footer = (parquet.metadata.metadata or {}).items()
     found = {_text(name): _text(value) for name, value in footer if name != b"ARROW:schema"}
-    return [line for name, value in manifest.footer().items() for line in _unequal(f"{name} in its footer", value, found.get(name))]
+    for name, value in manifest.footer().items():
+        compared.same(f"{name} in its footer", value, found.get(name), in_footer=True)
 
 
-def _compare_columns(manifest: Manifest, schema: pa.Schema) -> list[str]:
+def _compare_columns(manifest: Manifest, schema: pa.Schema, compared: _Compared) -> None:
     expected = [(column.name, column.arrow_type, column.pg_type) for column in manifest.columns] + [("_xmin", "uint32", "xid")]
-    found = [(field.name, str(field.type), _text((field.metadata or {}).get(b"pg_type", b""))) for field in schema]
-    return _unequal("columns", expected, found)
+    found = [(each.name, str(each.type), _text((each.metadata or {}).get(b"pg_type", b""))) for each in schema]
+    compared.same("columns", expected, found)
 
 
 def _text(raw: bytes) -> str:
     return raw.decode(errors="replace")
-
-
-def _unequal(what: str, expected: object, found: object) -> list[str]:
-    return [] if expected == found else [f"{what}: expected {expected}, found {found}"]

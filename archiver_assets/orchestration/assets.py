@@ -5,17 +5,28 @@ about rows. No asset has a BackfillPolicy: with one, even of single runs, Dagste
 """
 
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import dagster as dg
 
-from archiver_assets.config import TableConfig
+from archiver_assets.config import DatabaseConfig, TableConfig
 from archiver_assets.lifecycle.archive import archive
+from archiver_assets.lifecycle.dry_purge import dry_purge
+from archiver_assets.lifecycle.dry_run import dry_archive
 from archiver_assets.lifecycle.purge import purge
-from archiver_assets.lifecycle.verify import verify
-from archiver_assets.orchestration.metadata import archived_result, purged_result, verification_result
+from archiver_assets.lifecycle.task import Task
+from archiver_assets.lifecycle.verify import combined, verify
+from archiver_assets.orchestration.dry_metadata import archive_observation, evaluation_of, purge_observation
+from archiver_assets.orchestration.failing import failing_clearly
+from archiver_assets.orchestration.launchpad import ArchiveConfig, CheckConfig, PurgeConfig, is_dry, selects, selects_check
+from archiver_assets.orchestration.metadata import archived_metadata, purged_metadata, verification_result
 from archiver_assets.orchestration.resources import Services
+from archiver_assets.orchestration.specs import about, shown
 from archiver_assets.orchestration.tags import run_tags
+
+Events = Iterator[dg.MaterializeResult[None] | dg.AssetObservation | dg.AssetCheckEvaluation]
+"""What a body yields: a materialization, or in a dry run only what was seen."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +38,11 @@ class TableKeys:
     purge: dg.AssetKey
     restore: dg.AssetKey
 
+    @property
+    def row_counts(self) -> dg.AssetCheckKey:
+        """The key of the blocking check of the archive."""
+        return dg.AssetCheckKey(self.archive, "row_counts")
+
 
 def table_keys(table: TableConfig) -> TableKeys:
     """Return the asset keys of a table."""
@@ -34,35 +50,63 @@ def table_keys(table: TableConfig) -> TableKeys:
     return TableKeys(dg.AssetKey(path), *(dg.AssetKey([*path, step]) for step in ("archive", "purge", "restore")))
 
 
-def source_asset(table: TableConfig) -> dg.AssetSpec:
+def source_asset(table: TableConfig, database: DatabaseConfig) -> dg.AssetSpec:
     """Return the external asset that stands for the table itself."""
     return dg.AssetSpec(
         table_keys(table).source,
-        group_name=_group(table),
-        metadata=run_tags(table),
         kinds={"postgres"},
-        description=table.description or f"The table {table.label}; its rows stay {table.retention_days} days.",
+        description=about(table, _about_source(table)),
+        metadata={**run_tags(table), "dagster/table_name": f"{database.dbname}.{table.schema_name}.{table.name}"},
+        **shown(table),
     )
+
+
+def _about_source(table: TableConfig) -> str:
+    day = f"their day, by `{table.timestamp_column}` in {table.timezone}"
+    return f"The table {table.label}, with the key `{', '.join(table.primary_key)}`. Rows stay {table.retention_days} days after {day}."
 
 
 def archive_asset(table: TableConfig, partitions: dg.DailyPartitionsDefinition) -> dg.AssetsDefinition:
     """Return the asset whose materialization archives one day."""
     keys = table_keys(table)
-
-    @dg.asset(
-        key=keys.archive,
+    spec = dg.AssetSpec(
+        keys.archive,
         deps=[keys.source],
         partitions_def=partitions,
-        group_name=_group(table),
         metadata=run_tags(table),
         kinds={"s3", "parquet"},
-        description=f"One day of expired rows of {table.label}, as one Parquet object in S3.",
+        skippable=True,  # a dry run materializes nothing
+        description=about(table, f"One day of expired rows of {table.label}, as Parquet in S3. `dry_run` in the launchpad only looks."),
+        **shown(table),
     )
-    def archive_one_day(context: dg.AssetExecutionContext, services: dg.ResourceParam[Services]) -> dg.MaterializeResult[None]:
-        task = services.task(table, context.partition_key, context.run.run_id)
-        return archived_result(task, archive(task))
+
+    @dg.multi_asset(specs=[spec], name=f"{table.dagster_name}__archive")
+    def archive_one_day(context: dg.AssetExecutionContext, config: ArchiveConfig, services: dg.ResourceParam[Services]) -> Events:  # noqa: ARG001 - it is read for the whole run
+        with failing_clearly():
+            task = services.task(table, context.partition_key, context.run.run_id)
+            if is_dry(context.run):
+                yield from _dry_run(table, services, task, context)
+            else:
+                yield dg.MaterializeResult(asset_key=keys.archive, metadata=archived_metadata(task, services.links, archive(task)))
 
     return archive_one_day
+
+
+def _dry_run(table: TableConfig, services: Services, task: Task, context: dg.AssetExecutionContext) -> Events:
+    """Say what the whole run would do: without a materialization Dagster skips the steps after that of the archive."""
+    keys = table_keys(table)
+    dry = dry_archive(task)
+    yield archive_observation(keys.archive, task, dry)
+    if dry.verifications and selects_check(context.run, keys.row_counts):
+        result = verification_result(task, services.links, combined(dry.verifications))
+        yield evaluation_of(keys.row_counts, task, result, context.instance)
+    if selects(context.run, keys.purge):
+        yield _dry_purge(table, task, archived_first=True)
+
+
+def _dry_purge(table: TableConfig, task: Task, *, archived_first: bool) -> dg.AssetObservation:
+    dry = dry_purge(task, archived_first=archived_first)
+    return purge_observation(table_keys(table).purge, task, dry, archived_first=archived_first)
 
 
 def row_counts_check(table: TableConfig, partitions: dg.DailyPartitionsDefinition) -> dg.AssetChecksDefinition:
@@ -81,9 +125,15 @@ def _row_counts(table: TableConfig, partitions: dg.DailyPartitionsDefinition) ->
         partitions_def=partitions,
         description="The object was read back whole: bytes, digest, every row and the count of the table are those of the manifest.",
     )
-    def row_counts(context: dg.AssetCheckExecutionContext, services: dg.ResourceParam[Services]) -> dg.AssetCheckResult:
-        task = services.task(table, context.partition_key, context.run.run_id)
-        return verification_result(task, verify(task))
+    def row_counts(
+        context: dg.AssetCheckExecutionContext, config: CheckConfig, services: dg.ResourceParam[Services]
+    ) -> dg.AssetCheckResult:
+        with failing_clearly():
+            task = services.task(config.overrides().applied_to(table), context.partition_key, context.run.run_id)
+            dry = is_dry(context.run)
+            # A warning stops nothing: in a dry run the step after it says itself what it would meet.
+            severity = dg.AssetCheckSeverity.WARN if dry else dg.AssetCheckSeverity.ERROR
+            return verification_result(task, services.links, verify(task, rejecting=not dry), severity)
 
     return row_counts
 
@@ -91,22 +141,28 @@ def _row_counts(table: TableConfig, partitions: dg.DailyPartitionsDefinition) ->
 def purge_asset(table: TableConfig, partitions: dg.DailyPartitionsDefinition) -> dg.AssetsDefinition:
     """Return the asset whose materialization deletes the rows that the day's object holds."""
     keys = table_keys(table)
-
-    @dg.asset(
-        key=keys.purge,
+    spec = dg.AssetSpec(
+        keys.purge,
         deps=[keys.archive],
         partitions_def=partitions,
-        group_name=_group(table),
         metadata=run_tags(table),
         kinds={"postgres"},
-        description=f"One day of {table.label} without the rows that its archive holds. Verifies the archive by itself before it deletes.",
+        skippable=True,  # a dry run materializes nothing
+        description=about(
+            table,
+            f"One day of {table.label} without the rows that its archive holds. Verifies the archive by itself before it deletes. "
+            "`dry_run` in the launchpad only looks.",
+        ),
+        **shown(table),
     )
-    def purge_one_day(context: dg.AssetExecutionContext, services: dg.ResourceParam[Services]) -> dg.MaterializeResult[None]:
-        task = services.task(table, context.partition_key, context.run.run_id)
-        return purged_result(task, purge(task))
+
+    @dg.multi_asset(specs=[spec], name=f"{table.dagster_name}__purge")
+    def purge_one_day(context: dg.AssetExecutionContext, config: PurgeConfig, services: dg.ResourceParam[Services]) -> Events:
+        with failing_clearly():
+            task = services.task(config.overrides().applied_to(table), context.partition_key, context.run.run_id)
+            if is_dry(context.run):
+                yield _dry_purge(table, task, archived_first=False)
+            else:
+                yield dg.MaterializeResult(asset_key=keys.purge, metadata=purged_metadata(task, services.links, purge(task)))
 
     return purge_one_day
-
-
-def _group(table: TableConfig) -> str:
-    return table.asset_path[0]

@@ -7,7 +7,7 @@ from collections import defaultdict
 
 import dagster as dg
 
-from archiver_assets.config import Config, TableConfig
+from archiver_assets.config import Config, DatabaseConfig, TableConfig
 from archiver_assets.orchestration.assets import archive_asset, purge_asset, row_counts_check, source_asset, table_keys
 from archiver_assets.orchestration.checking import CHECKS_JOB, check_keys, database_checks
 from archiver_assets.orchestration.notifying import notifications_sensor
@@ -27,7 +27,7 @@ def build_definitions(config: Config, services: Services | None = None) -> dg.De
     ]
     sensor = notifications_sensor(config)
     return dg.Definitions(
-        assets=[asset for table in tables for asset in _assets(table, partitions.of(table))],
+        assets=[asset for database, table in config.tables() for asset in _assets(database, table, partitions.of(table))],
         asset_checks=[
             *(row_counts_check(table, partitions.of(table)) for table in tables),
             *(database_checks(database) for database in config.databases),
@@ -44,8 +44,15 @@ def build_definitions(config: Config, services: Services | None = None) -> dg.De
     )
 
 
-def _assets(table: TableConfig, partitions: dg.DailyPartitionsDefinition) -> list[dg.AssetSpec | dg.AssetsDefinition]:
-    return [source_asset(table), archive_asset(table, partitions), purge_asset(table, partitions), restore_asset(table, partitions)]
+def _assets(
+    database: DatabaseConfig, table: TableConfig, partitions: dg.DailyPartitionsDefinition
+) -> list[dg.AssetSpec | dg.AssetsDefinition]:
+    return [
+        source_asset(table, database),
+        archive_asset(table, partitions),
+        purge_asset(table, partitions),
+        restore_asset(table, partitions),
+    ]
 
 
 def _shared_jobs(tables: list[TableConfig]) -> dict[str, list[dg.AssetKey]]:

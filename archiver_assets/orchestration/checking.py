@@ -17,6 +17,7 @@ from archiver_assets.errors import ArchiverError, SourceUnavailable
 from archiver_assets.lifecycle.backlog import MOST_COUNTED, Backlog, measure_backlog
 from archiver_assets.lifecycle.preflight import preflight
 from archiver_assets.orchestration.assets import table_keys
+from archiver_assets.orchestration.failing import failing_clearly
 from archiver_assets.orchestration.metadata import preflight_result
 from archiver_assets.orchestration.resources import Services
 from archiver_assets.orchestration.stalling import Seen, Stalling, find_stalled
@@ -46,7 +47,8 @@ def database_checks(database: DatabaseConfig) -> dg.AssetChecksDefinition:
     @dg.multi_asset_check(name=f"{database.dagster_group}__checks", specs=_specs(database), can_subset=True)
     def evaluate_checks(context: dg.AssetCheckExecutionContext, services: dg.ResourceParam[Services]) -> Iterator[dg.AssetCheckResult]:
         looks = {key: look for table in database.tables for key, look in _looks(table, services, context.instance).items()}
-        yield from evaluate_all({key: look for key, look in looks.items() if key in context.selected_asset_check_keys})
+        with failing_clearly():
+            yield from evaluate_all({key: look for key, look in looks.items() if key in context.selected_asset_check_keys})
 
     return evaluate_checks
 

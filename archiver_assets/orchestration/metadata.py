@@ -8,41 +8,44 @@ from collections.abc import Mapping, Sequence
 
 import dagster as dg
 
-from archiver_assets.config import Hold
 from archiver_assets.lifecycle.archive import Archived
 from archiver_assets.lifecycle.generations import Generation
 from archiver_assets.lifecycle.purge import Purged
 from archiver_assets.lifecycle.restore_request import Restored
 from archiver_assets.lifecycle.task import Task
 from archiver_assets.lifecycle.verify import Verification
+from archiver_assets.orchestration.links import Links
+from archiver_assets.orchestration.tables import comparisons_table, findings_table, holds_table, purge_report
 from archiver_assets.source.catalog import Table
 from archiver_assets.source.findings import Finding
+from archiver_assets.store.keys import Mark
 
 Metadata = Mapping[str, dg.MetadataValue]
 
 
-def archived_result(task: Task, archived: Archived) -> dg.MaterializeResult[None]:
-    """Return the materialization of an archive; its row count is that of all generations."""
-    metadata = {
+def archived_metadata(task: Task, links: Links, archived: Archived) -> Metadata:
+    """Return what an archive did, for its materialization; its row count is that of all generations."""
+    return {
         "outcome": dg.MetadataValue.text(archived.outcome),
         "rows_archived": dg.MetadataValue.int(archived.rows),
         "rows_in_table": dg.MetadataValue.int(archived.rows_in_table),
         "rows_without_day": dg.MetadataValue.int(archived.rows_without_day),
         **_standard(task, archived.table, archived.rows_in_archive, archived.rows, archived.seconds),
-        **_object(task, archived.generation),
+        **_object(task, links, archived.generation),
     }
-    return dg.MaterializeResult(metadata=metadata)
 
 
-def purged_result(task: Task, purged: Purged) -> dg.MaterializeResult[None]:
-    """Return the materialization of a purge; its row count is that of the rows purged by it."""
+def purged_metadata(task: Task, links: Links, purged: Purged) -> Metadata:
+    """Return what a purge did, for its materialization; its row count is that of the rows purged by it."""
     tally = purged.tally
-    metadata = {
+    return {
         "outcome": dg.MetadataValue.text(purged.outcome),
+        "report": purge_report(purged),
         "rows_purged": dg.MetadataValue.int(tally.purged),
         "rows_late": dg.MetadataValue.int(purged.late),
         "rows_held": dg.MetadataValue.int(purged.held),
-        "holds": _holds(purged.holds),
+        "holds": holds_table(purged.holds, purged.held_by),
+        "rows_purged_by_version": dg.MetadataValue.int(tally.rows.by_version),
         "rows_purged_by_content": dg.MetadataValue.int(tally.rows.by_content),
         "rows_changed": dg.MetadataValue.int(tally.rows.changed),
         "rows_gone": dg.MetadataValue.int(tally.rows.gone),
@@ -51,10 +54,10 @@ def purged_result(task: Task, purged: Purged) -> dg.MaterializeResult[None]:
         "leaves_dropped": dg.MetadataValue.json(list(purged.dropped)),
         "vacuum": dg.MetadataValue.text(purged.vacuumed.outcome),
         "bytes_reusable": dg.MetadataValue.int(purged.vacuumed.bytes_reusable),
+        "verification": dg.MetadataValue.text(task.table.verification),
         **_standard(task, purged.table, tally.purged, tally.purged, purged.seconds),
-        **_object(task, purged.generation),
+        **_object(task, links, purged.generation),
     }
-    return dg.MaterializeResult(metadata=metadata)
 
 
 def restored_metadata(restored: Restored) -> Metadata:
@@ -78,32 +81,28 @@ def restored_metadata(restored: Restored) -> Metadata:
     }
 
 
-def _holds(holds: Sequence[Hold]) -> dg.MetadataValue:
-    columns = [dg.TableColumn(name) for name in ("id", "reason", "requestor")]
-    records = [dg.TableRecord({"id": hold.id, "reason": hold.reason, "requestor": hold.requestor or ""}) for hold in holds]
-    return dg.MetadataValue.table(records, dg.TableSchema(columns))
-
-
-def verification_result(task: Task, verification: Verification) -> dg.AssetCheckResult:
-    """Return the evaluation of `row_counts`, every mismatch named in its description."""
+def verification_result(
+    task: Task, links: Links, verification: Verification, severity: dg.AssetCheckSeverity = dg.AssetCheckSeverity.ERROR
+) -> dg.AssetCheckResult:
+    """Return the evaluation of `row_counts`, every mismatch named in its description, and all that was compared in a table."""
     counted: Metadata = {
+        "compared": comparisons_table(verification.comparisons),
         "rows_in_manifest": dg.MetadataValue.int(verification.rows_in_manifest),
         "rows_in_object": dg.MetadataValue.int(verification.rows_in_object),
         "mismatches": dg.MetadataValue.int(len(verification.mismatches)),
+        "verification": dg.MetadataValue.text(task.table.verification),
     }
     return dg.AssetCheckResult(
         passed=verification.passed,
-        severity=dg.AssetCheckSeverity.ERROR,
+        severity=severity,
         description=_description(verification),
-        metadata={**counted, **_object(task, verification.generation)},
+        metadata={**counted, **_object(task, links, verification.generation)},
     )
 
 
 def preflight_result(findings: Sequence[Finding]) -> dg.AssetCheckResult:
     """Return the evaluation of `preflight`, one line for each finding; it is a warning if none of them stops anything."""
     stopping = [each for each in findings if each.stops != "nothing"]
-    records = [dg.TableRecord({"finding": each.name, "stops": each.stops, "what": each.what, "next step": each.hint}) for each in findings]
-    columns = [dg.TableColumn(name) for name in ("finding", "stops", "what", "next step")]
     return dg.AssetCheckResult(
         passed=not findings,
         severity=dg.AssetCheckSeverity.ERROR if stopping else dg.AssetCheckSeverity.WARN,
@@ -111,7 +110,7 @@ def preflight_result(findings: Sequence[Finding]) -> dg.AssetCheckResult:
         metadata={
             "stopping": dg.MetadataValue.int(len(stopping)),
             "warnings": dg.MetadataValue.int(len(findings) - len(stopping)),
-            "findings": dg.MetadataValue.table(records, dg.TableSchema(columns)),
+            "findings": findings_table(findings),
         },
     )
 
@@ -142,10 +141,12 @@ def _pace(rows: int, seconds: float) -> Metadata:
     }
 
 
-def _object(task: Task, generation: Generation | None) -> Metadata:
+def _object(task: Task, links: Links, generation: Generation | None) -> Metadata:
     if generation is None:
         return {}
     return {
+        "object": dg.MetadataValue.url(links.url(generation.object_key)),
+        "manifest": dg.MetadataValue.url(links.url(task.keys.mark(Mark.MANIFEST, generation.number))),
         "dagster/uri": dg.MetadataValue.text(task.store.uri(generation.object_key)),
         "bytes": dg.MetadataValue.int(generation.manifest.object.bytes),
         "generation": dg.MetadataValue.int(generation.number),

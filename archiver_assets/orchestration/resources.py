@@ -14,6 +14,7 @@ from pyarrow import fs
 from archiver_assets.config import Config, TableConfig
 from archiver_assets.lifecycle.holds import HoldPlaces
 from archiver_assets.lifecycle.task import Task
+from archiver_assets.orchestration.links import Links
 from archiver_assets.partition import Partition
 from archiver_assets.source.session import Source
 from archiver_assets.store.keys import TableKeys
@@ -46,6 +47,11 @@ class Services:
             encryption=s3.encryption,
             kms_key_id=s3.kms_key_id,
         )
+
+    @property
+    def links(self) -> Links:
+        """Where people see the objects."""
+        return Links(self.config.s3)
 
     def objects(self) -> fs.FileSystem:
         """Return the object store as pyarrow reads it, with AWS's default credentials; a path begins with the bucket."""

@@ -12,8 +12,10 @@ from archiver_assets.config import TableConfig
 from archiver_assets.lifecycle.restore import restore
 from archiver_assets.lifecycle.restore_request import Conflict, Drift, RestoreRequest, Triggers, Versions
 from archiver_assets.orchestration.assets import table_keys
+from archiver_assets.orchestration.failing import failing_clearly
 from archiver_assets.orchestration.metadata import restored_metadata
 from archiver_assets.orchestration.resources import Services
+from archiver_assets.orchestration.specs import about, shown
 from archiver_assets.orchestration.tags import run_tags
 
 
@@ -73,19 +75,20 @@ def restore_asset(table: TableConfig, partitions: dg.DailyPartitionsDefinition) 
         keys.restore,
         deps=[keys.archive],
         partitions_def=partitions,
-        group_name=table.asset_path[0],
         metadata=run_tags(table),
         kinds={"postgres"},
         skippable=True,  # a dry run materializes nothing
-        description=f"One day of {table.label}, loaded from its archive into a table, {table.name}_restored unless another is named.",
+        description=about(table, f"One day of {table.label}, loaded from its archive into a table, {table.name}_restored by default."),
+        **shown(table),
     )
 
     @dg.multi_asset(specs=[spec], name=f"{table.dagster_name}__restore")
     def restore_one_day(
         context: dg.AssetExecutionContext, config: RestoreConfig, services: dg.ResourceParam[Services]
     ) -> Iterator[dg.MaterializeResult[None] | dg.AssetObservation]:
-        task = services.task(table, context.partition_key, context.run.run_id)
-        metadata = restored_metadata(restore(task, config.request()))
+        with failing_clearly():
+            task = services.task(table, context.partition_key, context.run.run_id)
+            metadata = restored_metadata(restore(task, config.request()))
         if config.dry_run:
             yield dg.AssetObservation(keys.restore, partition=context.partition_key, description="dry run", metadata=metadata)
         else:

@@ -176,6 +176,19 @@ def read_table(connection: Connection, config: TableConfig) -> Table:
         raise TableRefused(message, hint="compare schema and name in the config with the database")
     columns = _columns(connection, config, found["oid"])
     refuse(_findings(connection, config, found, columns), config, "archive")
+    return _table(connection, config, found, columns)
+
+
+def describe_table(connection: Connection, config: TableConfig) -> Table | None:
+    """Return the table as `read_table` does, whatever speaks against working on it; None if its days or its key cannot be told."""
+    found = find_relation(connection, config)
+    if found is None or found["kind"] not in _KINDS:
+        return None
+    columns = _columns(connection, config, found["oid"])
+    return None if any(_wrong_columns(columns, config)) else _table(connection, config, found, columns)
+
+
+def _table(connection: Connection, config: TableConfig, found: Mapping[str, Any], columns: Mapping[str, Column]) -> Table:
     return Table(
         relation=sql.Relation(config.schema_name, config.name),
         oid=found["oid"],
@@ -204,15 +217,17 @@ def count_rows(connection: Connection, days: sql.Days) -> int:
 
 @dataclass(frozen=True)
 class Counted:
-    """The number of rows in a range, `all` of them and those that are `held`."""
+    """The number of rows in a range, `all` of them and those that are `held`; and those that each hold keeps, which may be the same."""
 
     all: int
     held: int
+    by_hold: tuple[int, ...] = ()
 
 
 def count_held(connection: Connection, days: sql.Days, held: Sequence[sql.HeldRows]) -> Counted:
-    """Return the number of rows in range that the session sees, and how many of them are held."""
-    return next(Counted(row["rows"], row["held"]) for row in connection.execute(sql.count_held(days, held)))
+    """Return the number of rows in range that the session sees, and how many of them are held, also by each of `held` in its order."""
+    row = _one(connection, sql.count_held(days, held))
+    return Counted(row["rows"], row["held"], tuple(row[f"held{number}"] for number in range(len(held))))
 
 
 def count_without_day(connection: Connection, table: Table) -> int:
@@ -296,9 +311,9 @@ def _midnight(day: date) -> datetime:
     return datetime(day.year, day.month, day.day)  # noqa: DTZ001 - a timestamp without zone, as its column
 
 
-def _one(connection: Connection, statement: str) -> DictRow:
+def _one(connection: Connection, statement: str | composed.Composed) -> DictRow:
     row = connection.execute(statement).fetchone()
     if row is None:
-        message = f"expected one row, found none: {statement}"
+        message = f"expected one row, found none: {statement if isinstance(statement, str) else statement.as_string()}"
         raise TableRefused(message, hint="report this: the statement always gives a row")
     return row

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from archiver_assets.config import TableConfig
 from archiver_assets.errors import SourceChanged, SourceError, SourceTimeout
-from archiver_assets.source import sql, sql_session
+from archiver_assets.source import sql, sql_restore, sql_session
 from archiver_assets.source.catalog import XMIN, Connection, Leaf, Table, read_table
 from archiver_assets.source.literals import to_array_text
 from archiver_assets.source.strain import count_blocked
@@ -205,6 +205,39 @@ def _delete_equal(connection: Connection, target: Target, batch: Batch, position
     columns = [(column.name, column.pg_type) for column in target.table.columns]
     arrays = [to_array_text(rows.column(name)) for name, _ in columns]
     return connection.execute(sql.delete_equal(target.days, [name for name, _ in target.key], columns, held), arrays).rowcount
+
+
+@dataclass(frozen=True)
+class Foreseen:
+    """What `delete_rows` would make of a batch, as the session sees the table, and the positions of the rows that it would delete."""
+
+    rows: Deleted
+    by_version: frozenset[int]
+    by_content: frozenset[int]
+
+
+def foresee(connection: Connection, target: Target, batch: Batch, held: Sequence[sql.HeldRows]) -> Foreseen:
+    """Find out what `delete_rows` would do, and do nothing. Rows that others have locked look like any."""
+    left = _find(connection, target, batch, held)
+    inside = [position for position, found in left.items() if found.inside and not found.held]
+    believed = batch.believed.to_pylist()
+    by_version = frozenset(position for position in inside if left[position].same and believed[position])
+    by_content = _find_equal(connection, target, batch, sorted(set(inside) - by_version))
+    stay = {position: found for position, found in left.items() if position not in by_version | by_content}
+    gone = Deleted(len(by_version), len(by_content), gone=batch.versions.num_rows - len(left))
+    return Foreseen(_count(target, stay, batch.believed, gone), by_version, by_content)
+
+
+def _find_equal(connection: Connection, target: Target, batch: Batch, positions: Sequence[int]) -> frozenset[int]:
+    if not positions:
+        return frozenset()
+    first, last = positions[0], positions[-1] + 1
+    rows = batch.content(first, last).take(pa.array([position - first for position in positions]))
+    columns = [(column.name, column.pg_type, column.pg_type) for column in target.table.columns]
+    arrays = [to_array_text(rows.column(name)) for name, _, _ in columns]
+    statement = sql_restore.find_rows(target.table.relation, [name for name, _ in target.key], columns)
+    found = connection.execute(statement, arrays)
+    return frozenset(positions[row["position"] - 1] for row in found if row["same"])
 
 
 def count_versions(connection: Connection, target: Target, leaf: sql.Relation, batch: Batch) -> int:

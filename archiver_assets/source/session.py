@@ -230,6 +230,12 @@ def partition_lock(connection: Connection, *, table: str, partition: Partition) 
             connection.execute(sql_session.UNLOCK_PARTITION, [number])
 
 
+def is_locked(connection: Connection, *, table: str, partition: Partition) -> bool:
+    """Tell whether a session holds the lock of `partition_lock` at this moment, without getting into anybody's way."""
+    row = connection.execute(sql_session.PARTITION_LOCKED, [_lock_number(table, partition)]).fetchone()
+    return bool(row and row["locked"])
+
+
 def _lock_number(table: str, partition: Partition) -> int:
     # Advisory locks are per database and a signed 64-bit number. The label D is left out on purpose: two labels of one database must meet.
     schema_and_table = table.split("/", 1)[1]

@@ -111,10 +111,15 @@ def count_rows(days: Days) -> sql.Composed:
 
 
 def count_held(days: Days, held: Sequence[HeldRows]) -> sql.Composed:
-    """Count the `rows` in range, and those of them that are `held`. ACCESS SHARE. Wants an index that begins with the timestamp."""
-    return sql.SQL("SELECT count(*) AS rows, count(*) FILTER (WHERE {}) AS held FROM {} AS t WHERE {}").format(
-        any_held(held), days.relation.identifier, days.condition("t")
-    )
+    """Count the `rows` in range, those of them that are `held`, and those that each hold keeps, as `held0` and so on.
+
+    ACCESS SHARE. Wants an index that begins with the timestamp.
+    """
+    fields = [sql.SQL("count(*) AS rows"), sql.SQL("count(*) FILTER (WHERE {}) AS held").format(any_held(held))] + [
+        sql.SQL("count(*) FILTER (WHERE {}) AS {}").format(each.held("t"), sql.Identifier(f"held{number}"))
+        for number, each in enumerate(held)
+    ]
+    return sql.SQL("SELECT {} FROM {} AS t WHERE {}").format(sql.SQL(", ").join(fields), days.relation.identifier, days.condition("t"))
 
 
 def first_row(days: Days, held: Sequence[HeldRows]) -> sql.Composed:

@@ -51,6 +51,17 @@ IN_RECOVERY = "SELECT pg_is_in_recovery() AS in_recovery"
 # A session-level advisory lock: no row, no table. Released by `UNLOCK_PARTITION` or by the end of the session, however it ends.
 LOCK_PARTITION = "SELECT pg_try_advisory_lock($1) AS locked"
 UNLOCK_PARTITION = "SELECT pg_advisory_unlock($1)"
+# No lock: whether a session holds that advisory lock, without asking for it, which would be in the way of whoever asks next.
+PARTITION_LOCKED = """
+    SELECT EXISTS (
+        SELECT FROM pg_locks
+        WHERE locktype = 'advisory' AND granted AND objsubid = 1 AND ((classid::bigint << 32) | objid::bigint) = $1::bigint
+          AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+    ) AS locked
+"""
+
+# No lock. From here on the server refuses whatever this session would write, sequences included.
+READ_ONLY = "SET default_transaction_read_only = on"
 
 # No lock. To the end of the transaction no statement waits longer for a lock than $1, or takes longer than $2 or than the session allows
 # (all in milliseconds).

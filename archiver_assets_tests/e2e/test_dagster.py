@@ -1,14 +1,17 @@
 """What a user of Dagster meets: the graph, runs of parts of it, checks that gate, schedules."""
 
+import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
+from typing import Any
 
 import dagster as dg
 import pytest
 
 from archiver_assets.config import TableConfig
 from archiver_assets.demo.seaweed import EmbeddedS3
-from archiver_assets.errors import NotArchived, NotExpired, NotVerified
+from archiver_assets.errors import ArchiverError, ConfigError, NotArchived, NotExpired, NotVerified
 from archiver_assets.lifecycle.purge import purge
 from archiver_assets.lifecycle.task import Step
 from archiver_assets.orchestration.assets import TableKeys, table_keys
@@ -16,6 +19,17 @@ from archiver_assets.orchestration.build import build_definitions
 from archiver_assets.orchestration.partitions import shared_job_name
 from archiver_assets_tests.faults.test_generations import Killed, kill_at
 from archiver_assets_tests.lab import DAY, Lab, only
+
+
+@contextmanager
+def refused(error: type[ArchiverError]) -> Iterator[None]:
+    """Expect a run to fail by one of our errors, whose message and next step are what Dagster shows first."""
+    with pytest.raises(dg.Failure) as failure:
+        yield
+    cause = failure.value.__cause__
+    assert isinstance(cause, error)
+    assert failure.value.description == f"{error.__name__}: {cause.message}\nHINT: {cause.hint}"
+
 
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
@@ -37,9 +51,13 @@ class Runs:
         self.definitions = build_definitions(self.services.config, self.services)
         self.job = self.definitions.resolve_job_def(shared_job_name(self.table))
 
-    def run(self, *selection: dg.AssetKey, day: date = DAY, raise_on_error: bool = True) -> dg.ExecuteInProcessResult:
+    def run(
+        self, *selection: dg.AssetKey, day: date = DAY, raise_on_error: bool = True, config: dict[str, Any] | None = None
+    ) -> dg.ExecuteInProcessResult:
+        """Run a day; `config` is what stands in the launchpad, by the last part of the step's name."""
+        ops = {f"{self.table.dagster_name}__{step}": {"config": values} for step, values in (config or {}).items()}
         return self.job.execute_in_process(
-            run_config=QUIET,
+            run_config={**QUIET, "ops": ops},
             instance=self.instance,
             partition_key=day.isoformat(),
             asset_selection=list(selection) or None,
@@ -95,7 +113,7 @@ def test_a_purge_alone_purges_what_was_archived(lab: Lab, runs: Runs) -> None:
 def test_a_purge_alone_after_no_archive_deletes_nothing_and_fails(lab: Lab, runs: Runs) -> None:
     lab.fill(rows=20)
 
-    with pytest.raises(NotArchived):
+    with refused(NotArchived):
         runs.run(runs.keys.purge)
 
     assert lab.count() == 20
@@ -108,7 +126,7 @@ def test_a_purge_alone_of_a_damaged_object_deletes_nothing_and_fails(lab: Lab, r
     key = only(lab.objects(), lambda each: "rows-" in each)
     s3_server.client().put_object(Bucket=lab.bucket, Key=key, Body=bytes(len(lab.content(key))))
 
-    with pytest.raises(NotVerified):
+    with refused(NotVerified):
         runs.run(runs.keys.purge)
 
     assert lab.count() == 20
@@ -132,6 +150,95 @@ def test_a_failed_check_keeps_the_purge_of_the_same_run_from_starting(lab: Lab, 
     assert lab.count() == 20
 
 
+@pytest.mark.parametrize("asked", ["archive", "purge"])
+def test_a_dry_run_of_any_step_is_one_of_the_whole_run(lab: Lab, runs: Runs, asked: str) -> None:
+    lab.fill(rows=20)
+    runs.run(runs.keys.archive)
+    lab.fill(rows=3)
+    before = (lab.objects(), lab.count())
+
+    result = runs.run(config={asked: {"dry_run": True}, "purge" if asked == "archive" else "archive": {"dry_run": False}})
+
+    assert result.success
+    assert (lab.objects(), lab.count()) == before
+    assert not [event for event in result.all_events if event.is_step_materialization]
+    archived, purged = (event.asset_observation_data.asset_observation for event in result.get_asset_observation_events())
+    assert (archived.asset_key, archived.metadata["would_archive"].value) == (runs.keys.archive, 3)
+    assert (purged.asset_key, purged.metadata["would_purge"].value, purged.metadata["rows_late_now"].value) == (runs.keys.purge, 20, 3)
+    assert archived.description == (
+        "Dry run: would archive; 3 rows to archive of 23 rows in the table. Nothing was deleted, and nothing was written"
+    )
+    assert runs.materialized(runs.keys.purge) == set()
+
+
+def test_a_dry_run_evaluates_the_check_on_what_is_there_and_rejects_nothing(lab: Lab, runs: Runs, s3_server: EmbeddedS3) -> None:
+    lab.fill(rows=20)
+    assert runs.run(config={"archive": {"dry_run": True}}).get_asset_check_evaluations() == []  # there is nothing to read back
+    runs.run(runs.keys.archive)
+    assert [each.passed for each in runs.run(config={"archive": {"dry_run": True}}).get_asset_check_evaluations()] == [True]
+    key = only(lab.objects(), lambda each: "rows-" in each)
+    s3_server.client().put_object(Bucket=lab.bucket, Key=key, Body=lab.content(key)[:-1])
+
+    for selection in ((), (runs.keys.archive,)):
+        result = runs.run(*selection, config={"archive": {"dry_run": True}})
+        (check,) = result.get_asset_check_evaluations()
+        assert result.success
+        assert (check.passed, check.partition, check.metadata["mismatches"].value) == (False, str(DAY), 3)
+    assert not [each for each in lab.objects() if "_rejected" in each]
+    latest = runs.instance.event_log_storage.get_asset_check_execution_history(runs.keys.row_counts, limit=1)[0]
+    (archived,) = runs.instance.fetch_materializations(runs.keys.archive, limit=1).records
+    assert latest.status.value == "FAILED"
+    assert latest.event is not None
+    evaluation = latest.event.get_dagster_event().asset_check_evaluation_data
+    assert evaluation.target_materialization_data is not None
+    assert evaluation.target_materialization_data.storage_id == archived.storage_id
+
+
+def test_a_dry_run_of_a_purge_alone_says_what_would_stop_it(lab: Lab, runs: Runs) -> None:
+    lab.fill(rows=20)
+    (event,) = runs.run(runs.keys.purge, config={"purge": {"dry_run": True}}).get_asset_observation_events()
+    seen = event.asset_observation_data.asset_observation
+    assert "It would be refused: not_archived; see the findings" in str(seen.description)
+    assert seen.metadata["stopping"].value == 1
+    assert lab.objects() == []
+
+
+def test_the_launchpad_reaches_the_purge(lab: Lab, runs: Runs) -> None:
+    lab.fill(rows=20)
+    result = runs.run(config={"purge": {"batch_size": 7, "sleep_between_batches": 0.01, "verification": "restore"}})
+    (event,) = result.asset_materializations_for_node(runs.keys.purge.to_python_identifier())
+    mark = json.loads(lab.content(only(lab.objects(), lambda key: "_purging" in key)))
+    assert (event.metadata["batches"].value, event.metadata["verification"].value) == (3, "restore")
+    assert mark["settings"] == {"batch_size": 7, "sleep_between_batches": 0.01, "retention_days": 30}
+
+
+def test_the_launchpad_reaches_the_check_and_can_only_prove_more(lab: Lab, instance: dg.DagsterInstance) -> None:
+    """A manifest with another digest of the content than that of its object: seen by whoever decodes the values."""
+    runs = Runs(lab, instance, lab.table(verification="rows"))
+    lab.fill(rows=20)
+    runs.run(runs.keys.archive)
+    key = only(lab.objects(), lambda each: "_manifest" in each)
+    manifest = json.loads(lab.content(key)) | {"content_digest": f"sha256:{'0' * 64}"}
+    lab.store.remove(key)
+    lab.store.create(key, json.dumps(manifest).encode())
+
+    (lax,) = runs.run(runs.keys.archive).get_asset_check_evaluations()
+    result = runs.run(runs.keys.archive, config={"archive_row_counts": {"verification": "full"}}, raise_on_error=False)
+    (strict,) = result.get_asset_check_evaluations()
+
+    assert (lax.passed, strict.passed, "content_digest: expected" in str(strict.description)) == (True, False, True)
+
+
+@pytest.mark.parametrize("config", [{"verification": "rows"}, {"batch_size": 0}, {"batch_size": 100_001}, {"sleep_between_batches": -1.0}])
+def test_a_launchpad_that_would_prove_less_or_is_out_of_bounds_is_refused(lab: Lab, runs: Runs, config: dict[str, Any]) -> None:
+    lab.fill(rows=20)
+    runs.run(runs.keys.archive)
+    before = lab.objects()
+    with refused(ConfigError):
+        runs.run(runs.keys.purge, config={"purge": config})
+    assert (lab.count(), lab.objects()) == (20, before)
+
+
 def test_a_day_that_dagster_does_not_offer_is_refused_by_dagster(lab: Lab, runs: Runs) -> None:
     newest = datetime.now(UTC).date() - timedelta(days=30)
     lab.fill(day=newest, rows=5)
@@ -146,7 +253,7 @@ def test_a_day_that_the_retention_protects_is_refused_even_where_dagster_lets_it
     newest = datetime.now(UTC).date() - timedelta(days=30)
     lab.fill(day=newest, rows=5)
 
-    with pytest.raises(NotExpired):
+    with refused(NotExpired):
         runs.job.execute_in_process(
             run_config=QUIET,
             instance=runs.instance,
@@ -186,6 +293,23 @@ def test_the_graph_is_named_as_the_contract_says(lab: Lab) -> None:
     assert all(node.group_name == "lab" for node in graph.asset_nodes)
     assert all(schedule.default_status == dg.DefaultScheduleStatus.RUNNING for schedule in schedules)
     assert all(node.backfill_policy is None for node in graph.asset_nodes)
+
+
+def test_assets_show_what_the_config_says_of_their_table(lab: Lab) -> None:
+    table = lab.table(owners=("team:audit", "dba@example.com"), tags={"acme/tier": "gold"}, description="Who did what.")
+    graph = build_definitions(lab.services(table).config).resolve_asset_graph()
+    keys = table_keys(table)
+
+    for key, kinds in (
+        (keys.source, {"postgres"}),
+        (keys.archive, {"s3", "parquet"}),
+        (keys.purge, {"postgres"}),
+        (keys.restore, {"postgres"}),
+    ):
+        node = graph.get(key)
+        assert (set(node.owners), node.kinds, node.tags["acme/tier"]) == ({"team:audit", "dba@example.com"}, kinds, "gold")
+        assert str(node.description).endswith("\n\nWho did what.")
+    assert graph.get(keys.source).metadata["dagster/table_name"] == f"{lab.database.name}.public.audit_logs"
 
 
 def test_tables_with_the_same_partitions_share_a_job_and_a_definition(lab: Lab) -> None:

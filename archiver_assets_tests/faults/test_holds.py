@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 
+import dagster as dg
 import psycopg
 import pytest
 
@@ -16,7 +17,7 @@ from archiver_assets.lifecycle.archive import archive
 from archiver_assets.lifecycle.backlog import expired_days
 from archiver_assets.lifecycle.purge import purge
 from archiver_assets.lifecycle.task import Step, Task
-from archiver_assets.orchestration.metadata import purged_result
+from archiver_assets.orchestration.metadata import purged_metadata
 from archiver_assets.source.session import Source
 from archiver_assets.store.holding import place_hold, release_hold
 from archiver_assets.store.objects import ObjectStore, StoredObject
@@ -134,11 +135,13 @@ def test_the_metadata_of_a_purge_says_how_many_rows_are_held_and_why(lab: Lab) -
     archived(lab)
     place(lab, condition("action", "=", "action 3"), requestor="counsel")
 
-    metadata = purged_result(lab.task(), purge(lab.task())).metadata or {}
+    metadata = purged_metadata(lab.task(), lab.services().links, purge(lab.task()))
 
-    assert metadata["rows_held"].value == 1  # type: ignore[union-attr]
-    (record,) = metadata["holds"].records  # type: ignore[union-attr]
-    assert record.data == {"id": "case-1", "reason": "an investigation", "requestor": "counsel"}
+    assert metadata["rows_held"].value == 1
+    assert isinstance(holds := metadata["holds"], dg.TableMetadataValue)
+    assert [record.data for record in holds.records] == [
+        {"id": "case-1", "rows held": 1, "reason": "an investigation", "requestor": "counsel"}
+    ]
 
 
 @pytest.mark.parametrize(("conditions", "kept"), [([], 15), ([condition("action", ">=", "action 8")], 2)])

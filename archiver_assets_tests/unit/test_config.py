@@ -95,6 +95,8 @@ def test_what_a_file_leaves_out_has_the_documented_default(tmp_path: Path) -> No
         "critical": False,
         "columns": {},
         "description": None,
+        "owners": (),
+        "tags": {},
     }
 
 

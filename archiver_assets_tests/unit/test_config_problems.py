@@ -355,6 +355,24 @@ def test_bad_columns_are_refused(tmp_path: Path, written: str, path: str, end: s
 
 
 @pytest.mark.parametrize(
+    ("written", "path", "end"),
+    [
+        ("owners: dba@example.com", "owners", "found 'dba@example.com'"),
+        ("owners: [dba]", "owners", "found ['dba']; an owner is an e-mail address, or team: and the name of a team"),
+        ("tags: [a]", "tags", "found ['a']"),
+        ("tags: {a: 1}", "tags.a", "found 1; put text in quotes"),
+        ("tags: {a b: x}", "tags.'a b'", "with a namespace of as many and a / before it or not"),
+        ("tags: {archiver/table: x}", "tags.'archiver/table'", "have a meaning of their own"),
+        ("tags: {a: 'x y'}", "tags.a", "a tag's value is at most 63 letters, digits, _ . and -"),
+    ],
+)
+def test_bad_owners_and_tags_are_refused_with_their_line(tmp_path: Path, written: str, path: str, end: str) -> None:
+    problem = problem_of(tmp_path, with_table_key(written))
+    assert problem.startswith(f"config.yaml:13: databases[0].tables[0].{path}: ")
+    assert problem.endswith(end)
+
+
+@pytest.mark.parametrize(
     "line",
     [
         "port: 0",

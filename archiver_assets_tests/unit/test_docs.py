@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import apprise
+import dagster as dg
 import pytest
 from pydantic import BaseModel
 
@@ -22,6 +23,7 @@ from archiver_assets.config import (
     TableConfig,
     load_config,
 )
+from archiver_assets.orchestration.launchpad import ArchiveConfig, CheckConfig, PurgeConfig
 from archiver_assets.store.holding import read_hold_objects
 from archiver_assets_tests.doubles import MemoryObjectStore
 from archiver_assets_tests.unit.config_files import SHORTEST
@@ -85,6 +87,17 @@ def test_the_config_of_the_readme_is_valid(tmp_path: Path) -> None:
     ((database, table),) = load_config(tmp_path / "config.yaml", {}).tables()
 
     assert (database.name, table.name, table.retention_days) == ("production_db", "audit_logs", 90)
+
+
+@pytest.mark.parametrize(
+    ("step", "form"),
+    [("archive", ArchiveConfig), ("archive_row_counts", CheckConfig), ("purge", PurgeConfig)],
+    ids=str,
+)
+def test_every_setting_of_the_launchpad_is_in_its_guide(step: str, form: type[dg.Config]) -> None:
+    guide = (ROOT / "docs" / "running.md").read_text()
+    assert set(re.findall(rf"\| `…__{step}` \| `(\w+)` \|", guide)) == set(form.model_fields)
+    assert all(field.description for field in form.model_fields.values())
 
 
 def test_every_file_that_the_readme_links_to_is_there() -> None:

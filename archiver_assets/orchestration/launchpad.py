@@ -1,0 +1,86 @@
+"""What a person may set for one run, in Dagster's launchpad.
+
+What belongs here: the forms, and whether a run is a dry run. What does not: what the settings do (`lifecycle/overrides.py`, `dry_run.py`).
+See https://docs.dagster.io/guides/operate/configuration/run-configuration.
+"""
+
+from enum import StrEnum
+
+import dagster as dg
+from pydantic import Field
+
+from archiver_assets.config import Settings
+from archiver_assets.lifecycle.overrides import Overrides
+
+_OWN = "None: the table's own setting."
+_DRY = "says what it would do and everything that would stop it; deletes and writes nothing, and materializes nothing"
+
+
+class Level(StrEnum):
+    """What proves an object, each level more than the one before."""
+
+    rows = "rows"
+    full = "full"
+    restore = "restore"
+
+
+def _described(name: str) -> str:
+    description = Settings.model_fields[name].description or ""
+    return f"{description[:1].upper()}{description[1:]}. {_OWN}"
+
+
+_VERIFICATION = f"{_described('verification')} It may prove more than the config demands, never less."
+
+
+class ArchiveConfig(dg.Config):
+    """An archive of one day, or each of a backfill."""
+
+    dry_run: bool = Field(default=False, description=f"The whole run, its purge too, only {_DRY}.")
+
+
+class CheckConfig(dg.Config):
+    """The check that reads the day's objects back."""
+
+    verification: Level | None = Field(default=None, description=_VERIFICATION)
+
+    def overrides(self) -> Overrides:
+        """Return it in the lifecycle's terms."""
+        return Overrides(verification=self.verification)
+
+
+class PurgeConfig(dg.Config):
+    """A purge of one day, or each of a backfill."""
+
+    dry_run: bool = Field(default=False, description=f"The whole run, its archive too, only {_DRY}.")
+    batch_size: int | None = Field(default=None, description=_described("batch_size"))
+    sleep_between_batches: float | None = Field(default=None, description=_described("sleep_between_batches"))
+    verification: Level | None = Field(default=None, description=_VERIFICATION)
+
+    def overrides(self) -> Overrides:
+        """Return it in the lifecycle's terms."""
+        return Overrides(self.batch_size, self.sleep_between_batches, self.verification)
+
+
+def is_dry(run: dg.DagsterRun) -> bool:
+    """Tell whether any step of the run was asked for a dry run: then all of them are, whatever the others say.
+
+    Half a dry run would be a trap: a purge that was not asked, beside an archive that only pretends.
+    """
+    ops = run.run_config.get("ops", {})
+    return isinstance(ops, dict) and any(_asks_for_dry_run(settings) for settings in ops.values())
+
+
+def _asks_for_dry_run(settings: object) -> bool:
+    config = settings.get("config") if isinstance(settings, dict) else None
+    # Anything that is not plainly false, such as a variable that would have to be read, counts as a yes.
+    return isinstance(config, dict) and config.get("dry_run", False) is not False
+
+
+def selects(run: dg.DagsterRun, key: dg.AssetKey) -> bool:
+    """Tell whether the run is to materialize an asset: one without a selection takes all assets of its job."""
+    return not run.asset_selection or key in run.asset_selection
+
+
+def selects_check(run: dg.DagsterRun, key: dg.AssetCheckKey) -> bool:
+    """Tell whether the run is to evaluate a check: one without a selection takes all checks of its assets."""
+    return run.asset_check_selection is None or key in run.asset_check_selection

@@ -1,0 +1,54 @@
+"""A store that cannot be written to: what a dry run is given, so that whatever it calls changes nothing.
+
+What belongs here: passing reads on, and refusing the rest. What does not: any store.
+"""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+from archiver_assets.errors import StoreError
+from archiver_assets.store.objects import ObjectStore, StoredObject, Upload
+
+
+@dataclass(frozen=True)
+class ReadOnlyStore:
+    """An ObjectStore whose writing methods raise StoreError, whatever there is."""
+
+    store: ObjectStore
+
+    def uri(self, key: str) -> str:
+        """See ObjectStore."""
+        return self.store.uri(key)
+
+    def create(self, key: str, data: bytes) -> StoredObject:  # noqa: ARG002 - the protocol's
+        """Refuse."""
+        raise self._refusal(key)
+
+    def upload(self, key: str) -> AbstractContextManager[Upload]:
+        """Refuse."""
+        raise self._refusal(key)
+
+    def read(self, key: str, *, version_id: str | None = None) -> Iterator[bytes]:
+        """See ObjectStore."""
+        return self.store.read(key, version_id=version_id)
+
+    def head(self, key: str) -> StoredObject:
+        """See ObjectStore."""
+        return self.store.head(key)
+
+    def remove(self, key: str) -> None:
+        """Refuse."""
+        raise self._refusal(key)
+
+    def abort_uploads(self, prefix: str) -> int:
+        """Refuse."""
+        raise self._refusal(prefix)
+
+    def list(self, prefix: str, *, at_most: int | None = None) -> Iterator[StoredObject]:
+        """See ObjectStore."""
+        return self.store.list(prefix, at_most=at_most)
+
+    def _refusal(self, key: str) -> StoreError:
+        message = f"expected a dry run to change nothing, found that it would write to {self.uri(key)}"
+        return StoreError(message, hint="report this; nothing was written")
