@@ -13,6 +13,7 @@ import dagster as dg
 
 from archiver_assets.config import TableConfig
 from archiver_assets.orchestration.assets import TableKeys, table_keys
+from archiver_assets.orchestration.launchpad import is_dry
 
 PARTITION_TAG = "dagster/partition"
 ASSET_JOB = "__ASSET_JOB"
@@ -74,13 +75,6 @@ def last_was_a_repetition(instance: dg.DagsterInstance, table: TableConfig, now:
     if newest is None:
         return False
     return len(_tries(instance, table, {PARTITION_TAG: newest.dagster_run.tags[PARTITION_TAG]}, now)) > 1
-
-
-def is_dry(run: dg.DagsterRun) -> bool:
-    """Tell whether a run was asked, in the launchpad, to change nothing."""
-    ops = run.run_config.get("ops")
-    configs = [op.get("config") for op in ops.values() if isinstance(op, Mapping)] if isinstance(ops, Mapping) else []
-    return any(isinstance(config, Mapping) and config.get("dry_run") is True for config in configs)
 
 
 def got_on(metadata: Mapping[str, dg.MetadataValue]) -> bool:

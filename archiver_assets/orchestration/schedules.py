@@ -39,7 +39,7 @@ def table_schedule(table: TableConfig, job_name: str) -> dg.ScheduleDefinition |
         description=f"Archives, checks and purges the expired days of {table.label}, oldest first.",
     )
     def schedule(context: dg.ScheduleEvaluationContext, services: dg.ResourceParam[Services]) -> Iterator[dg.RunRequest | dg.SkipReason]:
-        choice = _choose(context.instance, services, table)
+        choice = choose_days(context.instance, services, table)
         if not choice.chosen:
             yield dg.SkipReason(choice.words)
             return
@@ -76,7 +76,8 @@ def checks_schedule(database: DatabaseConfig, job_name: str) -> dg.ScheduleDefin
     return schedule
 
 
-def _choose(instance: dg.DagsterInstance, services: Services, table: TableConfig) -> Choice:
+def choose_days(instance: dg.DagsterInstance, services: Services, table: TableConfig) -> Choice:
+    """Return what a tick of the table decides. Raises what `expired_days` raises."""
     now = services.clock()
     with closing(expired_days(services.source(table), table, services.hold_places())) as days:
         return choose(

@@ -17,6 +17,8 @@ from archiver_assets_tests.e2e.test_dagster import QUIET
 from archiver_assets_tests.faults.test_holds import place
 from archiver_assets_tests.lab import DAY, Lab
 
+Evaluations = dict[tuple[str, str], dg.AssetCheckEvaluation]
+
 
 class Checks:
     """The checks' job of a config, run as the daemon does on the request of a tick."""
@@ -31,13 +33,13 @@ class Checks:
             data = self.schedule.evaluate_tick(context)
         return data.run_requests[0] if data.run_requests else str(data.skip_message)
 
-    def run(self) -> tuple[dg.ExecuteInProcessResult, dict[tuple[str, str], dg.AssetCheckEvaluation]]:
-        request = self.tick()
-        assert isinstance(request, dg.RunRequest)
-        job = self.definitions.resolve_job_def(CHECKS_JOB).get_subset(
-            asset_selection=set(request.asset_selection or ()), asset_check_selection=set(request.asset_check_keys or ())
-        )
-        result = job.execute_in_process(run_config=QUIET, instance=self.instance, tags=request.tags, raise_on_error=False)
+    def run(self, request: dg.RunRequest | None = None) -> tuple[dg.ExecuteInProcessResult, Evaluations]:
+        """Run what was requested, or all checks."""
+        job, tags = self.definitions.resolve_job_def(CHECKS_JOB), {}
+        if request:
+            keys, tags = set(request.asset_check_keys or ()), dict(request.tags)
+            job = job.get_subset(asset_selection=set(request.asset_selection or ()), asset_check_selection=keys)
+        result = job.execute_in_process(run_config=QUIET, instance=self.instance, tags=tags, raise_on_error=False)
         return result, {(each.asset_key.path[-1], each.check_name): each for each in result.get_asset_check_evaluations()}
 
     def backlog(self) -> dg.AssetCheckEvaluation:
@@ -45,7 +47,14 @@ class Checks:
 
 
 @pytest.fixture
-def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.ephemeral() as made:
+        yield made
+
+
+@pytest.fixture
+def kept_instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
+    """On disk, and slower: the context of a schedule takes no ephemeral one."""
     with dg.DagsterInstance.local_temp(str(tmp_path)) as made:
         yield made
 
@@ -59,11 +68,13 @@ def numbers(evaluation: dg.AssetCheckEvaluation) -> dict[str, object]:
 
 
 def test_one_run_evaluates_every_check_of_a_database_also_where_one_table_cannot_be_looked_at(
-    lab: Lab, instance: dg.DagsterInstance
+    lab: Lab, kept_instance: dg.DagsterInstance
 ) -> None:
-    made = checks(lab, instance, lab.table(name="nowhere"), lab.table())
+    made = checks(lab, kept_instance, lab.table(name="nowhere"), lab.table())
 
-    result, found = made.run()
+    request = made.tick()
+    assert isinstance(request, dg.RunRequest)
+    result, found = made.run(request)
 
     assert result.success
     assert {key: each.passed for key, each in found.items()} == {
@@ -122,14 +133,14 @@ def test_a_connection_that_is_lost_once_stops_no_other_check() -> None:
     assert [(each.check_name, each.passed) for each in results] == [("a", False), ("b", True), ("c", False), ("d", False), ("e", True)]
 
 
-def test_a_tick_does_not_ask_for_checks_that_are_still_being_evaluated(lab: Lab, instance: dg.DagsterInstance) -> None:
-    made = checks(lab, instance)
+def test_a_tick_does_not_ask_for_checks_that_are_still_being_evaluated(lab: Lab, kept_instance: dg.DagsterInstance) -> None:
+    made = checks(lab, kept_instance)
     request = made.tick()
     assert isinstance(request, dg.RunRequest)
     job = made.definitions.resolve_job_def(CHECKS_JOB)
-    instance.create_run_for_job(job, tags={"archiver/database": "another"}, status=dg.DagsterRunStatus.STARTED)
+    kept_instance.create_run_for_job(job, tags={"archiver/database": "another"}, status=dg.DagsterRunStatus.STARTED)
     assert isinstance(made.tick(), dg.RunRequest)
-    instance.create_run_for_job(job, tags=dict(request.tags), status=dg.DagsterRunStatus.STARTED)
+    kept_instance.create_run_for_job(job, tags=dict(request.tags), status=dg.DagsterRunStatus.STARTED)
     assert made.tick() == "the checks of lab are still being evaluated, or wait to be"
 
 

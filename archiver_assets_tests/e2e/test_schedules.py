@@ -22,9 +22,11 @@ from archiver_assets.errors import TableRefused
 from archiver_assets.orchestration import history
 from archiver_assets.orchestration.assets import table_keys
 from archiver_assets.orchestration.build import build_definitions
+from archiver_assets.orchestration.choosing import Choice
 from archiver_assets.orchestration.history import got_on
 from archiver_assets.orchestration.partitions import shared_job_name
 from archiver_assets.orchestration.resources import Services
+from archiver_assets.orchestration.schedules import choose_days
 from archiver_assets.orchestration.tags import run_tags
 from archiver_assets.source import preflight as source_preflight
 from archiver_assets.source.session import partition_lock
@@ -44,7 +46,7 @@ ORIGIN = RemoteJobOrigin(RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("ar
 
 
 class Ticks:
-    """Ticks of one table's schedule, by its own clock, in an instance on disk: the context of a schedule takes no ephemeral one."""
+    """Ticks of one table's schedule, by its own clock."""
 
     def __init__(self, lab: Lab, instance: dg.DagsterInstance, *tables: TableConfig) -> None:
         self.table = tables[0]
@@ -64,11 +66,17 @@ class Ticks:
         ) as context:
             return schedule.evaluate_tick(context)
 
+    def choice(self, table: TableConfig | None = None) -> Choice:
+        """What a tick decides, without Dagster's context of a schedule."""
+        return choose_days(self.instance, self.services, table or self.table)
+
     def asked(self, table: TableConfig | None = None) -> list[str]:
-        return [str(each.partition_key) for each in self.tick(table).run_requests or []]
+        return self.choice(table).chosen
 
     def said(self) -> str:
-        return str(self.tick().skip_message)
+        choice = self.choice()
+        assert choice.chosen == []
+        return choice.words
 
     def run(self, day: date | str = DAY) -> dg.ExecuteInProcessResult:
         """Run archive, check and purge, as the daemon would on a request, and set the clock to the end of it."""
@@ -103,7 +111,14 @@ class Ticks:
 
 
 @pytest.fixture
-def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.ephemeral() as made:
+        yield made
+
+
+@pytest.fixture
+def kept_instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
+    """On disk, and slower: the context of a schedule takes no ephemeral one."""
     with dg.DagsterInstance.local_temp(str(tmp_path)) as made:
         yield made
 
@@ -132,8 +147,8 @@ def scans(lab: Lab) -> int:
     return after
 
 
-def test_a_tick_asks_for_the_oldest_days_with_rows_up_to_its_cap(lab: Lab, instance: dg.DagsterInstance) -> None:
-    ticks = Ticks(lab, instance, lab.table(max_partitions_per_tick=2))
+def test_a_tick_asks_for_the_oldest_days_with_rows_up_to_its_cap_and_else_says_why_not(lab: Lab, kept_instance: dg.DagsterInstance) -> None:
+    ticks = Ticks(lab, kept_instance, lab.table(max_partitions_per_tick=2))
     fill(lab, march(5, 9, 20))
     lab.fill(day=datetime.now(UTC).date() - timedelta(days=30), rows=3)
 
@@ -142,6 +157,8 @@ def test_a_tick_asks_for_the_oldest_days_with_rows_up_to_its_cap(lab: Lab, insta
     assert [each.partition_key for each in requests] == march(5, 9)
     assert requests[0].asset_selection == [ticks.keys.archive, ticks.keys.purge]
     assert requests[0].tags.items() >= {"archiver/database": "lab", "archiver/table": "lab/public/audit_logs"}.items()
+    place(lab, id="all")
+    assert (ticks.tick().run_requests, ticks.tick().skip_message) == ([], "3 days expired: 3 held")
 
 
 def test_ticks_catch_up_and_then_say_that_nothing_waits(lab: Lab, instance: dg.DagsterInstance) -> None:
@@ -330,11 +347,11 @@ def test_held_and_restored_rows_wait_until_the_hold_ends_and_days_that_are_held_
     assert ticks.asked() == march(5, 6)
 
 
-def test_two_tables_of_one_job_have_their_own_days_and_their_own_runs(lab: Lab, instance: dg.DagsterInstance) -> None:
+def test_two_tables_of_one_job_have_their_own_days_and_their_own_runs(lab: Lab, kept_instance: dg.DagsterInstance) -> None:
     lab.execute("CREATE TABLE public.other (LIKE public.audit_logs INCLUDING ALL)")
     one, two = lab.table(), lab.table(name="other")
     assert shared_job_name(one) == shared_job_name(two)
-    ticks = Ticks(lab, instance, one, two)
+    ticks = Ticks(lab, kept_instance, one, two)
     fill(lab, march(5, 6))
     lab.execute("INSERT INTO public.other SELECT * FROM public.audit_logs")
     ticks.record(dg.DagsterRunStatus.STARTED, march(5)[0])
@@ -366,9 +383,7 @@ def test_days_are_those_of_the_tables_zone_also_where_clocks_change(
     assert ticks.asked() == [(first + timedelta(days=day - 1)).isoformat() for day in days]
 
 
-def test_the_cron_is_read_in_the_zone_of_the_config_and_ticks_once_a_day_where_clocks_change(
-    lab: Lab, instance: dg.DagsterInstance
-) -> None:
+def test_the_cron_is_read_in_the_zone_of_the_config_and_else_in_utc(lab: Lab, instance: dg.DagsterInstance) -> None:
     tables = [lab.table(schedule="30 2 * * *", schedule_timezone="Europe/Berlin"), lab.table(name="plain")]
     ticks = Ticks(lab, instance, *tables)
     zoned, plain = (ticks.repository.get_schedule_def(f"{table.dagster_name}__schedule") for table in tables)
@@ -385,8 +400,5 @@ def test_a_large_table_without_an_index_is_refused_in_place_of_being_read_whole_
     assert ticks.asked() == [str(DAY)]  # it is small
     monkeypatch.setattr(source_preflight, "SCANNED_ANYWAY", 100)
 
-    with pytest.raises(dg.DagsterUserCodeExecutionError) as raised:
-        ticks.tick()
-
-    assert isinstance(raised.value.user_exception, TableRefused)
-    assert "no index begins with 'created_at'" in str(raised.value.user_exception)
+    with pytest.raises(TableRefused, match="no index begins with 'created_at'"):
+        ticks.asked()
