@@ -23,6 +23,7 @@ from psycopg import sql
 from archiver_assets.config import load_config
 from archiver_assets.demo.seaweed import EmbeddedS3
 from archiver_assets.orchestration.build import build_definitions
+from archiver_assets.orchestration.partitions import shared_job_name
 from archiver_assets.orchestration.resources import Services
 from archiver_assets_tests.lab import AUDIT_LOGS, INSERT
 from archiver_assets_tests.servers import PostgresServer
@@ -108,7 +109,7 @@ def test_the_config_of_the_guide_archives_and_purges_a_day_unchanged(
     path.write_text(SEED)
     config = load_config(path)
     definitions = build_definitions(config, Services(config, {"DB_PASSWORD": PASSWORD}))
-    (job,) = [each for each in definitions.resolve_all_job_defs() if not each.name.startswith("__")]
+    job = definitions.resolve_job_def(shared_job_name(config.table("production_db", "public", "audit_logs")))
 
     with dg.DagsterInstance.ephemeral() as instance, monkeypatch.context() as environment:
         environment.setenv("PGHOSTADDR", forwarded_address)
