@@ -47,6 +47,11 @@ def days(count: int, first: date = DAY) -> list[str]:
 
 def instance_yaml(launcher: Mapping[str, Any]) -> str:
     settings = {name: SHIPPED[name] for name in ("run_coordinator", "run_monitoring", "telemetry")}
+    # Not in threads: a storage in memory is for one, and the limits decide before any thread does.
+    settings["run_coordinator"] = {
+        **SHIPPED["run_coordinator"],
+        "config": {**SHIPPED["run_coordinator"]["config"], "dequeue_use_threads": False},
+    }
     return json.dumps({**settings, **IN_MEMORY, "run_launcher": launcher, "concurrency": {"runs": {"max_concurrent_runs": MOST}}})
 
 
