@@ -17,7 +17,7 @@ help:
 	@echo 'make lint      ruff, format, strict types, import rules'
 	@echo 'make format    let ruff mend what it can'
 	@echo 'make torture   long seeded failure runs'
-	@echo 'make bench     speed as ratios to the physical limit'
+	@echo 'make bench     speed as ratios to the physical limit (ONLY=rows, ONLY=scale: a part)'
 
 setup: .venv/.synced
 
@@ -57,7 +57,7 @@ torture: setup
 	@$(RUN)pytest -m torture archiver_assets_tests
 
 bench: setup
-	@$(RUN)python -m archiver_assets_tests.benchmarks
+	@$(RUN)python -m archiver_assets_tests.benchmarks $(if $(ONLY),--only $(ONLY))
 
 clean:
 	rm -rf .venv .tools .pytest_cache .mypy_cache .ruff_cache
