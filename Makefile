@@ -8,7 +8,7 @@ export UV_PYTHON_DOWNLOADS := never
 export UV_PROJECT_ENVIRONMENT := .venv
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: help setup demo dev test lint format torture bench clean
+.PHONY: help setup demo dev test lint format torture bench pictures clean
 
 help:
 	@echo 'make demo      run the main job on embedded servers (KEEP=1 leaves them up)'
@@ -18,6 +18,7 @@ help:
 	@echo 'make format    let ruff mend what it can'
 	@echo 'make torture   long seeded failure runs'
 	@echo 'make bench     speed as ratios to the physical limit (ONLY=rows, ONLY=scale: a part)'
+	@echo 'make pictures  the README'"'"'s pictures, from Dagster'"'"'s UI in Chromium'
 
 setup: .venv/.synced
 
@@ -59,5 +60,8 @@ torture: setup
 bench: setup
 	@$(RUN)python -m archiver_assets_tests.benchmarks $(if $(ONLY),--only $(ONLY))
 
+pictures: setup
+	@$(RUN)python -m archiver_assets_tests.browser.pictures
+
 clean:
-	rm -rf .venv .tools .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv .tools .pytest_cache .mypy_cache .ruff_cache .screenshots

@@ -33,10 +33,11 @@ class Story:
         backfill = self._begin_backfill(second, third)
         self._restore(first)
         self._archived_days(backfill, second, third)
+        self._what_can_be_read()
         self._refused_purge(second)
         self._red_check(first)
+        self._red_graph()
         self._end_of_backfill(backfill)
-        self._what_can_be_read()
 
     def _graph(self) -> None:
         self.user.opens_group("shop", "audit_logs", "login_events")
@@ -84,7 +85,7 @@ class Story:
         self.user.opens_asset(*TABLE, "purge")
         self.user.materializes(str(day.day))
         assert self.user.sees_run_end() == "Failure"
-        self.user.sees_error("NotVerified")
+        self.user.sees_error("NotVerified.*sha256: expected")
         self.user.picture("refused_purge")
         assert self._rows(day) == ROWS
 
@@ -109,10 +110,17 @@ class Story:
             self.user.sees(text)
         self.user.plots_metadata("bytes", "dagster/partition_row_count")
         self.user.picture("plots")
+        self._sees_whole_table("1 / 1 Passed")
+        self.user.picture("graph")
+
+    def _red_graph(self) -> None:
+        self._sees_whole_table("2 failed")
+        self.user.picture("red_graph")
+
+    def _sees_whole_table(self, text: str) -> None:
         self.user.opens_group("shop", "audit_logs", "login_events")
         self.user.filters_graph(WHOLE_TABLE, away="login_events")
-        self.user.sees("1 failed")
-        self.user.picture("graph")
+        self.user.sees(text)
 
     def _rows(self, day: Day, table: str = AUDIT_LOGS.name) -> int:
         with self.stage.connect(AUDIT_LOGS.database) as connection:

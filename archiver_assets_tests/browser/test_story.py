@@ -1,5 +1,6 @@
 """What a user meets in the real UI, with a real browser: the whole story, once."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -20,10 +21,22 @@ def test_a_user_archives_purges_and_restores_in_the_browser_and_damage_stops_the
         pytest.skip(f"found no Chromium: install it (on Debian: apt-get install chromium), or set {BINARY_VARIABLE}")
     ALBUM.mkdir(exist_ok=True)
     with open_site(days=DAYS, rows_per_day=ROWS) as site, open_page(chromium) as page:
-        user = User(page, site.dagster.url, ALBUM)
+        groups = [process.pid for process in site.dagster.processes.values()]
         try:
-            Story(site.stage, user).tell()
+            Story(site.stage, User(page, site.dagster.url, ALBUM)).tell()
         except (AssertionError, PlaywrightError):
             page.screenshot(path=ALBUM / "failed.png")
             (ALBUM / "failed.log").write_text(site.dagster.logs())
             raise
+
+    assert None not in groups
+    assert [group for group in groups if group and runs(group)] == []
+
+
+def runs(group: int) -> bool:
+    """Tell whether any process of a group is alive."""
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True

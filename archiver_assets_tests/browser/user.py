@@ -100,7 +100,7 @@ class User:
 
     def sees_error(self, text: str) -> None:
         """See, on the page of a run, that its step failed with this."""
-        self.page.get_by_placeholder("Filter…").fill("type:step_failure")
+        self.page.get_by_placeholder("Filter…").fill("type:STEP_FAILURE")
         self.sees(re.compile(text))
 
     def plots_metadata(self, *names: str) -> None:
