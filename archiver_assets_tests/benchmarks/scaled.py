@@ -1,7 +1,7 @@
 """A thousand tables in a process of its own: loading the code location, beside an empty one, and evaluating the schedules.
 
 What belongs here: what a code server does when it starts, and at two in the morning. What does not: the tables and the config (`scale.py`).
-Called as a program: `empty`, `load` or `ticks`. Nothing is imported before the clock runs, for imports are most of what loading costs.
+Called as a program: a method's name. Nothing is imported before the clock of a load runs, for imports are most of what it costs.
 """
 
 import sys
@@ -13,6 +13,8 @@ from archiver_assets_tests.benchmarks.measuring import Read, report
 
 if TYPE_CHECKING:
     import dagster as dg
+
+_OPENINGS = 100
 
 
 def load_empty() -> Read:
@@ -63,7 +65,24 @@ def evaluate_ticks() -> Callable[[], Read]:
     return evaluate
 
 
-METHODS: Mapping[str, Callable[[], Read]] = {"empty": load_empty, "load": load_config}
+def open_instances() -> Callable[[], Read]:
+    """Return a function that opens Dagster's storage a hundred times, as the code server does once for every tick that asks for it."""
+    import dagster as dg  # noqa: PLC0415 - see above
+
+    with dg.DagsterInstance.get() as instance:
+        reference = instance.get_ref()
+
+    def evaluate() -> Read:
+        for _ in range(_OPENINGS):
+            with dg.DagsterInstance.from_ref(reference):
+                pass
+        return Read(_OPENINGS, 0)
+
+    return evaluate
+
+
+LOADS: Mapping[str, Callable[[], Read]] = {"empty": load_empty, "load": load_config}
+PREPARED: Mapping[str, Callable[[], Callable[[], Read]]] = {"ticks": evaluate_ticks, "instances": open_instances}
 
 if __name__ == "__main__":
-    report(METHODS[sys.argv[1]] if sys.argv[1] in METHODS else evaluate_ticks())
+    report(LOADS[sys.argv[1]] if sys.argv[1] in LOADS else PREPARED[sys.argv[1]]())
