@@ -1,5 +1,5 @@
 """`make bench`: what reading a day costs, by each candidate, as ratios to the physical limit; the speed of the content digest; a
-restore beside the server's own COPY; and what an application that writes to the table notices of a purge.
+restore beside the server's own COPY; what an application that writes to the table notices of a purge; and what a thousand tables cost.
 
 What belongs here: the order of the runs and the tables that are printed. What does not: the workload, the candidates, the clocks; and any
 verdict, because times on a busy machine prove nothing. Imports no Arrow: see `measuring.py`.
@@ -19,6 +19,7 @@ from pathlib import Path
 from archiver_assets.demo.postgres import EmbeddedPostgres, find_binaries
 from archiver_assets_tests.benchmarks.latency import CLIENTS, RATE, Latency, find_pgbench, measure_latency
 from archiver_assets_tests.benchmarks.measuring import Cost, Speed, Window, measure, run_child
+from archiver_assets_tests.benchmarks.scale import measure_scale
 from archiver_assets_tests.benchmarks.workload import DAY, bytes_of_day, environment, make_table, select_day
 
 LIMIT = "limit"
@@ -32,8 +33,16 @@ _MIB = 1024 * 1024
 
 
 def main() -> None:
-    """Make the table, measure everything, print."""
+    """Measure everything, or what was asked for, and print."""
     arguments = _arguments()
+    if arguments.only != "scale":
+        measure_rows(arguments)
+    if arguments.only != "rows":
+        print("\n".join(measure_scale(arguments.runs)))
+
+
+def measure_rows(arguments: argparse.Namespace) -> None:
+    """Make the table, measure all that is done with its rows, print."""
     with EmbeddedPostgres(durable=True) as server, tempfile.TemporaryDirectory() as folder:
         _say(f"making 3 days of {arguments.rows:,} rows")
         make_table(server, arguments.rows)
@@ -56,7 +65,7 @@ def main() -> None:
     print("\n" + _restores(restored))
     print(f"\np95 of {RATE} inserts/s by {CLIENTS} sessions of pgbench, during a purge at default settings and without:")
     print(_latencies("with fsync", durable))
-    print(_latencies("without fsync", volatile))
+    print(_latencies("without fsync", volatile) + "\n")
 
 
 def measure_all(server: EmbeddedPostgres, path: Path, psql: str, runs: int) -> dict[str, list[Cost]]:
@@ -150,6 +159,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m archiver_assets_tests.benchmarks", description="Speed as ratios to the physical limit."
     )
+    parser.add_argument("--only", choices=["rows", "scale"], help="what is done with a day's rows, or what a thousand tables cost (both)")
     parser.add_argument("--rows", type=_positive, default=1_000_000, help="rows of the day that is read (%(default)s)")
     parser.add_argument("--runs", type=_positive, default=3, help="runs of each method (%(default)s)")
     return parser.parse_args()

@@ -1,0 +1,88 @@
+"""A thousand tables in a process of its own: loading the code location, beside an empty one, and evaluating the schedules.
+
+What belongs here: what a code server does when it starts, and at two in the morning. What does not: the tables and the config (`scale.py`).
+Called as a program: a method's name. Nothing is imported before the clock of a load runs, for imports are most of what it costs.
+"""
+
+import sys
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from archiver_assets_tests.benchmarks.measuring import Read, report
+
+if TYPE_CHECKING:
+    import dagster as dg
+
+_OPENINGS = 100
+
+
+def load_empty() -> Read:
+    """Load a code location that defines nothing."""
+    import dagster as dg  # noqa: PLC0415 - see above
+
+    return _snapshot(dg.Definitions())
+
+
+def load_config() -> Read:
+    """Load the code location of the config that ARCHIVER_CONFIG names."""
+    from archiver_assets.definitions import defs  # noqa: PLC0415 - see above
+
+    return _snapshot(defs)
+
+
+def _snapshot(definitions: "dg.Definitions") -> Read:
+    """Make what the code server hands to the webserver and the daemon. The rows are assets, the bytes those of the snapshot."""
+    from dagster._core.remote_representation.external_data import RepositorySnap  # noqa: PLC0415 - see above
+    from dagster._serdes import serialize_value  # noqa: PLC0415 - see above
+
+    repository = definitions.get_repository_def()
+    snapshot = serialize_value(RepositorySnap.from_def(repository, defer_snapshots=True))
+    return Read(len(repository.asset_graph.get_all_asset_keys()), len(snapshot))
+
+
+def evaluate_ticks() -> Callable[[], Read]:
+    """Return a function that evaluates every schedule once, as the code server does for the daemon; the rows are schedules."""
+    import dagster as dg  # noqa: PLC0415 - see above
+
+    from archiver_assets.definitions import defs  # noqa: PLC0415 - see above
+
+    repository = defs.get_repository_def()
+
+    def evaluate() -> Read:
+        requested = 0
+        with dg.DagsterInstance.get() as instance:
+            for schedule in repository.schedule_defs:
+                now = datetime.now(UTC)
+                with dg.build_schedule_context(
+                    instance, scheduled_execution_time=now, repository_def=repository, resources=repository.get_top_level_resources()
+                ) as context:
+                    requested += len(schedule.evaluate_tick(context).run_requests or [])
+        if requested:
+            sys.exit(f"expected no expired day, found {requested}")
+        return Read(len(repository.schedule_defs), 0)
+
+    return evaluate
+
+
+def open_instances() -> Callable[[], Read]:
+    """Return a function that opens Dagster's storage a hundred times, as the code server does once for every tick that asks for it."""
+    import dagster as dg  # noqa: PLC0415 - see above
+
+    with dg.DagsterInstance.get() as instance:
+        reference = instance.get_ref()
+
+    def evaluate() -> Read:
+        for _ in range(_OPENINGS):
+            with dg.DagsterInstance.from_ref(reference):
+                pass
+        return Read(_OPENINGS, 0)
+
+    return evaluate
+
+
+LOADS: Mapping[str, Callable[[], Read]] = {"empty": load_empty, "load": load_config}
+PREPARED: Mapping[str, Callable[[], Callable[[], Read]]] = {"ticks": evaluate_ticks, "instances": open_instances}
+
+if __name__ == "__main__":
+    report(LOADS[sys.argv[1]] if sys.argv[1] in LOADS else PREPARED[sys.argv[1]]())
