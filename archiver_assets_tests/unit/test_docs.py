@@ -61,11 +61,7 @@ def test_the_config_of_the_readme_is_valid(tmp_path: Path) -> None:
     assert (database.name, table.name, table.retention_days) == ("production_db", "audit_logs", 90)
 
 
-@pytest.mark.parametrize(
-    ("step", "form"),
-    [("archive", ArchiveConfig), ("archive_row_counts", CheckConfig), ("purge", PurgeConfig)],
-    ids=lambda value: str(value),
-)
+@pytest.mark.parametrize(("step", "form"), [("archive", ArchiveConfig), ("archive_row_counts", CheckConfig), ("purge", PurgeConfig)])
 def test_every_setting_of_the_launchpad_is_in_its_guide(step: str, form: type[dg.Config]) -> None:
     guide = (ROOT / "docs" / "running.md").read_text()
     assert set(re.findall(rf"\| `…__{step}` \| `(\w+)` \|", guide)) == set(form.model_fields)
