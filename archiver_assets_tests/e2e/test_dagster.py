@@ -88,12 +88,11 @@ def test_materializations_carry_the_metadata_of_the_contract(lab: Lab, runs: Run
     lab.fill(rows=20)
     result = runs.run()
 
-    for key, own in ((runs.keys.archive, {"rows_archived"}), (runs.keys.purge, {"rows_purged", "rows_late", "rows_held"})):
+    for key, own in ((runs.keys.archive, {"rows_archived"}), (runs.keys.purge, {"rows_purged", "rows_late", "rows_held", "report"})):
         (event,) = result.asset_materializations_for_node(key.to_python_identifier())
         standard = {"row_count", "partition_row_count", "uri", "column_schema", "table_name"}
-        assert {f"dagster/{name}" for name in standard} | {"bytes", "generation", "duration_seconds", "rows_per_second"} | own <= set(
-            event.metadata
-        )
+        ours = {"bytes", "generation", "duration_seconds", "rows_per_second", "object", "manifest"}
+        assert {f"dagster/{name}" for name in standard} | ours | own <= set(event.metadata)
         assert event.metadata["dagster/row_count"].value == 20
         assert str(event.metadata["dagster/uri"].value).startswith(
             f"s3://{lab.bucket}/archives/lab/public/audit_logs/dt=2024-03-05/rows-0001-"
