@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ import yaml
 from archiver_assets.demo.processes import EmbeddedServer, base_environment, free_ports
 
 _PROBE_SECONDS = 5.0
+_PROBE_INTERVAL = 0.05
+_END_SECONDS = 20.0
 CODE_SERVER = ["dagster", "api", "grpc", "-m", "archiver_assets.definitions", "-h", "127.0.0.1", "-p", "{port}"]
 DAEMON = ["dagster._daemon", "run"]
 WEBSERVER = ["dagster_webserver", "-h", "127.0.0.1", "-p", "{port}"]
@@ -60,9 +63,29 @@ class DagsterProcess(EmbeddedServer):
         group = self._process.pid if self._process else None
         super()._end(*signals)
         if group is not None:
-            # It led a session of its own; left in its group are the runs that it started.
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(group, signal.SIGKILL)
+            end_group(group)
+
+
+def end_group(group: int) -> None:
+    """Kill what is left of a process that led a session of its own: the runs that it started. Return when all have gone.
+
+    Raises TimeoutError if some are still there after 20 s.
+    """
+    deadline = time.monotonic() + _END_SECONDS
+    while signal_group(group, signal.SIGKILL):
+        if time.monotonic() > deadline:
+            message = f"expected process group {group} to end, but it is still there {_END_SECONDS:.0f} s after it was killed"
+            raise TimeoutError(message)
+        time.sleep(_PROBE_INTERVAL)
+
+
+def signal_group(group: int, number: int) -> bool:
+    """Send a signal, or with 0 none, to all processes of a group, and tell whether there are any. The dead count until they are reaped."""
+    try:
+        os.killpg(group, number)
+    except (ProcessLookupError, PermissionError):  # the latter on macOS, of a group of the dead
+        return False
+    return True
 
 
 @dataclass(frozen=True)

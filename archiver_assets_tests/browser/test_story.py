@@ -1,6 +1,5 @@
 """What a user meets in the real UI, with a real browser: the whole story, once."""
 
-import os
 from pathlib import Path
 
 import pytest
@@ -10,6 +9,7 @@ from archiver_assets_tests.browser.chromium import BINARY_VARIABLE, find_chromiu
 from archiver_assets_tests.browser.site import open_site
 from archiver_assets_tests.browser.story import DAYS, ROWS, Story
 from archiver_assets_tests.browser.user import User
+from archiver_assets_tests.dagster_processes import signal_group
 
 ALBUM = Path(__file__).parents[2] / ".screenshots"
 
@@ -30,13 +30,4 @@ def test_a_user_archives_purges_and_restores_in_the_browser_and_damage_stops_the
             raise
 
     assert None not in groups
-    assert [group for group in groups if group and runs(group)] == []
-
-
-def runs(group: int) -> bool:
-    """Tell whether any process of a group is alive."""
-    try:
-        os.killpg(group, 0)
-    except ProcessLookupError:
-        return False
-    return True
+    assert [group for group in groups if group and signal_group(group, 0)] == []
