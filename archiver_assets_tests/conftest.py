@@ -24,6 +24,12 @@ DSN_VARIABLE = "ARCHIVER_TEST_DSN"
 """Points the tests at the user's own server: a connection string of a role that may create databases."""
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the browser, after any shuffling: it waits more than it works, and at the end the other worker would wait for it."""
+    items.sort(key=lambda item: "/browser/" not in item.nodeid)
+
+
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[PostgresServer]:
     """A PostgreSQL server whose data survive no crash of the machine, or the user's own."""

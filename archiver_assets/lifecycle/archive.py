@@ -122,6 +122,8 @@ def _archive(task: Task) -> Archived:
         generations = own_generations(task, server)
         remove_leftovers(task, generations)
         covered = read_coverage(task, server, table, generations)
+        if generations.open:
+            generations = own_generations(task, server)  # without those that were just found damaged
         with ExitStack() as reading:
             reader = reading.enter_context(open_reader(task, connection, server, table))
             task.reached(Step.SNAPSHOT_TAKEN)

@@ -50,7 +50,8 @@ class Comparison:
 class Verification:
     """What was read back. `mismatches` says, one line each, what is not as the manifest says; none means proven.
 
-    Of several generations `generation` is the newest, and the numbers are sums. `comparisons` are all that were made, for people.
+    Of several generations `generation` is the first that is not proven, else the newest, and the numbers are sums. `comparisons` are all
+    that were made, for people.
     """
 
     generation: Generation | None
@@ -143,8 +144,9 @@ def _verify(task: Task, *, rejecting: bool) -> Verification:
 
 def combined(each_of: Sequence[Verification]) -> Verification:
     """Return the verifications of several generations, oldest first, as one; each mismatch says of which generation it is."""
+    shown = next((each for each in each_of if each.mismatches), each_of[-1])
     return Verification(
-        each_of[-1].generation,
+        shown.generation,
         sum(each.rows_in_manifest for each in each_of),
         sum(each.rows_in_object for each in each_of),
         None,

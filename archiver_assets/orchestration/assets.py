@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import dagster as dg
 
 from archiver_assets.config import DatabaseConfig, TableConfig
+from archiver_assets.errors import ConfigError
 from archiver_assets.lifecycle.archive import archive
 from archiver_assets.lifecycle.dry_purge import dry_purge
 from archiver_assets.lifecycle.dry_run import dry_archive
@@ -19,11 +20,21 @@ from archiver_assets.lifecycle.task import Task
 from archiver_assets.lifecycle.verify import combined, verify
 from archiver_assets.orchestration.dry_metadata import archive_observation, evaluation_of, purge_observation
 from archiver_assets.orchestration.failing import failing_clearly
-from archiver_assets.orchestration.launchpad import ArchiveConfig, CheckConfig, PurgeConfig, is_dry, selects, selects_check
+from archiver_assets.orchestration.launchpad import (
+    ARCHIVE_SCHEMA,
+    CHECK_SCHEMA,
+    PURGE_SCHEMA,
+    CheckConfig,
+    PurgeConfig,
+    is_dry,
+    selects,
+    selects_check,
+    settings,
+)
 from archiver_assets.orchestration.metadata import archived_metadata, purged_metadata, verification_result
 from archiver_assets.orchestration.resources import Services
 from archiver_assets.orchestration.specs import about, shown
-from archiver_assets.orchestration.tags import run_tags
+from archiver_assets.orchestration.tags import PARTITION_TAG, run_tags
 
 Events = Iterator[dg.MaterializeResult[None] | dg.AssetObservation | dg.AssetCheckEvaluation]
 """What a body yields: a materialization, or in a dry run only what was seen."""
@@ -80,8 +91,8 @@ def archive_asset(table: TableConfig, partitions: dg.DailyPartitionsDefinition) 
         **shown(table),
     )
 
-    @dg.multi_asset(specs=[spec], name=f"{table.dagster_name}__archive")
-    def archive_one_day(context: dg.AssetExecutionContext, config: ArchiveConfig, services: dg.ResourceParam[Services]) -> Events:  # noqa: ARG001 - it is read for the whole run
+    @dg.multi_asset(specs=[spec], name=f"{table.dagster_name}__archive", config_schema=ARCHIVE_SCHEMA)
+    def archive_one_day(context: dg.AssetExecutionContext, services: dg.ResourceParam[Services]) -> Events:
         with failing_clearly():
             task = services.task(table, context.partition_key, context.run.run_id)
             if is_dry(context.run):
@@ -123,12 +134,17 @@ def _row_counts(table: TableConfig, partitions: dg.DailyPartitionsDefinition) ->
         name="row_counts",
         blocking=True,
         partitions_def=partitions,
+        config_schema=CHECK_SCHEMA,
         description="The object was read back whole: bytes, digest, every row and the count of the table are those of the manifest.",
     )
-    def row_counts(
-        context: dg.AssetCheckExecutionContext, config: CheckConfig, services: dg.ResourceParam[Services]
-    ) -> dg.AssetCheckResult:
+    def row_counts(context: dg.AssetCheckExecutionContext, services: dg.ResourceParam[Services]) -> dg.AssetCheckResult:
         with failing_clearly():
+            if not context.run.tags.get(PARTITION_TAG):
+                message = f"expected a day of {table.label} to check, found a run without a partition"
+                raise ConfigError(
+                    message, hint="materialize the archive of the day: its check is part of the run; or purge it, which verifies too"
+                )
+            config = settings(CheckConfig, context.op_execution_context)
             task = services.task(config.overrides().applied_to(table), context.partition_key, context.run.run_id)
             dry = is_dry(context.run)
             # A warning stops nothing: in a dry run the step after it says itself what it would meet.
@@ -156,9 +172,10 @@ def purge_asset(table: TableConfig, partitions: dg.DailyPartitionsDefinition) ->
         **shown(table),
     )
 
-    @dg.multi_asset(specs=[spec], name=f"{table.dagster_name}__purge")
-    def purge_one_day(context: dg.AssetExecutionContext, config: PurgeConfig, services: dg.ResourceParam[Services]) -> Events:
+    @dg.multi_asset(specs=[spec], name=f"{table.dagster_name}__purge", config_schema=PURGE_SCHEMA)
+    def purge_one_day(context: dg.AssetExecutionContext, services: dg.ResourceParam[Services]) -> Events:
         with failing_clearly():
+            config = settings(PurgeConfig, context.op_execution_context)
             task = services.task(config.overrides().applied_to(table), context.partition_key, context.run.run_id)
             if is_dry(context.run):
                 yield _dry_purge(table, task, archived_first=False)

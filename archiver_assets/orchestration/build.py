@@ -21,8 +21,9 @@ def build_definitions(config: Config, services: Services | None = None) -> dg.De
     """Return the code location of `config`. Nothing connects; `services` can be replaced for a test."""
     tables = [table for _, table in config.tables()]
     partitions = PartitionsCatalog()
+    services = services or Services(config)
     schedules = [
-        *(table_schedule(table, shared_job_name(table)) for table in tables),
+        *(table_schedule(table, shared_job_name(table), services) for table in tables),
         *(checks_schedule(database, CHECKS_JOB) for database in config.databases),
     ]
     sensor = notifications_sensor(config)
@@ -38,7 +39,7 @@ def build_definitions(config: Config, services: Services | None = None) -> dg.De
         ],
         schedules=[schedule for schedule in schedules if schedule is not None],
         sensors=[] if sensor is None else [sensor],
-        resources={"services": services or Services(config)},
+        resources={"services": services},
         # One process, and on Kubernetes one pod, for a run: its steps hand nothing over in memory, and come one after the other.
         executor=dg.in_process_executor,
     )

@@ -5,6 +5,7 @@ See https://docs.dagster.io/guides/operate/configuration/run-configuration.
 """
 
 from enum import StrEnum
+from typing import TypeVar
 
 import dagster as dg
 from pydantic import Field
@@ -14,6 +15,9 @@ from archiver_assets.lifecycle.overrides import Overrides
 
 _OWN = "None: the table's own setting."
 _DRY = "says what it would do and everything that would stop it; deletes and writes nothing, and materializes nothing"
+
+
+Form = TypeVar("Form", bound=dg.Config)
 
 
 class Level(StrEnum):
@@ -59,6 +63,18 @@ class PurgeConfig(dg.Config):
     def overrides(self) -> Overrides:
         """Return it in the lifecycle's terms."""
         return Overrides(self.batch_size, self.sleep_between_batches, self.verification)
+
+
+ARCHIVE_SCHEMA, CHECK_SCHEMA, PURGE_SCHEMA = (form.to_fields_dict() for form in (ArchiveConfig, CheckConfig, PurgeConfig))
+
+
+def settings(form: type[Form], context: dg.OpExecutionContext) -> Form:
+    """Return what a person set for a step.
+
+    Steps have its schema, made once, and not the form as the type of an argument, which Dagster would take apart again for
+    each step of each table: 1 ms, which is 4 s of CPU with 1,000 tables.
+    """
+    return form(**context.op_config)
 
 
 def is_dry(run: dg.DagsterRun) -> bool:

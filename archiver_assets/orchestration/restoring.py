@@ -13,6 +13,7 @@ from archiver_assets.lifecycle.restore import restore
 from archiver_assets.lifecycle.restore_request import Conflict, Drift, RestoreRequest, Triggers, Versions
 from archiver_assets.orchestration.assets import table_keys
 from archiver_assets.orchestration.failing import failing_clearly
+from archiver_assets.orchestration.launchpad import selects, settings
 from archiver_assets.orchestration.metadata import restored_metadata
 from archiver_assets.orchestration.resources import Services
 from archiver_assets.orchestration.specs import about, shown
@@ -68,6 +69,12 @@ class RestoreConfig(dg.Config):
         )
 
 
+_SCHEMA = RestoreConfig.to_fields_dict()
+_NOT_ALONE = (
+    "not restored: a run of the archive or the purge restores nothing, so that materializing everything does not; run this asset alone"
+)
+
+
 def restore_asset(table: TableConfig, partitions: dg.DailyPartitionsDefinition) -> dg.AssetsDefinition:
     """Return the asset whose materialization loads one day back into a table. Nothing runs it but a person."""
     keys = table_keys(table)
@@ -82,15 +89,18 @@ def restore_asset(table: TableConfig, partitions: dg.DailyPartitionsDefinition) 
         **shown(table),
     )
 
-    @dg.multi_asset(specs=[spec], name=f"{table.dagster_name}__restore")
+    @dg.multi_asset(specs=[spec], name=f"{table.dagster_name}__restore", config_schema=_SCHEMA)
     def restore_one_day(
-        context: dg.AssetExecutionContext, config: RestoreConfig, services: dg.ResourceParam[Services]
+        context: dg.AssetExecutionContext, services: dg.ResourceParam[Services]
     ) -> Iterator[dg.MaterializeResult[None] | dg.AssetObservation]:
+        config, partition = settings(RestoreConfig, context.op_execution_context), context.partition_key
+        if selects(context.run, keys.archive) or selects(context.run, keys.purge):
+            yield dg.AssetObservation(keys.restore, partition=partition, description=_NOT_ALONE)
+            return
         with failing_clearly():
-            task = services.task(table, context.partition_key, context.run.run_id)
-            metadata = restored_metadata(restore(task, config.request()))
+            metadata = restored_metadata(restore(services.task(table, partition, context.run.run_id), config.request()))
         if config.dry_run:
-            yield dg.AssetObservation(keys.restore, partition=context.partition_key, description="dry run", metadata=metadata)
+            yield dg.AssetObservation(keys.restore, partition=partition, description="dry run", metadata=metadata)
         else:
             yield dg.MaterializeResult(asset_key=keys.restore, metadata=metadata)
 

@@ -6,9 +6,8 @@ The days come from the database and not from the clock of the tick, so that days
 See https://docs.dagster.io/guides/automate/schedules.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
-from functools import partial
 
 import dagster as dg
 
@@ -25,8 +24,12 @@ _AHEAD = {"dagster/priority": "1"}
 """Checks take seconds, and must not wait behind the runs whose delay they report."""
 
 
-def table_schedule(table: TableConfig, job_name: str) -> dg.ScheduleDefinition | None:
-    """Return the schedule `D__S__T__schedule` of archive, check and purge; None if the config switches it off."""
+def table_schedule(table: TableConfig, job_name: str, services: Services) -> dg.ScheduleDefinition | None:
+    """Return the schedule `D__S__T__schedule` of archive, check and purge; None if the config switches it off.
+
+    `services` is no resource of the schedule's: for those, and for the instance, Dagster opens its storage anew in every tick, which with
+    PostgreSQL takes longer than all that a tick without a backlog does itself.
+    """
     if table.schedule is None:
         return None
 
@@ -38,8 +41,8 @@ def table_schedule(table: TableConfig, job_name: str) -> dg.ScheduleDefinition |
         default_status=dg.DefaultScheduleStatus.RUNNING,
         description=f"Archives, checks and purges the expired days of {table.label}, oldest first.",
     )
-    def schedule(context: dg.ScheduleEvaluationContext, services: dg.ResourceParam[Services]) -> Iterator[dg.RunRequest | dg.SkipReason]:
-        choice = choose_days(context.instance, services, table)
+    def schedule(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
+        choice = choose_days(lambda: context.instance, services, table)
         if not choice.chosen:
             yield dg.SkipReason(choice.words)
             return
@@ -76,7 +79,7 @@ def checks_schedule(database: DatabaseConfig, job_name: str) -> dg.ScheduleDefin
     return schedule
 
 
-def choose_days(instance: dg.DagsterInstance, services: Services, table: TableConfig) -> Choice:
+def choose_days(instance: Callable[[], dg.DagsterInstance], services: Services, table: TableConfig) -> Choice:
     """Return what a tick of the table decides. Raises what `expired_days` raises."""
     now = services.clock()
     with closing(expired_days(services.source(table), table, services.hold_places())) as days:
@@ -84,9 +87,9 @@ def choose_days(instance: dg.DagsterInstance, services: Services, table: TableCo
             days,
             at_most=table.max_partitions_per_tick,
             now=now,
-            in_progress=partial(days_in_progress, instance, table, now=now),
-            past_of=partial(past_of, instance, table, now=now),
-            last_was_a_repetition=partial(last_was_a_repetition, instance, table, now=now),
+            in_progress=lambda some: days_in_progress(instance(), table, some, now=now),
+            past_of=lambda some: past_of(instance(), table, some, now=now),
+            last_was_a_repetition=lambda: last_was_a_repetition(instance(), table, now=now),
         )
 
 

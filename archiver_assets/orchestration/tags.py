@@ -10,6 +10,7 @@ from archiver_assets.config import TableConfig
 
 DATABASE_TAG = "archiver/database"
 TABLE_TAG = "archiver/table"
+PARTITION_TAG = "dagster/partition"
 USER_TAG = "user"
 """Dagster's own: its UI shows the value as the one who created the run."""
 

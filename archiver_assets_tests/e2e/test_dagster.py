@@ -99,6 +99,14 @@ def test_materializations_carry_the_metadata_of_the_contract(lab: Lab, runs: Run
         )
 
 
+def test_the_check_without_a_day_says_how_it_is_evaluated(lab: Lab, instance: dg.DagsterInstance) -> None:
+    runs = Runs(lab, instance)
+    check = dg.AssetCheckKey(runs.keys.archive, "row_counts")
+    job = runs.definitions.resolve_implicit_global_asset_job_def()
+    with refused(ConfigError):
+        job.get_subset(asset_selection=set(), asset_check_selection={check}).execute_in_process(run_config=QUIET, instance=instance)
+
+
 def test_a_purge_alone_purges_what_was_archived(lab: Lab, runs: Runs) -> None:
     lab.fill(rows=20)
     runs.run(runs.keys.archive)

@@ -28,6 +28,9 @@ def purged_lab(lab: Lab) -> Lab:
     return lab
 
 
+QUIET = {"loggers": {"console": {"config": {"log_level": "ERROR"}}}}
+
+
 @pytest.fixture
 def instance() -> Iterator[dg.DagsterInstance]:
     with dg.DagsterInstance.ephemeral() as made:
@@ -40,10 +43,7 @@ def run_asset(lab: Lab, instance: dg.DagsterInstance, **config: object) -> dg.Ex
     definitions = build_definitions(services.config, services)
     job = definitions.resolve_implicit_global_asset_job_def()
     return job.execute_in_process(
-        run_config={
-            "ops": {"lab__public__audit_logs__restore": {"config": config}},
-            "loggers": {"console": {"config": {"log_level": "ERROR"}}},
-        },
+        run_config={"ops": {"lab__public__audit_logs__restore": {"config": config}}, **QUIET},
         instance=instance,
         partition_key=str(DAY),
         asset_selection=[table_keys(lab.table()).restore],
@@ -68,6 +68,18 @@ def test_a_dry_run_observes_and_materializes_nothing(lab: Lab, instance: dg.Dags
     assert instance.get_materialized_partitions(table_keys(lab.table()).restore) == set()
     (observed,) = result.get_asset_observation_events()
     assert observed.asset_observation_data.asset_observation.metadata["rows_loaded"].value == 10
+    assert lab.execute("SELECT to_regclass('audit_logs_restored')") == [(None,)]
+
+
+def test_materializing_everything_restores_nothing_and_says_so(lab: Lab, instance: dg.DagsterInstance) -> None:
+    services, keys = lab.services(), table_keys(lab.table())
+    job = build_definitions(services.config, services).resolve_implicit_global_asset_job_def()
+    everything = [keys.archive, keys.purge, keys.restore]
+    result = job.execute_in_process(run_config=QUIET, instance=instance, partition_key=str(DAY), asset_selection=everything)
+    assert result.success
+    assert instance.get_materialized_partitions(keys.restore) == set()
+    (observed,) = result.get_asset_observation_events()
+    assert "run this asset alone" in (observed.asset_observation_data.asset_observation.description or "")
     assert lab.execute("SELECT to_regclass('audit_logs_restored')") == [(None,)]
 
 

@@ -61,14 +61,12 @@ class Ticks:
 
     def tick(self, table: TableConfig | None = None) -> ScheduleExecutionData:
         schedule = self.repository.get_schedule_def(f"{(table or self.table).dagster_name}__schedule")
-        with dg.build_schedule_context(
-            self.instance, scheduled_execution_time=self.now, resources={"services": self.services}, repository_def=self.repository
-        ) as context:
+        with dg.build_schedule_context(self.instance, scheduled_execution_time=self.now, repository_def=self.repository) as context:
             return schedule.evaluate_tick(context)
 
     def choice(self, table: TableConfig | None = None) -> Choice:
         """What a tick decides, without Dagster's context of a schedule."""
-        return choose_days(self.instance, self.services, table or self.table)
+        return choose_days(lambda: self.instance, self.services, table or self.table)
 
     def asked(self, table: TableConfig | None = None) -> list[str]:
         return self.choice(table).chosen
@@ -145,6 +143,23 @@ def scans(lab: Lab) -> int:
         sleep(0.3)
         before, after = after, int(lab.execute(statement)[0][0])
     return after
+
+
+def test_a_tick_without_a_backlog_asks_nothing_of_dagster(lab: Lab, instance: dg.DagsterInstance) -> None:
+    ticks = Ticks(lab, instance, lab.table())
+    schedule = ticks.repository.get_schedule_def(f"{ticks.table.dagster_name}__schedule")
+    asked = []
+
+    def asking() -> dg.DagsterInstance:
+        asked.append(True)
+        return instance
+
+    assert schedule.required_resource_keys == set()
+    assert choose_days(asking, ticks.services, ticks.table).chosen == []
+    assert asked == []
+    lab.fill(rows=1)
+    assert choose_days(asking, ticks.services, ticks.table).chosen == [str(DAY)]
+    assert asked
 
 
 def test_a_tick_asks_for_the_oldest_days_with_rows_up_to_its_cap_and_else_says_why_not(lab: Lab, kept_instance: dg.DagsterInstance) -> None:

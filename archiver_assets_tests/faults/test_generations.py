@@ -317,6 +317,17 @@ def test_a_purge_rejects_what_fails_twice_and_an_archive_does_not_count_on_it(la
     assert lab.count() == 20
 
 
+def test_an_archive_that_rejects_a_damaged_generation_no_longer_counts_its_rows(lab: Lab) -> None:
+    lab.fill(rows=20)
+    archive(lab.task())
+    _damage(lab)
+
+    archived = archive(lab.task())
+
+    assert only(lab.objects(), lambda key: "_rejected-0001" in key)
+    assert (archived.rows, archived.rows_in_archive) == (20, 20)
+
+
 def test_a_generation_whose_purge_has_begun_is_never_rejected(lab: Lab) -> None:
     table = lab.table(batch_size=5)
     lab.fill(rows=20)

@@ -25,6 +25,7 @@ from dagster_shared.error import SerializableErrorInfo
 from archiver_assets.config import Config, DatabaseConfig, Notifications, NotificationTarget, S3Config, TableConfig
 from archiver_assets.errors import SourceUnavailable
 from archiver_assets.orchestration.build import build_definitions
+from archiver_assets.orchestration.partitions import shared_job_name
 from archiver_assets.telemetry.delivery import AppriseDelivery
 from archiver_assets.telemetry.events import Done, EventLog, Failed, Item
 from archiver_assets.telemetry.incidents import MOST_MARKS
@@ -511,7 +512,7 @@ def test_the_sensor_tells_of_real_runs_that_failed(
     repository = definitions.get_repository_def()
     sensor = repository.get_sensor_def("notifications_sensor")
     assert sensor.default_status is dg.DefaultSensorStatus.RUNNING
-    (job,) = [each for each in definitions.resolve_all_job_defs() if not each.name.startswith("__")]
+    job = definitions.resolve_job_def(shared_job_name(databases[0].tables[0]))
     key = dg.AssetKey(["one", "public", "t00", "archive"])
 
     with dg.build_sensor_context(instance, repository_def=repository) as first:
