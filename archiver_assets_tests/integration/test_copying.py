@@ -1,5 +1,8 @@
 """A stored value, sent back by COPY or within an array, is the same value to the server, byte by byte."""
 
+import threading
+from collections.abc import Iterator
+
 import psycopg
 import pyarrow as pa
 import pytest
@@ -52,3 +55,22 @@ def test_every_value_comes_back_as_the_same_image(lab: Lab, kind: str) -> None:
                     f"SELECT count(*) AS n FROM public.{target} c JOIN public.typed t USING (id) WHERE record_image_eq(ROW(t.v), ROW(c.v))"
                 ).fetchone()
                 assert found == {"n": part.num_rows if target == "copied" or not kind.endswith("[]") else 0}
+
+
+class Stopped(BaseException):
+    """The run is cancelled here."""
+
+
+def test_a_copy_that_is_stopped_while_rows_are_encoded_leaves_none_and_a_session_that_works(lab: Lab) -> None:
+    lab.execute("CREATE TABLE copied (id int)")
+
+    def rows() -> Iterator[pa.RecordBatch]:
+        yield pa.record_batch({"id": pa.array(range(20_000), pa.int32())})
+        raise Stopped
+
+    before = threading.active_count()
+    with lab.task().source.connect() as session:
+        with pytest.raises(Stopped), session.transaction():
+            copy_rows(session, Relation("public", "copied"), ["id"], rows())
+        assert session.execute("SELECT count(*) AS n FROM public.copied").fetchone() == {"n": 0}
+    assert threading.active_count() == before
