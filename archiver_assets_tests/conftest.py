@@ -9,6 +9,8 @@ import os
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
@@ -19,6 +21,9 @@ from archiver_assets.demo.seaweed import EmbeddedS3
 from archiver_assets.store.s3 import S3ObjectStore
 from archiver_assets_tests.lab import AUDIT_LOGS, Lab
 from archiver_assets_tests.servers import Database, PostgresServer
+
+if TYPE_CHECKING:
+    import dagster as dg
 
 DSN_VARIABLE = "ARCHIVER_TEST_DSN"
 """Points the tests at the user's own server: a connection string of a role that may create databases."""
@@ -120,3 +125,21 @@ def lab(database: Database, bucket: str, s3_server: EmbeddedS3, aws_environment:
     made = Lab(database, store, bucket, s3_server.endpoint)
     made.execute(AUDIT_LOGS)
     return made
+
+
+@pytest.fixture
+def instance() -> "Iterator[dg.DagsterInstance]":
+    """Dagster's storage in memory."""
+    import dagster as dg  # noqa: PLC0415 -- importing it takes 1.4 s, which few workers' first tests need
+
+    with dg.DagsterInstance.ephemeral() as made:
+        yield made
+
+
+@pytest.fixture
+def kept_instance(tmp_path: Path) -> "Iterator[dg.DagsterInstance]":
+    """Dagster's storage on disk, and slower: the context of a schedule takes none in memory."""
+    import dagster as dg  # noqa: PLC0415 -- as above
+
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as made:
+        yield made

@@ -1,9 +1,7 @@
 """The checks of all tables of a database, as their schedule evaluates them: each says what it found, and none hides another."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import dagster as dg
 import pytest
@@ -44,19 +42,6 @@ class Checks:
 
     def backlog(self) -> dg.AssetCheckEvaluation:
         return self.run()[1]["audit_logs", "backlog"]
-
-
-@pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.ephemeral() as made:
-        yield made
-
-
-@pytest.fixture
-def kept_instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
-    """On disk, and slower: the context of a schedule takes no ephemeral one."""
-    with dg.DagsterInstance.local_temp(str(tmp_path)) as made:
-        yield made
 
 
 def checks(lab: Lab, instance: dg.DagsterInstance, *tables: TableConfig) -> Checks:

@@ -34,12 +34,6 @@ def refused(error: type[ArchiverError]) -> Iterator[None]:
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
-@pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.ephemeral() as made:
-        yield made
-
-
 class Runs:
     """Runs parts of the lab table's graph, as the UI would."""
 

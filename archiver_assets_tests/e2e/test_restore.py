@@ -1,6 +1,5 @@
 """Restoring as people do it: the asset in Dagster, and the command."""
 
-from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 
@@ -29,12 +28,6 @@ def purged_lab(lab: Lab) -> Lab:
 
 
 QUIET = {"loggers": {"console": {"config": {"log_level": "ERROR"}}}}
-
-
-@pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.ephemeral() as made:
-        yield made
 
 
 def run_asset(lab: Lab, instance: dg.DagsterInstance, **config: object) -> dg.ExecuteInProcessResult:

@@ -3,9 +3,8 @@
 Runs of other times are put into Dagster's storage with those times; the clock of the schedule is given.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
 from time import sleep
 from typing import Any
 from uuid import uuid4
@@ -106,19 +105,6 @@ class Ticks:
         if status in STATUSES:
             event = dg.DagsterEvent(event_type_value=STATUSES[status].value, job_name=self.job.name)
             self.instance.run_storage.handle_run_event(run.run_id, event, update_timestamp=at)
-
-
-@pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.ephemeral() as made:
-        yield made
-
-
-@pytest.fixture
-def kept_instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
-    """On disk, and slower: the context of a schedule takes no ephemeral one."""
-    with dg.DagsterInstance.local_temp(str(tmp_path)) as made:
-        yield made
 
 
 @pytest.fixture

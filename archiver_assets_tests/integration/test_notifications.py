@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 
 import dagster as dg
 import pytest
@@ -127,19 +126,6 @@ def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def hook() -> Iterator[Webhook]:
     with webhook() as made:
-        yield made
-
-
-@pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.ephemeral() as made:
-        yield made
-
-
-@pytest.fixture
-def kept_instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
-    """On disk, a file for each run, and slower."""
-    with dg.DagsterInstance.local_temp(str(tmp_path)) as made:
         yield made
 
 
