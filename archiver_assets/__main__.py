@@ -2,6 +2,6 @@
 
 import sys
 
-from archiver_assets.cli import main
+from archiver_assets.cli.app import main
 
 sys.exit(main())

@@ -7,7 +7,7 @@ import dagster as dg
 import pytest
 import yaml
 
-from archiver_assets.cli import main
+from archiver_assets.cli.app import main
 from archiver_assets.lifecycle.archive import archive
 from archiver_assets.lifecycle.purge import purge
 from archiver_assets.orchestration.assets import table_keys
@@ -122,6 +122,6 @@ def test_the_command_says_why_it_did_not(lab: Lab, config: str, capsys: pytest.C
     assert main([*arguments, "--target-table", "nowhere"]) == 1
     assert "error: expected a table" in (said := capsys.readouterr().err)
     assert "HINT: create it" in said
-    assert main([*arguments, "--to", "2024-03-01"]) == 1
+    assert main([*arguments, "--to", "2024-03-01"]) == 2
     assert "on or after" in capsys.readouterr().err
     assert lab.count() == 0

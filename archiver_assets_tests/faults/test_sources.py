@@ -10,7 +10,7 @@ import psycopg
 import pytest
 import yaml
 
-from archiver_assets.cli import main
+from archiver_assets.cli.app import main
 from archiver_assets.errors import ArchiverError, NotArchived, SourceChanged, SourceError
 from archiver_assets.lifecycle.archive import archive
 from archiver_assets.lifecycle.purge import purge
@@ -151,7 +151,7 @@ def test_the_command_accepts_and_says_so(
     for name, value in {**clone.environ, "ARCHIVER_CONFIG": str(path)}.items():
         monkeypatch.setenv(name, value)
 
-    assert main(["accept-source", "--database", "lab", "--table", "audit_log"]) == 1
+    assert main(["accept-source", "--database", "lab", "--table", "audit_log"]) == 2
     assert "the config has: lab/public/audit_logs" in capsys.readouterr().err
     assert main(["accept-source", "--database", "lab", "--table", "audit_logs"]) == 0
     assert "accepted system identifier" in capsys.readouterr().out

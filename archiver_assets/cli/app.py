@@ -1,0 +1,82 @@
+"""The group of all commands: found by name, run inside one boundary that turns errors into messages and exit statuses.
+
+What belongs here: the list of commands and that boundary. What does not: any command. A command's module is imported when it is called,
+because some take a second to import.
+"""
+
+import importlib
+import json
+from collections.abc import Sequence
+from enum import IntEnum
+from typing import Any
+
+import click
+
+from archiver_assets.cli.common import Options, common_options
+from archiver_assets.errors import ArchiverError, ConfigError
+
+COMMANDS = ("restore", "accept-source")
+"""In the order of the help. Each is the attribute `command` of the module of its name."""
+
+
+class Status(IntEnum):
+    """The exit statuses of every command, as docs/cli.md has them."""
+
+    DONE = 0
+    FAILED = 1
+    """Refused, or failed: the message says why and what to do."""
+    USAGE = 2
+    """Wrong options, or a config that is not valid: nothing was begun."""
+    TRY_AGAIN = 3
+    """Failed by something that passes by itself, such as a lock or a server that does not answer."""
+    FOUND = 4
+    """The command did its work, and found what it was to look for: something is wrong."""
+    INTERRUPTED = 130
+    """Ended by Ctrl-C, as a shell counts it."""
+
+
+class Commands(click.Group):
+    """The commands, and what becomes of their errors."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002, D102 - click's own signature and contract
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002, D102 - as above
+        if cmd_name not in COMMANDS:
+            return None
+        found: click.Command = importlib.import_module(f"archiver_assets.cli.{cmd_name.replace('-', '_')}").command
+        return found
+
+    def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401, D102 - click's own
+        options = ctx.ensure_object(Options)
+        try:
+            return super().invoke(ctx)
+        except ArchiverError as error:
+            ctx.exit(_say(error, options))
+        except KeyboardInterrupt:
+            click.echo("interrupted; whatever was committed stays, and the same command goes on from there", err=True)
+            ctx.exit(Status.INTERRUPTED)
+
+
+def _say(error: ArchiverError, options: Options) -> Status:
+    if options.as_json:
+        facts = {"error": type(error).__name__, "message": error.message, "hint": error.hint, "transient": error.transient}
+        click.echo(json.dumps(facts))
+    else:
+        click.echo(f"error: {error}", err=True)
+    return Status.USAGE if isinstance(error, ConfigError) else Status.TRY_AGAIN if error.transient else Status.FAILED
+
+
+@click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 140})
+@common_options
+@click.version_option(package_name="audit-archiver", prog_name="archiver")
+def archiver() -> None:
+    """Move expired rows of PostgreSQL audit tables to S3-compatible storage, prove that they are there, and only then delete them."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit status."""
+    try:
+        archiver.main(arguments, prog_name="archiver")
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else Status.FAILED

@@ -1,0 +1,64 @@
+"""What holds for every command of `archiver`: its options, its two forms of an answer, its exit statuses.
+
+What does not belong here: what any command does.
+"""
+
+import json
+import sys
+from pathlib import Path
+from subprocess import run
+
+import click
+import pytest
+
+from archiver_assets.cli.app import COMMANDS, Status, archiver, main
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_takes_the_common_options_and_explains_itself(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([name, "--help"]) == Status.DONE
+    text = capsys.readouterr().out
+    assert all(option in text for option in ("--config", "--json", "--log-format"))
+    assert archiver.get_command(click.Context(archiver), name).short_help  # type: ignore[union-attr]
+
+
+def test_an_error_says_what_to_do_next(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    missing = tmp_path / "config.yaml"
+    assert main(["accept-source", "--database", "d", "--table", "t", "--config", str(missing)]) == Status.USAGE
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert f"error: {missing}: expected a config file, found none\nHINT: " in said.err
+
+
+@pytest.mark.parametrize("arguments", [["--json", "accept-source"], ["accept-source", "--json"]])
+def test_with_json_an_error_is_the_one_document(arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    missing = tmp_path / "config.yaml"
+    assert main([*arguments, "--database", "d", "--table", "t", "--config", str(missing)]) == Status.USAGE
+    document = json.loads(capsys.readouterr().out)
+    assert document["error"] == "ConfigError"
+    assert str(missing) in document["message"]
+
+
+def test_an_unknown_command_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["no-such-thing"]) == Status.USAGE
+    assert "no-such-thing" in capsys.readouterr().err
+
+
+def test_ctrl_c_is_an_exit_status_and_no_traceback(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    @click.command("restore")
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("archiver_assets.cli.restore.command", interrupted)
+    assert main(["restore"]) == Status.INTERRUPTED
+    assert "interrupted" in capsys.readouterr().err
+
+
+def test_a_command_imports_nothing_of_the_others() -> None:
+    code = """
+import sys
+from archiver_assets.cli.app import main
+main(["--version"])
+print(sorted({"dagster", "pyarrow"} & set(sys.modules)))
+"""
+    assert run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.splitlines()[-1] == "[]"
