@@ -8,7 +8,7 @@ export UV_PYTHON_DOWNLOADS := never
 export UV_PROJECT_ENVIRONMENT := .venv
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: help setup postgres demo dev test lint format docs torture matrix bench pictures clean
+.PHONY: help setup postgres demo dev test lint format docs torture matrix bench pictures dist clean
 
 help:
 	@echo 'make demo      run the main job on embedded servers (KEEP=1 leaves them up)'
@@ -20,6 +20,7 @@ help:
 	@echo 'make torture   long seeded failure runs, and random tables at length'
 	@echo 'make matrix    integration and fault tests against PostgreSQL 14 to 18, an hour (MAJORS="16 18" for some)'
 	@echo 'make bench     speed as ratios to the physical limit (ONLY=rows, ONLY=scale: a part)'
+	@echo 'make dist      the wheel and the source archive, in dist/'
 	@echo 'make pictures  the README'"'"'s pictures, from Dagster'"'"'s UI in Chromium'
 
 setup: .venv/.synced
@@ -85,5 +86,10 @@ bench: setup
 pictures: setup
 	@$(RUN)python -m archiver_assets_tests.browser.pictures
 
+dist: $(UV)
+	@rm -rf dist
+	@$(UV) build --quiet --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')" --out-dir dist
+	@ls dist
+
 clean:
-	rm -rf .venv .tools .pg .pytest_cache .mypy_cache .ruff_cache .screenshots
+	rm -rf dist .venv .tools .pg .pytest_cache .mypy_cache .ruff_cache .screenshots
