@@ -70,13 +70,13 @@ def line_number(problem: str) -> int:
 
 
 @given(data=st.binary() | st.text().map(str.encode) | st.lists(st.sampled_from(YAML_PIECES)).map(lambda parts: "".join(parts).encode()))
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_no_text_raises_anything_but_a_config_error(folder: Path, data: bytes) -> None:
     check(folder, data)
 
 
 @given(at=st.integers(0, len(SEED)), cut=st.integers(0, 12), piece=st.sampled_from(YAML_PIECES) | st.text(max_size=5))
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_no_damage_to_a_good_file_raises_anything_but_a_config_error(folder: Path, at: int, cut: int, piece: str) -> None:
     check(folder, (SEED[:at] + piece + SEED[at + cut :]).encode(errors="replace"))
 
@@ -99,7 +99,7 @@ VALUES = st.recursive(
 
 
 @given(data=st.data())
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_no_value_at_any_key_raises_anything_but_a_config_error(folder: Path, data: st.DataObject) -> None:
     tree = yaml.safe_load(SEED)
     sections = [tree, tree["s3"], tree["defaults"], tree["databases"][0], tree["databases"][0]["tables"][0]]
@@ -149,7 +149,7 @@ CRON_FIELDS = st.lists(CRON_TERMS, min_size=1, max_size=2).map(",".join)
 @given(
     schedule=st.lists(CRON_FIELDS, min_size=5, max_size=5).map(" ".join) | st.sampled_from(["0 0 31 2 MON", "*/90 * * * *", "0 0 29 2 *"])
 )
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=300, deadline=None)
 def test_every_schedule_that_is_accepted_is_one_for_dagster_without_a_warning(schedule: str) -> None:
     try:
         Settings(retention_days=1, schedule=schedule)
