@@ -158,11 +158,12 @@ def load_result(path: Path) -> Result:
 
 
 def compare(comparison: Comparison, site: Site, rounds: int, machine: Mapping[str, str], say: Callable[[str], None]) -> Result:
-    """Run every method once a round. Raises RuntimeError if they did different numbers of rows, though they should not."""
+    """Run every method once a round. Raises RuntimeError if it names unknown ones, or they did different numbers of rows."""
     rounds = min(rounds, comparison.rounds or rounds)
     samples: dict[str, list[Sample]] = {}
     missing: dict[str, str] = {}
     with comparison.methods(site) as methods:
+        _require_known(comparison, methods)
         order = list(methods)
         for number in range(rounds):
             first = number % len(order)
@@ -192,6 +193,13 @@ def compare(comparison: Comparison, site: Site, rounds: int, machine: Mapping[st
         not_measured=missing,
         targets=comparison.targets,
     )
+
+
+def _require_known(comparison: Comparison, methods: Mapping[str, Method]) -> None:
+    named = {comparison.limit, *(name for each in comparison.targets for name in (each.method, each.against))} - {None}
+    if unknown := named - set(methods):
+        message = f"{comparison.id}: expected its limit and its targets to be among {', '.join(methods)}; found {unknown}"
+        raise RuntimeError(message)
 
 
 def _require_same_rows(comparison: Comparison, samples: Mapping[str, Sequence[Sample]]) -> None:

@@ -5,7 +5,6 @@ find PostgreSQL by libpq's own variables (https://www.postgresql.org/docs/curren
 """
 
 import os
-import shutil
 import tempfile
 import uuid
 from collections.abc import Iterator, Mapping
@@ -19,31 +18,38 @@ from archiver_assets.demo.postgres import EmbeddedPostgres, find_binaries, icu_d
 from archiver_assets.demo.seaweed import EmbeddedS3
 from archiver_assets_tests.benchmarks.measuring import POSTGRES_PID, STORE_PID, Meter, NotMeasured, Sample, run_child
 from archiver_assets_tests.benchmarks.workload import Workload
+from archiver_assets_tests.servers import Database
 
-BUCKET = "audit-archives"
 WORKLOAD = "BENCH_WORKLOAD"
 ENDPOINT = "BENCH_ENDPOINT"
+BUCKET = "BENCH_BUCKET"
+_BUCKET = "audit-archives"
 
 
 @dataclass(frozen=True)
 class Site:
-    """A workload on running servers, with `rows` rows a day; `folder` is for files of the methods, `s3.bucket` for objects."""
+    """A workload in a database, with `rows` rows a day; `bucket` on the S3 server is for objects of the methods, `folder` for their files.
+
+    `postgres_pid` is that of the server's main process, None if it is not on this machine: then nothing is known of its CPU.
+    """
 
     workload: Workload
     rows: int
-    postgres: EmbeddedPostgres
+    database: Database
+    postgres_pid: int | None
     s3: EmbeddedS3
+    bucket: str
     folder: Path
 
     @property
     def environ(self) -> dict[str, str]:
         """The environment of a process that is to reach the servers."""
         own = {name: value for name, value in os.environ.items() if not name.startswith(("PG", "AWS_"))}
-        server = self.postgres
-        reach = {"PGHOST": server.host, "PGPORT": str(server.port), "PGUSER": server.user, "PGPASSWORD": server.password}
+        at = self.database
+        reach = {"PGHOST": at.host, "PGPORT": str(at.port), "PGUSER": at.user, "PGPASSWORD": at.password, "PGDATABASE": at.name}
         isolation = {"AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull, "AWS_EC2_METADATA_DISABLED": "true"}
-        names = {"PGDATABASE": "postgres", WORKLOAD: self.workload.name, ENDPOINT: self.s3.endpoint, "NO_PROXY": "127.0.0.1,localhost"}
-        pids = {POSTGRES_PID: str(self.postgres.pid or ""), STORE_PID: str(self.s3.pid or "")}
+        names = {WORKLOAD: self.workload.name, ENDPOINT: self.s3.endpoint, BUCKET: self.bucket, "NO_PROXY": "127.0.0.1,localhost"}
+        pids = {POSTGRES_PID: str(self.postgres_pid or ""), STORE_PID: str(self.s3.pid or "")}
         return own | isolation | reach | self.s3.environ() | names | pids
 
     def child(self, module: str, *arguments: str, environ: Mapping[str, str] | None = None) -> Sample:
@@ -56,7 +62,7 @@ class Site:
 
     def connect(self) -> "psycopg.Connection[tuple[object, ...]]":
         """Connect in autocommit."""
-        return psycopg.connect(self.postgres.dsn(), autocommit=True)
+        return psycopg.connect(self.database.dsn, autocommit=True)
 
     def fresh_prefix(self) -> str:
         """Return a prefix of keys below which nothing lies yet, so that a day can be archived again and again."""
@@ -86,15 +92,7 @@ def open_site(workload: Workload, rows: int) -> Iterator[Site]:
     """Start the servers and fill them."""
     server = EmbeddedPostgres(durable=workload.durable, settings=workload.settings)
     with server as postgres, EmbeddedS3() as s3, tempfile.TemporaryDirectory(prefix="archiver-bench-") as folder:
-        s3.create_bucket(BUCKET)
-        workload.fill(postgres.dsn(), rows)
-        yield Site(workload, rows, postgres, s3, Path(folder))
-
-
-def require_room(rows: int, folder: str = tempfile.gettempdir()) -> None:
-    """Raise NotMeasured if the temporary folder has no room for the table, its WAL and its objects."""
-    needed = (rows + 2_000_000) * 2500
-    free = shutil.disk_usage(folder).free
-    if free < needed:
-        message = f"expected {needed / 1e9:.0f} GB free in {folder}, found {free / 1e9:.0f}; set TMPDIR to a larger disk"
-        raise NotMeasured(message)
+        s3.create_bucket(_BUCKET)
+        database = Database("postgres", postgres.host, postgres.port, postgres.user, postgres.password, postgres.dsn())
+        workload.fill(database.dsn, rows)
+        yield Site(workload, rows, database, postgres.pid, s3, _BUCKET, Path(folder))

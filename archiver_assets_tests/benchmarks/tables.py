@@ -27,7 +27,15 @@ FIGURES = {
 def methods_table(result: Result) -> list[str]:
     """Return the lines of a comparison: a heading, the methods with medians of all their figures, and what was not measured."""
     extra = sorted({name for runs in result.samples.values() for sample in runs for name in sample.figures})
-    titles = ["method", "rows", "wall s (min-max)", "ratio (of rounds)", *(f"{FIGURES[name]} s" for name in _CPU), "peak MiB", *extra]
+    titles = [
+        "method",
+        "rows",
+        "wall s (min-max)",
+        f"ratio of {FIGURES.get(result.main, result.main)} (of rounds)",
+        *(f"{FIGURES[name]} s" for name in _CPU),
+        "peak MiB",
+        *extra,
+    ]
     lines = [f"### {result.title}", "", f"{result.rows:,} rows a day, {result.about}; medians of {_runs(result)} runs", ""]
     lines += [_row(titles), _row(["---"] * len(titles))]
     lines += [_row([_name(result, name), *_cells(result, name, extra)]) for name in result.samples]

@@ -46,7 +46,7 @@ def source(config: TableConfig | None = None) -> Source:
 
 def store() -> S3ObjectStore:
     """Return the bucket on the S3 server."""
-    return S3ObjectStore.connect(bucket=BUCKET, endpoint=os.environ[ENDPOINT], region="us-east-1", path_style=True)
+    return S3ObjectStore.connect(bucket=os.environ[BUCKET], endpoint=os.environ[ENDPOINT], region="us-east-1", path_style=True)
 
 
 def task(prefix: str, **changes: object) -> Task:

@@ -19,7 +19,7 @@ from psycopg.conninfo import make_conninfo
 
 from archiver_assets_tests.benchmarks.comparing import Comparison, Method, Target
 from archiver_assets_tests.benchmarks.measuring import Done, Meter, Sample
-from archiver_assets_tests.benchmarks.site import BUCKET, Site
+from archiver_assets_tests.benchmarks.site import Site
 from archiver_assets_tests.benchmarks.workload import Workload
 from archiver_assets_tests.dagster_processes import open_dagster
 
@@ -111,10 +111,10 @@ def _names() -> list[str]:
 
 def _write_files(site: Site) -> Mapping[str, str]:
     """Write the config and Dagster's own, and return the variables that name them."""
-    reach = {"host": site.postgres.host, "port": site.postgres.port, "user": site.postgres.user, "password_env": "PGPASSWORD"}
+    reach = {"host": site.database.host, "port": site.database.port, "user": site.database.user, "password_env": "PGPASSWORD"}
     config = {
         "version": "2.0",
-        "s3": {"bucket": BUCKET, "endpoint": site.s3.endpoint, "path_style": True},
+        "s3": {"bucket": site.bucket, "endpoint": site.s3.endpoint, "path_style": True},
         "defaults": {"retention_days": 90},
         "databases": [{"name": name, **reach, "tables": _tables()} for name in _names()],
     }

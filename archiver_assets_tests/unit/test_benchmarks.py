@@ -1,0 +1,191 @@
+"""The benchmarks' harness: rounds, ratios, targets, tables, charts, and whose CPU counts; on samples that are made up."""
+
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from archiver_assets.demo.seaweed import EmbeddedS3
+from archiver_assets_tests.benchmarks.chart import bars_of, draw
+from archiver_assets_tests.benchmarks.comparing import Comparison, Method, Result, Target, compare, load_result
+from archiver_assets_tests.benchmarks.measuring import Done, Meter, NotMeasured, Sample, cpu_seconds_of
+from archiver_assets_tests.benchmarks.registry import COMPARISONS, choose
+from archiver_assets_tests.benchmarks.site import Site
+from archiver_assets_tests.benchmarks.tables import methods_table, targets_table
+from archiver_assets_tests.benchmarks.workload import Workload
+from archiver_assets_tests.servers import Database
+
+WORKLOAD = Workload("made-up", "rows of paper")
+TARGETS = (
+    Target("ours", "wall", 2.0, stretch=1.4),
+    Target("ours", "bytes", 0.8),
+    Target("ours", "rows_per_second", 0.5, least=True),
+    Target("ours", "wall", 1.0, of="more"),
+    Target("ours", "peak_rss", 100 * 1024 * 1024, of="value"),
+    Target("missing", "wall", 1.0),
+)
+
+
+class Script:
+    """Methods that take as long as they are told to, and remember the order in which they were called."""
+
+    def __init__(self, **walls: Sequence[float]) -> None:
+        self.walls = {name: iter(each) for name, each in walls.items()}
+        self.called: list[str] = []
+
+    def run(self, name: str) -> Sample:
+        self.called.append(name)
+        sizes = {"limit": 100.0, "ours": 70.0}
+        return Sample(10, next(self.walls[name]), 0.5, 0.25, None, 50 * 1024 * 1024, {"bytes": sizes.get(name, 1.0)})
+
+    def refuse(self) -> Sample:
+        self.called.append("missing")
+        message = "there is none"
+        raise NotMeasured(message)
+
+    @contextmanager
+    def methods(self, _site: Site) -> Iterator[Mapping[str, Method]]:
+        yield {"limit": lambda: self.run("limit"), "ours": lambda: self.run("ours"), "missing": self.refuse}
+
+
+def result_of(script: Script, rounds: int, **changes: object) -> Result:
+    site = Site(WORKLOAD, 10, Database("d", "h", 1, "u", "p", ""), None, EmbeddedS3(), "b", Path())
+    values = {"limit": "limit", "targets": TARGETS, **changes}
+    comparison = Comparison("paper", WORKLOAD, "Cutting paper", script.methods, **values)  # type: ignore[arg-type]
+    return compare(comparison, site, rounds, {"cores": "2"}, lambda _line: None)
+
+
+@pytest.fixture
+def result() -> Result:
+    return result_of(Script(limit=[1.0, 2.0, 4.0], ours=[3.0, 3.0, 6.0]), 3)
+
+
+def test_each_round_begins_with_another_method_and_one_that_cannot_run_is_tried_once() -> None:
+    script = Script(limit=[1, 1, 1], ours=[1, 1, 1])
+    assert result_of(script, 3).not_measured == {"missing": "there is none"}
+    assert script.called == ["limit", "ours", "missing", "ours", "limit", "limit", "ours"]
+
+
+def test_a_ratio_is_that_of_the_medians_with_the_least_and_the_greatest_of_a_round(result: Result) -> None:
+    ratio = result.ratio("ours", "wall")
+    assert ratio is not None
+    assert (ratio.median, ratio.least, ratio.most) == (1.5, 1.5, 3.0)
+
+
+def test_a_target_is_met_stretched_missed_or_not_measured(result: Result) -> None:
+    assert [(each.found, each.verdict) for each in result.found()] == [
+        (1.5, "met"),
+        (0.7, "met"),
+        (pytest.approx(2 / 3), "met"),
+        (1.0, "met"),
+        (50 * 1024 * 1024, "met"),
+        (None, "not measured"),
+    ]
+    slower = result_of(Script(limit=[1.0], ours=[2.1]), 1)
+    faster = result_of(Script(limit=[1.0], ours=[1.4]), 1)
+    assert [each.verdict for each in slower.found()[:4]] == ["missed", "met", "missed", "missed"]
+    assert faster.found()[0].verdict == "stretch met"
+
+
+def test_cpu_is_that_of_client_and_server_and_unknown_where_the_servers_is() -> None:
+    assert Sample(1, 1.0, 0.5, 0.25).figure("cpu") == 0.75
+    assert Sample(1, 1.0, 0.5).figure("cpu") is None
+
+
+def test_a_comparison_that_names_an_unknown_method_does_not_begin() -> None:
+    script = Script()
+    with pytest.raises(RuntimeError, match="other"):
+        result_of(script, 1, limit="other")
+    with pytest.raises(RuntimeError, match="another"):
+        result_of(script, 1, targets=(Target("ours", "wall", 1, against="another"),))
+    assert script.called == []
+
+
+def test_methods_that_did_different_numbers_of_rows_are_no_comparison() -> None:
+    @contextmanager
+    def methods(_site: Site) -> Iterator[Mapping[str, Method]]:
+        yield {"limit": lambda: Sample(10, 1, 1), "ours": lambda: Sample(9, 1, 1)}
+
+    script = Script()
+    script.methods = methods  # type: ignore[method-assign]
+    with pytest.raises(RuntimeError, match="same number of rows"):
+        result_of(script, 1, targets=())
+    assert set(result_of(script, 1, targets=(), same_rows=False).samples) == {"limit", "ours"}
+
+
+def test_a_result_is_read_back_as_it_was_saved(result: Result, tmp_path: Path) -> None:
+    result.save(tmp_path / "new" / "paper.json")
+    assert load_result(tmp_path / "new" / "paper.json") == result
+
+
+def test_the_tables_say_what_was_found_and_what_was_not_measured(result: Result) -> None:
+    methods, targets = "\n".join(methods_table(result)), "\n".join(targets_table([result]))
+    assert "| limit (the limit) | 10 | 2.00 (1.00-4.00) | 1.00 | 0.50 | 0.25 | - | 50 | 100 |" in methods
+    assert "Not measured: missing: there is none." in methods
+    assert "| ours, against limit | made-up | 10 | wall | ≤ 2.00 x, stretch 1.40 x | 1.50 x (1.50-3.00) | met |" in targets
+    assert "| ours, against limit | made-up | 10 | wall | ≤ 1.00 s more | 1.00 s more | met |" in targets
+    assert "| ours | made-up | 10 | peak memory | ≤ 100 MiB | 50 MiB | met |" in targets
+
+
+def test_the_chart_has_a_bar_for_each_ratio_and_marks_its_target(result: Result) -> None:
+    bars = bars_of(result)
+    assert [(bar.label, bar.ratio) for bar in bars] == [
+        ("paper: 1 = limit", None),
+        ("ours", 1.5),
+        ("ours: bytes", 0.7),
+        ("ours: rows/s", pytest.approx(2 / 3)),
+    ]
+    picture = ET.fromstring(draw("Workload <paper>", "10 rows", bars))  # noqa: S314 - our own
+    tags = [each.tag.rpartition("}")[2] for each in picture.iter()]
+    assert tags.count("rect") == 1 + 3
+    assert tags.count("line") == 1 + 3
+
+
+def test_a_servers_cpu_is_its_own_and_that_of_its_living_and_of_its_ended_children(tmp_path: Path) -> None:
+    def process(pid: int, parent: int, own: tuple[int, int], ended: tuple[int, int]) -> None:
+        (tmp_path / str(pid)).mkdir()
+        text = f"{pid} (a) name) S {parent} 1 1 0 -1 0 0 0 0 0 {own[0]} {own[1]} {ended[0]} {ended[1]} 20 0 1"
+        (tmp_path / str(pid) / "stat").write_text(text)
+
+    process(100, 1, (100, 200), (1000, 2000))
+    process(101, 100, (10, 20), (7, 7))
+    process(102, 1, (5000, 5000), (0, 0))
+    seconds = cpu_seconds_of(100, tmp_path)
+    assert seconds is not None
+    ticks = cpu_seconds_of(101, tmp_path)
+    assert ticks is not None
+    assert seconds / ticks == pytest.approx(3330 / 44)
+    assert cpu_seconds_of(103, tmp_path) is None
+
+
+def test_a_method_that_does_not_run_the_clocks_is_found_out() -> None:
+    with pytest.raises(RuntimeError, match="start and stop"):
+        Meter({}).sample(Done(1))
+
+
+def test_comparisons_are_chosen_by_subject_and_by_workload() -> None:
+    assert {each.id for each in choose("archive,size-narrow", large=False)} == {
+        "archive-wide",
+        "archive-narrow",
+        "archive-large",
+        "archive-leaves",
+        "size-narrow",
+    }
+    assert [each.id for each in choose("archive,extraction", large=True)] == ["archive-wide"]
+    assert choose("", large=False) == list(COMPARISONS)
+    with pytest.raises(ValueError, match="archives"):
+        choose("archives", large=False)
+
+
+def test_each_comparison_has_a_name_of_its_own() -> None:
+    names = [each.id for each in COMPARISONS]
+    assert sorted(names) == sorted(set(names))
+
+
+def test_the_harness_itself_stays_small_because_a_childs_peak_memory_begins_with_its_parents() -> None:
+    code = "import sys, archiver_assets_tests.benchmarks.__main__; sys.exit(' '.join({'pyarrow', 'dagster'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).stderr == b"\n"
