@@ -9,30 +9,31 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from archiver_assets_tests.benchmarks.chart import bars_of, draw
+from archiver_assets_tests.benchmarks.chart import save_charts
 from archiver_assets_tests.benchmarks.comparing import Comparison, Result, compare
-from archiver_assets_tests.benchmarks.machine import ROOT, describe_machine
+from archiver_assets_tests.benchmarks.machine import describe_machine, described
+from archiver_assets_tests.benchmarks.places import RESULTS
 from archiver_assets_tests.benchmarks.registry import choose
 from archiver_assets_tests.benchmarks.site import open_site
 from archiver_assets_tests.benchmarks.tables import methods_table, targets_table
-from archiver_assets_tests.benchmarks.workload import DEFAULT_ROWS, LARGE_ROWS, Workload
-
-FOLDER = ROOT / ".bench"
+from archiver_assets_tests.benchmarks.workload import DEFAULT_ROWS, LARGE, LARGE_ROWS, Workload
 
 
 def main() -> None:
     """Measure everything, or what was asked for; print as it comes, and all targets at the end."""
     arguments = _arguments()
-    rows = arguments.rows or (LARGE_ROWS if arguments.size == "large" else DEFAULT_ROWS)
+    large = arguments.size == LARGE
+    rows, into = arguments.rows or (LARGE_ROWS if large else DEFAULT_ROWS), arguments.into / (LARGE if large else "")
     try:
-        comparisons = choose(arguments.only, large=arguments.size == "large")
+        comparisons = choose(arguments.only, large=large)
     except ValueError as error:
         sys.exit(str(error))
     results: list[Result] = []
     for workload, group in by_workload(comparisons):
-        results += measure_workload(workload, group, rows, arguments.runs, arguments.into)
+        results += measure_workload(workload, group, rows, arguments.runs, into)
     print("\n".join(["## Targets", "", *targets_table(results)]))
-    print(f"\n{_machine(results)}\nJSON and charts lie in {arguments.into}")
+    machine = described(results[0].machine) if results else "nothing"
+    print(f"\nMeasured with {machine}.\nJSON and charts lie in {into}")
 
 
 def by_workload(comparisons: Sequence[Comparison]) -> list[tuple[Workload, list[Comparison]]]:
@@ -53,27 +54,13 @@ def measure_workload(workload: Workload, comparisons: Sequence[Comparison], rows
             result.save(into / f"{comparison.id}.json")
             print("\n".join([*methods_table(result), ""]), flush=True)
             results.append(result)
-    save_chart(workload.name, results, into)
+    save_charts(results, into)
     return results
-
-
-def save_chart(name: str, results: Sequence[Result], into: Path) -> None:
-    """Write the chart of a workload's results, if there is a ratio among them."""
-    bars = [bar for result in results for bar in bars_of(result)]
-    if bars:
-        first = results[0]
-        subtitle = f"{first.rows:,} rows a day: {first.about}. The bar is the ratio to the limit, the mark is the target."
-        (into / f"{name}.svg").write_text(draw(f"Workload {name}", subtitle, bars))
 
 
 def say(text: str) -> None:
     """Tell the person who waits."""
     print(text, file=sys.stderr, flush=True)
-
-
-def _machine(results: Sequence[Result]) -> str:
-    facts = results[0].machine if results else {}
-    return ", ".join(f"{name}: {fact}" for name, fact in facts.items())
 
 
 def _arguments() -> argparse.Namespace:
@@ -82,11 +69,11 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--only", default="", help="subjects, or subject-workload, separated by commas (all)")
     parser.add_argument(
-        "--size", choices=["default", "large"], default="default", help="large: ten times the rows, of the wide workload alone"
+        "--size", choices=["default", LARGE], default="default", help="large: ten times the rows, of the wide workload alone"
     )
     parser.add_argument("--rows", type=_positive, help="rows of the wide workload's day, in place of those of the size")
     parser.add_argument("--runs", type=_positive, default=3, help="rounds (%(default)s)")
-    parser.add_argument("--into", type=Path, default=FOLDER, help="the folder of JSON and charts (%(default)s)")
+    parser.add_argument("--into", type=Path, default=RESULTS, help="the folder of JSON and charts (%(default)s)")
     return parser.parse_args()
 
 

@@ -8,6 +8,7 @@ Written by hand in place of a plotting library: bars of one colour need none, it
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from xml.sax.saxutils import escape
 
 from archiver_assets_tests.benchmarks.comparing import Result, Target
@@ -50,6 +51,17 @@ def bars_of(result: Result) -> list[Bar]:
             label = method if figure == "wall" else f"{method}: {FIGURES.get(figure, figure)}"
             bars.append(Bar(label, ratio.median, target))
     return [Bar(f"{result.name}: 1 = {result.limit}"), *bars] if bars else []
+
+
+def save_charts(results: Sequence[Result], folder: Path) -> None:
+    """Write the chart of each workload that has a ratio among its results."""
+    for workload in dict.fromkeys(result.workload for result in results):
+        group = [result for result in results if result.workload == workload]
+        bars = [bar for result in group for bar in bars_of(result)]
+        if bars:
+            subtitle = f"{group[0].rows:,} rows a day: {group[0].about}. A bar is the ratio to the limit, a mark its target."
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / f"{workload}.svg").write_text(draw(f"Workload {workload}", subtitle, bars))
 
 
 def draw(title: str, subtitle: str, bars: Sequence[Bar]) -> str:

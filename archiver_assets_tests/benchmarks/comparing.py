@@ -7,7 +7,7 @@ What belongs here: what a comparison is, its rounds, and what became of its targ
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -64,6 +64,28 @@ class Comparison:
         """What `ONLY=` and the file of results call it."""
         return f"{self.name}-{self.workload.name}"
 
+    def result(
+        self,
+        rows: int,
+        machine: Mapping[str, str],
+        samples: Mapping[str, Sequence[Sample]],
+        not_measured: Mapping[str, str],
+    ) -> "Result":
+        """Return what came out of it."""
+        return Result(
+            name=self.name,
+            workload=self.workload.name,
+            title=self.title,
+            about=self.workload.title,
+            limit=self.limit,
+            main=self.main,
+            rows=rows,
+            machine=machine,
+            samples=samples,
+            not_measured=not_measured,
+            targets=self.targets,
+        )
+
 
 @dataclass(frozen=True)
 class Spread:
@@ -107,8 +129,13 @@ class Result:
     rows: int
     machine: Mapping[str, str]
     samples: Mapping[str, Sequence[Sample]]
-    not_measured: Mapping[str, str] = field(default_factory=dict)
-    targets: tuple[Target, ...] = ()
+    not_measured: Mapping[str, str]
+    targets: tuple[Target, ...]
+
+    @property
+    def id(self) -> str:
+        """That of its comparison."""
+        return f"{self.name}-{self.workload}"
 
     def values(self, method: str, figure: str) -> list[float]:
         """Return a figure of each run that has it."""
@@ -180,19 +207,7 @@ def compare(comparison: Comparison, site: Site, rounds: int, machine: Mapping[st
     if comparison.same_rows:
         _require_same_rows(comparison, samples)
     measured = {name: samples[name] for name in order if samples.get(name)}
-    return Result(
-        name=comparison.name,
-        workload=site.workload.name,
-        title=comparison.title,
-        about=site.workload.title,
-        limit=comparison.limit,
-        main=comparison.main,
-        rows=site.rows,
-        machine=machine,
-        samples=measured,
-        not_measured=missing,
-        targets=comparison.targets,
-    )
+    return comparison.result(site.rows, machine, measured, missing)
 
 
 def _require_known(comparison: Comparison, methods: Mapping[str, Method]) -> None:

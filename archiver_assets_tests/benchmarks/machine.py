@@ -11,9 +11,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
+from archiver_assets_tests.benchmarks.places import ROOT
 from archiver_assets_tests.benchmarks.site import Site
-
-ROOT = Path(__file__).parents[2]
 
 
 def describe_machine(site: Site) -> Mapping[str, str]:
@@ -30,6 +29,11 @@ def describe_machine(site: Site) -> Mapping[str, str]:
         "date": f"{datetime.now(UTC):%Y-%m-%d}",
         "commit": _commit(),
     }
+
+
+def described(machine: Mapping[str, str]) -> str:
+    """Return the facts on one line."""
+    return ", ".join(f"{name} {fact}" for name, fact in machine.items())
 
 
 def _first(pattern: str, path: str) -> str:

@@ -14,6 +14,7 @@ from psycopg import sql
 DAY = date(2024, 3, 5)
 """The day that is worked on; the day before and the day after hold as many rows, but at most a million."""
 DEFAULT_ROWS = 1_000_000
+LARGE = "large"
 LARGE_ROWS = 10_000_000
 _NEIGHBOUR_ROWS = 1_000_000
 
@@ -47,7 +48,7 @@ CREATE TABLE public.audit_logs (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     created_at timestamptz NOT NULL, account_id bigint NOT NULL, kind smallint NOT NULL, amount numeric(12,2))
 """
-LARGE = """
+LARGE_VALUES = """
 CREATE TABLE public.audit_logs (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, created_at timestamptz NOT NULL, action text NOT NULL, state jsonb NOT NULL)
 """
@@ -80,7 +81,7 @@ SELECT %(day)s::timestamp AT TIME ZONE 'UTC' + n * (interval '1 day' / %(rows)s)
 FROM generate_series(0, %(rows)s - 1) AS n
 """
 # 28,000 hashes are 1 MB of JSON text. To make 32 lists of them and not one a row saves a minute; the number makes each value another.
-LARGE_ROWS_OF_DAY = """
+LARGE_VALUES_ROWS = """
 INSERT INTO public.audit_logs (created_at, action, state)
 WITH lists AS MATERIALIZED (
     SELECT list, jsonb_agg(md5(list || ':' || n)) AS hashes
@@ -138,7 +139,7 @@ WORKLOADS = {
     for each in (
         Workload("wide", _WIDE, _days(WIDE, WIDE_ROWS)),
         Workload("narrow", "5 scalar columns", _days(NARROW, NARROW_ROWS)),
-        Workload("large", "values of 1 MB of jsonb", _days(LARGE, LARGE_ROWS_OF_DAY), weight=2000),
+        Workload("large", "values of 1 MB of jsonb", _days(LARGE_VALUES, LARGE_VALUES_ROWS), weight=2000),
         Workload("leaves", f"{_WIDE}, a leaf for each day", _days(LEAVES, WIDE_ROWS), primary_key=("id", "created_at")),
     )
 }

@@ -13,6 +13,7 @@ from archiver_assets.demo.seaweed import EmbeddedS3
 from archiver_assets_tests.benchmarks.chart import bars_of, draw
 from archiver_assets_tests.benchmarks.comparing import Comparison, Method, Result, Target, compare, load_result
 from archiver_assets_tests.benchmarks.measuring import Done, Meter, NotMeasured, Sample, cpu_seconds_of
+from archiver_assets_tests.benchmarks.publishing import PAGE, rewritten
 from archiver_assets_tests.benchmarks.registry import COMPARISONS, choose
 from archiver_assets_tests.benchmarks.site import Site
 from archiver_assets_tests.benchmarks.tables import methods_table, targets_table
@@ -189,3 +190,13 @@ def test_each_comparison_has_a_name_of_its_own() -> None:
 def test_the_harness_itself_stays_small_because_a_childs_peak_memory_begins_with_its_parents() -> None:
     code = "import sys, archiver_assets_tests.benchmarks.__main__; sys.exit(' '.join({'pyarrow', 'dagster'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).stderr == b"\n"
+
+
+def test_the_page_of_figures_takes_over_results_and_says_what_is_not_measured_yet(result: Result) -> None:
+    before = PAGE.read_text()
+    after = rewritten(before, [result])
+    assert "| ours, against limit | made-up | 10 | wall | ≤ 2.00 x, stretch 1.40 x | 1.50 x (1.50-3.00) | met |" in after
+    assert "| archive, against binary COPY to nothing | wide | 1,000,000 | wall | ≤ 2.00 x | - | not measured |" in after
+    assert "### Cutting paper" in after
+    assert after.split("<!-- targets: begin -->")[0] == before.split("<!-- targets: begin -->")[0]
+    assert rewritten(after, [result]) == after
