@@ -45,7 +45,7 @@ class Comparison:
 
     `methods` prepares what they need, yields them by name, and cleans up. `limit` is the method that the others are compared to by the
     figure `main`. `rounds` bounds how often each runs, where more would say nothing new. `same_rows`: all must do the same number of rows.
-    `large`: it says something at ten times the size too, and does not take too long there.
+    `large`: it says something at ten times the size too, and does not take too long there. Without `by_default` it runs if it is named.
     """
 
     name: str
@@ -58,6 +58,7 @@ class Comparison:
     rounds: int | None = None
     same_rows: bool = True
     large: bool = False
+    by_default: bool = True
 
     @property
     def id(self) -> str:

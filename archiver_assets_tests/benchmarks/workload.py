@@ -12,11 +12,10 @@ import psycopg
 from psycopg import sql
 
 DAY = date(2024, 3, 5)
-"""The day that is worked on; the day before and the day after hold as many rows, but at most a million."""
+"""The day that is worked on. The day before and the day after hold a tenth of its rows each, to be left alone."""
 DEFAULT_ROWS = 1_000_000
 LARGE = "large"
 LARGE_ROWS = 10_000_000
-_NEIGHBOUR_ROWS = 1_000_000
 
 COLUMNS = """
     created_at timestamptz NOT NULL,
@@ -117,14 +116,17 @@ class Workload:
         return max(rows // self.weight, 1)
 
 
-def _days(table: LiteralString, rows_of_day: LiteralString) -> Callable[[str, int], None]:
-    """Return how to fill the table, index it, and leave nothing for VACUUM or a checkpoint to do while the clock runs."""
+def days(table: LiteralString, rows_of_day: LiteralString, neighbours: float = 0.1) -> Callable[[str, int], None]:
+    """Return how to fill the table, index it, and leave nothing for VACUUM or a checkpoint to do while the clock runs.
+
+    `neighbours` is how many times the rows of the day the day before it has, and the day after it.
+    """
 
     def fill(dsn: str, rows: int) -> None:
         with psycopg.connect(dsn, autocommit=True) as connection:
             connection.execute(table)
             for offset in (-1, 0, 1):
-                wanted = min(rows, _NEIGHBOUR_ROWS) if offset else rows
+                wanted = max(round(rows * neighbours), 1) if offset else rows
                 connection.execute(rows_of_day, {"day": DAY + timedelta(days=offset), "rows": wanted})
             connection.execute("CREATE INDEX ON public.audit_logs (created_at)")
             connection.execute("VACUUM (FREEZE, ANALYZE) public.audit_logs")
@@ -137,10 +139,10 @@ _WIDE = "15 columns, about 530 bytes a row in binary COPY"
 WORKLOADS = {
     each.name: each
     for each in (
-        Workload("wide", _WIDE, _days(WIDE, WIDE_ROWS)),
-        Workload("narrow", "5 scalar columns", _days(NARROW, NARROW_ROWS)),
-        Workload("large", "values of 1 MB of jsonb", _days(LARGE_VALUES, LARGE_VALUES_ROWS), weight=2000),
-        Workload("leaves", f"{_WIDE}, a leaf for each day", _days(LEAVES, WIDE_ROWS), primary_key=("id", "created_at")),
+        Workload("wide", _WIDE, days(WIDE, WIDE_ROWS)),
+        Workload("narrow", "5 scalar columns", days(NARROW, NARROW_ROWS)),
+        Workload("large", "values of 1 MB of jsonb", days(LARGE_VALUES, LARGE_VALUES_ROWS), weight=2000),
+        Workload("leaves", f"{_WIDE}, a leaf for each day", days(LEAVES, WIDE_ROWS), primary_key=("id", "created_at")),
     )
 }
 

@@ -176,8 +176,9 @@ def test_comparisons_are_chosen_by_subject_and_by_workload() -> None:
         "archive-leaves",
         "size-narrow",
     }
-    assert [each.id for each in choose("archive,extraction", large=True)] == ["archive-wide"]
-    assert choose("", large=False) == list(COMPARISONS)
+    assert [each.id for each in choose("archive,scale", large=True)] == ["archive-wide"]
+    assert choose("", large=False) == [each for each in COMPARISONS if each.by_default]
+    assert [each.id for each in choose("extraction", large=False)] == ["extraction-wide"]
     with pytest.raises(ValueError, match="archives"):
         choose("archives", large=False)
 

@@ -43,10 +43,14 @@ def archiving(site: Site) -> Iterator[Mapping[str, Method]]:
 
 @contextmanager
 def verifying(site: Site) -> Iterator[Mapping[str, Method]]:
-    """The archive step, and reading back what it made."""
-    prefix = site.fresh_prefix()
-    archive(site, prefix=prefix)
-    yield {ARCHIVE: lambda: archive(site), VERIFY: lambda: site.child("verify", prefix)}
+    """The archive step, and reading back what it made last."""
+    prefixes: list[str] = []
+
+    def archive_again() -> Sample:
+        prefixes.append(site.fresh_prefix())
+        return archive(site, prefix=prefixes[-1])
+
+    yield {ARCHIVE: archive_again, VERIFY: lambda: site.child("verify", prefixes[-1])}
 
 
 @contextmanager
