@@ -3,8 +3,8 @@
 What belongs here: running pgbench beside a purge, and telling its transactions apart by their times. What does not: the purge
 (`methods/purge_beside.py`). See https://www.postgresql.org/docs/current/pgbench.html for the log, a line a transaction.
 
-Each run purges the oldest day that is left of the workload's three. It is measured without fsync too, if that is named: on a disk that others
-use as well, its noise can be larger than anything that a purge does.
+Each run purges the oldest day that is left of the workload's three. It is measured without fsync too, if that is named: on a disk that
+others use as well, its noise can be larger than anything that a purge does.
 """
 
 import statistics
