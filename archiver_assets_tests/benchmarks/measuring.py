@@ -14,7 +14,8 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
+
+from archiver_assets_tests.benchmarks.processes import cpu_seconds_of
 
 _METHODS = "archiver_assets_tests.benchmarks.methods"
 POSTGRES_PID = "BENCH_POSTGRES_PID"
@@ -108,27 +109,6 @@ class Meter:
 
 def _between(began: float | None, ended: float | None) -> float | None:
     return None if began is None or ended is None else ended - began
-
-
-def cpu_seconds_of(pid: int, proc: Path = Path("/proc")) -> float | None:
-    """Return the CPU seconds of a server's main process and of its children, those that ended included; None without /proc.
-
-    A session's CPU is that of its backend while it lives, and of the main process' reaped children later; so nothing is lost between.
-    https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html, in clock ticks.
-    """
-    if not (proc / str(pid) / "stat").exists():
-        return None
-    ticks = 0
-    for each in proc.glob("[0-9]*/stat"):
-        try:
-            fields = each.read_text().rpartition(")")[2].split()
-        except (FileNotFoundError, ProcessLookupError):
-            continue  # it ended meanwhile
-        if each.parent.name == str(pid):
-            ticks += sum(int(found) for found in fields[11:15])
-        elif fields[1] == str(pid):
-            ticks += sum(int(found) for found in fields[11:13])
-    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def report(method: Callable[[], Done], who: int = resource.RUSAGE_SELF) -> None:

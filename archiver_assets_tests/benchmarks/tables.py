@@ -26,7 +26,7 @@ FIGURES = {
 
 def methods_table(result: Result) -> list[str]:
     """Return the lines of a comparison: a heading, the methods with medians of all their figures, and what was not measured."""
-    extra = sorted({name for runs in result.samples.values() for sample in runs for name in sample.figures})
+    extra = list(dict.fromkeys(name for runs in result.samples.values() for sample in runs for name in sample.figures))
     titles = [
         "method",
         "rows",

@@ -1,5 +1,6 @@
 """The benchmarks' harness: rounds, ratios, targets, tables, charts, and whose CPU counts; on samples that are made up."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,7 +13,8 @@ import pytest
 from archiver_assets.demo.seaweed import EmbeddedS3
 from archiver_assets_tests.benchmarks.chart import bars_of, draw
 from archiver_assets_tests.benchmarks.comparing import Comparison, Method, Result, Target, compare, load_result
-from archiver_assets_tests.benchmarks.measuring import Done, Meter, NotMeasured, Sample, cpu_seconds_of
+from archiver_assets_tests.benchmarks.measuring import Done, Meter, NotMeasured, Sample
+from archiver_assets_tests.benchmarks.processes import Proc, Ticks, cpu_seconds_of
 from archiver_assets_tests.benchmarks.publishing import PAGE, rewritten
 from archiver_assets_tests.benchmarks.registry import COMPARISONS, choose
 from archiver_assets_tests.benchmarks.site import Site
@@ -146,21 +148,39 @@ def test_the_chart_has_a_bar_for_each_ratio_and_marks_its_target(result: Result)
     assert tags.count("line") == 1 + 3
 
 
-def test_a_servers_cpu_is_its_own_and_that_of_its_living_and_of_its_ended_children(tmp_path: Path) -> None:
-    def process(pid: int, parent: int, own: tuple[int, int], ended: tuple[int, int]) -> None:
-        (tmp_path / str(pid)).mkdir()
-        text = f"{pid} (a) name) S {parent} 1 1 0 -1 0 0 0 0 0 {own[0]} {own[1]} {ended[0]} {ended[1]} 20 0 1"
-        (tmp_path / str(pid) / "stat").write_text(text)
+class FakeProc(Proc):
+    """A server, 100, one of whose sessions ends when its CPU is asked for the first time."""
 
-    process(100, 1, (100, 200), (1000, 2000))
-    process(101, 100, (10, 20), (7, 7))
-    process(102, 1, (5000, 5000), (0, 0))
-    seconds = cpu_seconds_of(100, tmp_path)
-    assert seconds is not None
-    ticks = cpu_seconds_of(101, tmp_path)
-    assert ticks is not None
-    assert seconds / ticks == pytest.approx(3330 / 44)
-    assert cpu_seconds_of(103, tmp_path) is None
+    def __init__(self, ending: int | None = None) -> None:
+        self.ending = ending
+        self.processes = {100: Ticks(1, 300, 3000), 101: Ticks(100, 30, 7), 102: Ticks(100, 500, 0), 103: Ticks(1, 9000, 0)}
+
+    def pids(self) -> Iterator[int]:
+        yield from tuple(self.processes)
+
+    def ticks(self, pid: int) -> Ticks | None:
+        if pid == self.ending:
+            ended, main = self.processes.pop(pid), self.processes[100]
+            self.processes[100] = Ticks(main.parent, main.own, main.ended + ended.own)
+            self.ending = None
+        return self.processes.get(pid)
+
+
+@pytest.mark.parametrize("ending", [None, 101, 102])
+def test_a_servers_cpu_is_its_own_and_that_of_its_sessions_also_of_one_that_ends_meanwhile(ending: int | None) -> None:
+    seconds = cpu_seconds_of(100, FakeProc(ending))
+    assert seconds == 3830 / os.sysconf("SC_CLK_TCK")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="there is no /proc")
+def test_the_cpu_of_a_child_that_ended_stays_with_its_parent() -> None:
+    before = cpu_seconds_of(os.getpid())
+    subprocess.run([sys.executable, "-c", "sum(range(10_000_000))"], check=True)
+    after = cpu_seconds_of(os.getpid())
+    assert before is not None
+    assert after is not None
+    assert after - before > 0.03
+    assert cpu_seconds_of(2**30) is None
 
 
 def test_a_method_that_does_not_run_the_clocks_is_found_out() -> None:
