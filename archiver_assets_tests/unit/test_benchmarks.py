@@ -149,26 +149,29 @@ def test_the_chart_has_a_bar_for_each_ratio_and_marks_its_target(result: Result)
 
 
 class FakeProc(Proc):
-    """A server, 100, one of whose sessions ends when its CPU is asked for the first time."""
+    """A server, 100, one of whose sessions ends just before or just after its CPU is asked for the first time."""
 
-    def __init__(self, ending: int | None = None) -> None:
-        self.ending = ending
+    def __init__(self, ending: int | None, *, seen: bool) -> None:
+        self.ending, self.seen = ending, seen
         self.processes = {100: Ticks(1, 300, 3000), 101: Ticks(100, 30, 7), 102: Ticks(100, 500, 0), 103: Ticks(1, 9000, 0)}
 
     def pids(self) -> Iterator[int]:
         yield from tuple(self.processes)
 
     def ticks(self, pid: int) -> Ticks | None:
+        found = self.processes.get(pid)
         if pid == self.ending:
             ended, main = self.processes.pop(pid), self.processes[100]
             self.processes[100] = Ticks(main.parent, main.own, main.ended + ended.own)
             self.ending = None
-        return self.processes.get(pid)
+            return found if self.seen else None
+        return found
 
 
+@pytest.mark.parametrize("seen", [True, False])
 @pytest.mark.parametrize("ending", [None, 101, 102])
-def test_a_servers_cpu_is_its_own_and_that_of_its_sessions_also_of_one_that_ends_meanwhile(ending: int | None) -> None:
-    seconds = cpu_seconds_of(100, FakeProc(ending))
+def test_a_servers_cpu_is_its_own_and_that_of_its_sessions_also_of_one_that_ends_meanwhile(ending: int | None, *, seen: bool) -> None:
+    seconds = cpu_seconds_of(100, FakeProc(ending, seen=seen))
     assert seconds == 3830 / os.sysconf("SC_CLK_TCK")
 
 
