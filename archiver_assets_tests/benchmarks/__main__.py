@@ -45,7 +45,7 @@ def by_workload(comparisons: Sequence[Comparison]) -> list[tuple[Workload, list[
 def measure_workload(workload: Workload, comparisons: Sequence[Comparison], rows: int, runs: int, into: Path) -> list[Result]:
     """Put the workload's servers up, and run its comparisons."""
     rows = workload.rows(rows)
-    say(f"{workload.name}: making days of {rows:,} rows, {workload.title}")
+    say(f"{workload.name}: making {f'days of {rows:,} rows, ' if rows else ''}{workload.title}")
     results = []
     with open_site(workload, rows) as site:
         machine = describe_machine(site)

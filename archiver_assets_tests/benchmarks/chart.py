@@ -12,7 +12,7 @@ from pathlib import Path
 from xml.sax.saxutils import escape
 
 from archiver_assets_tests.benchmarks.comparing import Result, Target
-from archiver_assets_tests.benchmarks.tables import FIGURES
+from archiver_assets_tests.benchmarks.tables import FIGURES, about
 
 _ROW = 26
 _LABEL = 380
@@ -59,7 +59,7 @@ def save_charts(results: Sequence[Result], folder: Path) -> None:
         group = [result for result in results if result.workload == workload]
         bars = [bar for result in group for bar in bars_of(result)]
         if bars:
-            subtitle = f"{group[0].rows:,} rows a day: {group[0].about}. A bar is the ratio to the limit, a mark its target."
+            subtitle = f"{about(group[0])}. A bar is the ratio to the limit, a mark its target."
             folder.mkdir(parents=True, exist_ok=True)
             (folder / f"{workload}.svg").write_text(draw(f"Workload {workload}", subtitle, bars))
 

@@ -15,7 +15,7 @@ from archiver_assets_tests.benchmarks.machine import described
 from archiver_assets_tests.benchmarks.places import RESULTS, ROOT
 from archiver_assets_tests.benchmarks.registry import COMPARISONS
 from archiver_assets_tests.benchmarks.tables import methods_table, targets_table
-from archiver_assets_tests.benchmarks.workload import DEFAULT_ROWS, LARGE
+from archiver_assets_tests.benchmarks.workload import DEFAULT_ROWS, LARGE, LARGE_ROWS
 
 PAGE = ROOT / "docs" / "performance.md"
 CHARTS = ROOT / "docs" / "pictures" / "bench"
@@ -23,17 +23,18 @@ CHARTS = ROOT / "docs" / "pictures" / "bench"
 
 def main() -> None:
     """Write the page's figures anew, and all charts."""
-    results = read_results(RESULTS)
+    results = read_results(RESULTS, DEFAULT_ROWS)
     if not results:
-        sys.exit(f"expected results in {RESULTS}, found none\nHINT: run `make bench` first")
-    PAGE.write_text(rewritten(PAGE.read_text(), [*results, *read_results(RESULTS / LARGE)]))
+        sys.exit(f"expected results of {DEFAULT_ROWS:,} rows in {RESULTS}, found none\nHINT: run `make bench` first")
+    PAGE.write_text(rewritten(PAGE.read_text(), [*results, *read_results(RESULTS / LARGE, LARGE_ROWS)]))
     save_charts(results, CHARTS)
 
 
-def read_results(folder: Path) -> list[Result]:
-    """Return the results that lie in a folder, in the order of the registry; their targets are those of today."""
+def read_results(folder: Path, rows: int) -> list[Result]:
+    """Return the results in a folder that are of so many rows, in the order of the registry; their targets are those of today."""
     places = [(each, folder / f"{each.id}.json") for each in COMPARISONS]
-    return [replace(load_result(path), targets=comparison.targets) for comparison, path in places if path.exists()]
+    found = [(each, replace(load_result(path), targets=each.targets)) for each, path in places if path.exists()]
+    return [result for comparison, result in found if result.rows == comparison.workload.rows(rows)]
 
 
 def rewritten(page: str, results: Sequence[Result]) -> str:

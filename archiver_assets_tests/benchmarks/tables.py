@@ -36,7 +36,7 @@ def methods_table(result: Result) -> list[str]:
         "peak MiB",
         *extra,
     ]
-    lines = [f"### {result.title}", "", f"{result.rows:,} rows a day, {result.about}; medians of {_runs(result)} runs", ""]
+    lines = [f"### {result.title}", "", f"{about(result)}; {_runs(result)}", ""]
     lines += [_row(titles), _row(["---"] * len(titles))]
     lines += [_row([_name(result, name), *_cells(result, name, extra)]) for name in result.samples]
     return [*lines, *(f"\nNot measured: {name}: {reason}." for name, reason in result.not_measured.items())]
@@ -50,7 +50,7 @@ def targets_table(results: Sequence[Result]) -> list[str]:
 
 
 def _target_cells(result: Result, found: Found) -> list[str]:
-    where = [_what(result, found), result.workload, f"{result.rows:,}"]
+    where = [_what(result, found), result.workload, f"{result.rows:,}" if result.rows else "-"]
     verdict = f"**{found.verdict}**" if found.verdict == "missed" else found.verdict
     return [*where, _figure(found), _bound(found), _value(result, found), verdict]
 
@@ -61,7 +61,12 @@ def _row(cells: Sequence[str]) -> str:
 
 def _runs(result: Result) -> str:
     counts = sorted({len(runs) for runs in result.samples.values()})
-    return "-".join(str(count) for count in counts)
+    return "one run" if counts == [1] else f"medians of {'-'.join(str(count) for count in counts)} runs"
+
+
+def about(result: Result) -> str:
+    """Return what the workload is, in words."""
+    return f"{result.rows:,} rows a day, {result.about}" if result.rows else result.about
 
 
 def _name(result: Result, name: str) -> str:

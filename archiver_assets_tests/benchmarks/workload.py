@@ -3,10 +3,11 @@
 What belongs here: making the rows. What does not: reading them, and the servers (`site.py`).
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
-from typing import LiteralString
+from typing import Any, LiteralString
 
 import psycopg
 from psycopg import sql
@@ -98,35 +99,36 @@ def fill_nothing(_dsn: str, _rows: int) -> None:
 class Workload:
     """What a server holds when the comparisons on it begin: `fill` is given where the server is, and the rows of a day.
 
-    A day has as many rows as the size says, divided by `weight`. `with_day` says whether there is a day in `public.audit_logs` at all, and
-    `primary_key` is that table's. `durable` keeps fsync on; `settings` are PostgreSQL's that differ from its defaults.
+    `fill_day` makes the day alone, without its neighbours. A day has as many rows as the size says, divided by `weight`, or none if
+    that is 0. `primary_key` is that of `public.audit_logs`. `durable` keeps fsync on; `settings` are PostgreSQL's that differ from its
+    defaults.
     """
 
     name: str
     title: str
     fill: Callable[[str, int], None] = fill_nothing
+    fill_day: Callable[[str, int], None] = fill_nothing
     weight: int = 1
-    with_day: bool = True
     primary_key: tuple[str, ...] = ("id",)
     durable: bool = True
     settings: Mapping[str, str] = field(default_factory=dict)
 
     def rows(self, rows: int) -> int:
         """Return how many rows a day has, if one of the wide workload has `rows`."""
-        return max(rows // self.weight, 1)
+        return max(rows // self.weight, 1) if self.weight else 0
 
 
 def days(table: LiteralString, rows_of_day: LiteralString, neighbours: float = 0.1) -> Callable[[str, int], None]:
     """Return how to fill the table, index it, and leave nothing for VACUUM or a checkpoint to do while the clock runs.
 
-    `neighbours` is how many times the rows of the day the day before it has, and the day after it.
+    `neighbours` is how many times the rows of the day the day before it has, and the day after it; 0 for no rows there.
     """
 
     def fill(dsn: str, rows: int) -> None:
         with psycopg.connect(dsn, autocommit=True) as connection:
             connection.execute(table)
             for offset in (-1, 0, 1):
-                wanted = max(round(rows * neighbours), 1) if offset else rows
+                wanted = math.ceil(rows * neighbours) if offset else rows
                 connection.execute(rows_of_day, {"day": DAY + timedelta(days=offset), "rows": wanted})
             connection.execute("CREATE INDEX ON public.audit_logs (created_at)")
             connection.execute("VACUUM (FREEZE, ANALYZE) public.audit_logs")
@@ -136,13 +138,19 @@ def days(table: LiteralString, rows_of_day: LiteralString, neighbours: float = 0
 
 
 _WIDE = "15 columns, about 530 bytes a row in binary COPY"
+
+
+def _workload(name: str, title: str, table: LiteralString, rows: LiteralString, **more: Any) -> Workload:  # noqa: ANN401 - of any field
+    return Workload(name, title, days(table, rows), days(table, rows, neighbours=0), **more)
+
+
 WORKLOADS = {
     each.name: each
     for each in (
-        Workload("wide", _WIDE, days(WIDE, WIDE_ROWS)),
-        Workload("narrow", "5 scalar columns", days(NARROW, NARROW_ROWS)),
-        Workload("large", "values of 1 MB of jsonb", days(LARGE_VALUES, LARGE_VALUES_ROWS), weight=2000),
-        Workload("leaves", f"{_WIDE}, a leaf for each day", days(LEAVES, WIDE_ROWS), primary_key=("id", "created_at")),
+        _workload("wide", _WIDE, WIDE, WIDE_ROWS),
+        _workload("narrow", "5 scalar columns", NARROW, NARROW_ROWS),
+        _workload("large", "values of 1 MB of jsonb", LARGE_VALUES, LARGE_VALUES_ROWS, weight=2000),
+        _workload("leaves", f"{_WIDE}, a leaf for each day", LEAVES, WIDE_ROWS, primary_key=("id", "created_at")),
     )
 }
 

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -15,11 +16,11 @@ from archiver_assets_tests.benchmarks.chart import bars_of, draw
 from archiver_assets_tests.benchmarks.comparing import Comparison, Method, Result, Target, compare, load_result
 from archiver_assets_tests.benchmarks.measuring import Done, Meter, NotMeasured, Sample
 from archiver_assets_tests.benchmarks.processes import Proc, Ticks, cpu_seconds_of
-from archiver_assets_tests.benchmarks.publishing import PAGE, rewritten
+from archiver_assets_tests.benchmarks.publishing import PAGE, read_results, rewritten
 from archiver_assets_tests.benchmarks.registry import COMPARISONS, choose
 from archiver_assets_tests.benchmarks.site import Site
 from archiver_assets_tests.benchmarks.tables import methods_table, targets_table
-from archiver_assets_tests.benchmarks.workload import Workload
+from archiver_assets_tests.benchmarks.workload import DEFAULT_ROWS, Workload
 from archiver_assets_tests.servers import Database
 
 WORKLOAD = Workload("made-up", "rows of paper")
@@ -224,3 +225,10 @@ def test_the_page_of_figures_takes_over_results_and_says_what_is_not_measured_ye
     assert "### Cutting paper" in after
     assert after.split("<!-- targets: begin -->")[0] == before.split("<!-- targets: begin -->")[0]
     assert rewritten(after, [result]) == after
+
+
+def test_a_quick_look_at_few_rows_is_not_published(result: Result, tmp_path: Path) -> None:
+    comparison = COMPARISONS[0]
+    for rows, published in ((comparison.workload.rows(DEFAULT_ROWS), 1), (20_000, 0)):
+        replace(result, rows=rows).save(tmp_path / f"{comparison.id}.json")
+        assert [each.targets for each in read_results(tmp_path, DEFAULT_ROWS)] == [comparison.targets] * published

@@ -157,7 +157,7 @@ _WORKLOAD = Workload(
     "tables",
     f"{DATABASES * TABLES:,} tables in {DATABASES} databases, nothing expired",
     make_databases,
-    with_day=False,
+    weight=0,
     settings={"max_connections": "200"},
 )
 COMPARISONS = (
