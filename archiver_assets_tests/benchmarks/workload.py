@@ -80,13 +80,16 @@ SELECT %(day)s::timestamp AT TIME ZONE 'UTC' + n * (interval '1 day' / %(rows)s)
        CASE WHEN n %% 9 > 0 THEN ((n * 104729::bigint %% 1000000000) / 100.0)::numeric(12,2) END
 FROM generate_series(0, %(rows)s - 1) AS n
 """
-# 28,000 hashes are 1 MB of JSON text. To make 32 lists of them and not one a row saves a minute; the number makes each value another.
+# 9,500 changed records are 1 MB of JSON text. To make 32 lists of them, and not one a row, saves a minute; the number makes values differ.
 LARGE_VALUES_ROWS = """
 INSERT INTO public.audit_logs (created_at, action, state)
 WITH lists AS MATERIALIZED (
-    SELECT list, jsonb_agg(md5(list || ':' || n)) AS hashes
-    FROM generate_series(0, 31) AS list, generate_series(1, 28000) AS n GROUP BY list)
-SELECT %(day)s::timestamp AT TIME ZONE 'UTC' + n * (interval '1 day' / %(rows)s), 'import', jsonb_build_object('n', n, 'hashes', hashes)
+    SELECT list, jsonb_agg(jsonb_build_object('id', n, 'owner', md5(list || ':' || n),
+                                              'total', round((n * 7919 + list) %% 100000 / 100.0, 2),
+                                              'status', (ARRAY['draft', 'approved'])[1 + n %% 2],
+                                              'labels', jsonb_build_array('a' || n %% 13))) AS records
+    FROM generate_series(0, 31) AS list, generate_series(1, 9500) AS n GROUP BY list)
+SELECT %(day)s::timestamp AT TIME ZONE 'UTC' + n * (interval '1 day' / %(rows)s), 'import', jsonb_build_object('n', n, 'records', records)
 FROM generate_series(0, %(rows)s - 1) AS n JOIN lists ON list = n %% 32
 """
 
