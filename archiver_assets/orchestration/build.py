@@ -9,7 +9,7 @@ import dagster as dg
 
 from archiver_assets.config import Config, DatabaseConfig, TableConfig
 from archiver_assets.orchestration.assets import archive_asset, purge_asset, row_counts_check, source_asset, table_keys
-from archiver_assets.orchestration.checking import CHECKS_JOB, check_keys, database_checks
+from archiver_assets.orchestration.checks import CHECKS_JOB, check_keys, database_checks
 from archiver_assets.orchestration.notifying import notifications_sensor
 from archiver_assets.orchestration.partitions import PartitionsCatalog, shared_job_name
 from archiver_assets.orchestration.resources import Services

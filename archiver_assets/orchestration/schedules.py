@@ -12,9 +12,8 @@ from contextlib import closing
 import dagster as dg
 
 from archiver_assets.config import DatabaseConfig, TableConfig, checks_schedule_name
-from archiver_assets.lifecycle.backlog import expired_days
 from archiver_assets.orchestration.assets import table_keys
-from archiver_assets.orchestration.checking import check_keys
+from archiver_assets.orchestration.checks import check_keys
 from archiver_assets.orchestration.choosing import Choice, choose
 from archiver_assets.orchestration.history import ACTIVE, days_in_progress, last_was_a_repetition, past_of
 from archiver_assets.orchestration.resources import Services
@@ -81,6 +80,8 @@ def checks_schedule(database: DatabaseConfig, job_name: str) -> dg.ScheduleDefin
 
 def choose_days(instance: Callable[[], dg.DagsterInstance], services: Services, table: TableConfig) -> Choice:
     """Return what a tick of the table decides. Raises what `expired_days` raises."""
+    from archiver_assets.lifecycle.backlog import expired_days  # noqa: PLC0415 -- with Arrow, which nothing else in a code server needs
+
     now = services.clock()
     with closing(expired_days(services.source(table), table, services.hold_places())) as days:
         return choose(

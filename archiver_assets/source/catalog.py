@@ -13,7 +13,6 @@ from functools import cached_property
 from typing import Any
 from zoneinfo import ZoneInfo
 
-import psycopg
 import pyarrow as pa
 from psycopg import sql as composed
 from psycopg.rows import DictRow
@@ -21,13 +20,13 @@ from psycopg.rows import DictRow
 from archiver_assets.config import ACCEPTABLE_RISKS, TableConfig
 from archiver_assets.errors import SourceUnavailable, TableRefused
 from archiver_assets.partition import Partition
-from archiver_assets.source import sql, sql_catalog, sql_session
+from archiver_assets.source import session, sql, sql_catalog, sql_session
 from archiver_assets.source.findings import Finding, as_accepted, refuse
 from archiver_assets.source.types import exact_type
 
 XMIN = "_xmin"
 
-Connection = psycopg.Connection[DictRow]
+Connection = session.Connection
 
 _KINDS = {"r": "an ordinary table", "p": "a partitioned table"}
 _OTHER_KINDS = {"v": "a view", "m": "a materialized view", "f": "a foreign table", "S": "a sequence"}

@@ -11,13 +11,15 @@ from dataclasses import dataclass, field, replace
 
 import psycopg
 from psycopg.conninfo import make_conninfo
-from psycopg.rows import dict_row
+from psycopg.rows import DictRow, dict_row
 
 from archiver_assets.config import DatabaseConfig
 from archiver_assets.errors import PartitionBusy, SourceConflict, SourceError, SourceTimeout, SourceUnavailable, TableRefused
 from archiver_assets.partition import Partition
 from archiver_assets.source import sql, sql_session
-from archiver_assets.source.catalog import Connection
+
+Connection = psycopg.Connection[DictRow]
+"""A session, whose rows are dicts by name."""
 
 _CONNECT_TIMEOUT_SECONDS = 15
 _CANCEL_SECONDS = 5
