@@ -16,6 +16,7 @@ from archiver_assets.config import Config, TableConfig
 from archiver_assets.orchestration.links import Links
 from archiver_assets.partition import Partition
 from archiver_assets.source.session import Source
+from archiver_assets.source.sharing import SharedSession, SharedSessions
 from archiver_assets.store.keys import TableKeys
 from archiver_assets.store.objects import ObjectStore
 
@@ -28,15 +29,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Services:
-    """The databases and the store of a config, and the clock that the times of Dagster's runs are compared with."""
+    """The databases and the store of a config, the clock that the times of Dagster's runs are compared with, and the ticks' sessions."""
 
     config: Config
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ, repr=False)
     clock: Callable[[], datetime] = field(default=lambda: datetime.now(UTC), repr=False)
+    sessions: SharedSessions = field(default_factory=SharedSessions, repr=False, compare=False)
 
     def source(self, table: TableConfig) -> Source:
         """Return the database of a table."""
         return Source(self.config.database(table.database), self.environ)
+
+    def shared_source(self, table: TableConfig) -> SharedSession:
+        """Return the database of a table, by the one session that ticks share."""
+        return self.sessions.of(self.source(table))
 
     @cached_property
     def store(self) -> ObjectStore:

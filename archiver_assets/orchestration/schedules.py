@@ -12,6 +12,7 @@ from contextlib import closing
 import dagster as dg
 
 from archiver_assets.config import DatabaseConfig, TableConfig, checks_schedule_name
+from archiver_assets.lifecycle.idleness import has_no_expired_rows
 from archiver_assets.orchestration.assets import table_keys
 from archiver_assets.orchestration.checks import check_keys
 from archiver_assets.orchestration.choosing import Choice, choose
@@ -80,10 +81,13 @@ def checks_schedule(database: DatabaseConfig, job_name: str) -> dg.ScheduleDefin
 
 def choose_days(instance: Callable[[], dg.DagsterInstance], services: Services, table: TableConfig) -> Choice:
     """Return what a tick of the table decides. Raises what `expired_days` raises."""
+    source = services.shared_source(table)
+    if has_no_expired_rows(source, table):
+        return Choice()
     from archiver_assets.lifecycle.backlog import expired_days  # noqa: PLC0415 -- with Arrow, which nothing else in a code server needs
 
     now = services.clock()
-    with closing(expired_days(services.source(table), table, services.hold_places())) as days:
+    with closing(expired_days(source, table, services.hold_places())) as days:
         return choose(
             days,
             at_most=table.max_partitions_per_tick,
