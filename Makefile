@@ -8,7 +8,7 @@ export UV_PYTHON_DOWNLOADS := never
 export UV_PROJECT_ENVIRONMENT := .venv
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: help setup postgres demo dev test lint format docs torture matrix bench pictures clean
+.PHONY: help setup postgres demo dev test lint format docs torture matrix bench figures pictures clean
 
 help:
 	@echo 'make demo      run the main job on embedded servers (KEEP=1 leaves them up)'
@@ -19,7 +19,8 @@ help:
 	@echo 'make docs      write the generated part of docs/types.md anew'
 	@echo 'make torture   long seeded failure runs, and random tables at length'
 	@echo 'make matrix    integration and fault tests against PostgreSQL 14 to 18, an hour (MAJORS="16 18" for some)'
-	@echo 'make bench     speed as ratios to the physical limit (ONLY=rows, ONLY=scale: a part)'
+	@echo 'make bench     speed as ratios to the physical limit (ONLY=archive,scale: a part; SIZE=large, ROWS=, RUNS=)'
+	@echo 'make figures   the newest figures and charts into docs/performance.md'
 	@echo 'make pictures  the README'"'"'s pictures, from Dagster'"'"'s UI in Chromium'
 
 setup: .venv/.synced
@@ -80,7 +81,11 @@ matrix: setup postgres
 	  if [ -n "$$failed" ]; then echo "failed:$$failed"; exit 1; fi
 
 bench: setup
-	@$(RUN)python -m archiver_assets_tests.benchmarks $(if $(ONLY),--only $(ONLY))
+	@$(RUN)python -m archiver_assets_tests.benchmarks $(if $(ONLY),--only $(ONLY)) $(if $(SIZE),--size $(SIZE)) \
+	  $(if $(ROWS),--rows $(ROWS)) $(if $(RUNS),--runs $(RUNS))
+
+figures: setup
+	@$(RUN)python -m archiver_assets_tests.benchmarks.publishing
 
 pictures: setup
 	@$(RUN)python -m archiver_assets_tests.browser.pictures

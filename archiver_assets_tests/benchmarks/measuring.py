@@ -1,79 +1,147 @@
-"""What a run of one method costs: measured inside a fresh process, handed to the parent as one line of JSON.
+"""What a run of one method costs: clocks, CPU seconds and memory, and how a process of its own hands them to the one that started it.
 
-What belongs here: clocks, memory, and the way between the processes. What does not: what is measured. The parent must stay smaller than
-its children, because Linux starts a child's peak memory with that of the process that started it.
+What belongs here: the sample, and taking it. What does not: what is measured (`methods/`), and repeating and comparing (`comparing.py`).
+
+A method runs in a fresh process wherever its memory or its CPU matters. The process that starts it must stay smaller than it is, because
+Linux starts a child's peak memory with that of its parent: nothing that the harness itself imports may import Arrow.
 """
 
 import json
+import os
 import resource
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
-_PACKAGE = "archiver_assets_tests.benchmarks"
+from archiver_assets_tests.benchmarks.processes import cpu_seconds_of
+
+_METHODS = "archiver_assets_tests.benchmarks.methods"
+POSTGRES_PID = "BENCH_POSTGRES_PID"
+STORE_PID = "BENCH_STORE_PID"
 # https://man7.org/linux/man-pages/man2/getrusage.2.html: KiB on Linux, bytes on macOS.
 _MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024
 
 
+class NotMeasured(Exception):
+    """A method cannot run here, such as for want of a program; its message says why. The others run all the same."""
+
+
 @dataclass(frozen=True)
-class Cost:
-    """One run. `seconds` and `cpu_seconds` (user and system, all threads of the client) leave out imports; `peak_rss` in bytes has them."""
+class Done:
+    """What a method says that it did: how many rows, and named figures such as `bytes` of an object or of `wal`."""
 
     rows: int
-    parquet_bytes: int
-    seconds: float
-    cpu_seconds: float
-    peak_rss: int
+    figures: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class Read:
-    """What a method says that it did."""
+class Sample:
+    """One run of one method.
+
+    Times in seconds, sizes in bytes. CPU is user and system, of all threads: `client_cpu` of the process that did it, `server_cpu` of
+    PostgreSQL's, background ones included, `store_cpu` of the S3 server; the latter two are None where there is no /proc. `peak_rss` has
+    the interpreter and all imports, which the times leave out; None if the method has no process of its own.
+    """
 
     rows: int
-    parquet_bytes: int
+    wall: float
+    client_cpu: float
+    server_cpu: float | None = None
+    store_cpu: float | None = None
+    peak_rss: int | None = None
+    figures: Mapping[str, float] = field(default_factory=dict)
+
+    def figure(self, name: str) -> float | None:
+        """Return a figure by name: a field, one of `figures`, `cpu` (client and PostgreSQL) or `rows_per_second`. None: unknown."""
+        if name == "cpu":
+            return None if self.server_cpu is None else self.client_cpu + self.server_cpu
+        if name == "rows_per_second":
+            return self.rows / self.wall
+        found: float | None = self.figures[name] if name in self.figures else getattr(self, name, None)
+        return found
 
 
 @dataclass(frozen=True)
-class Speed:
-    """Median bytes per second over `size` bytes of Arrow data."""
-
-    size: int
-    digest: float
-    sha256: float
-
-
-@dataclass(frozen=True)
-class Window:
-    """When a purge of `rows` rows deleted them: seconds since 1970."""
-
-    rows: int
-    began: float
-    ended: float
+class _Reading:
+    wall: float
+    client: float
+    server: float | None
+    store: float | None
 
 
-def report(method: Callable[[], Read], who: int = resource.RUSAGE_SELF) -> None:
-    """Run `method` and print its cost; `who` is whose: this process, or the ones that it starts."""
-    cpu_before, started = _cpu_seconds(who), time.perf_counter()
-    read = method()
-    seconds, cpu_seconds = time.perf_counter() - started, _cpu_seconds(who) - cpu_before
-    peak_rss = resource.getrusage(who).ru_maxrss * _MAXRSS_UNIT
-    print(json.dumps(asdict(Cost(read.rows, read.parquet_bytes, seconds, cpu_seconds, peak_rss))))
+class Meter:
+    """All clocks at once. What lies between `start` and `stop` is measured; a second `start` begins anew.
+
+    `who` is whose CPU and memory is the client's: RUSAGE_SELF, or RUSAGE_CHILDREN of a process that starts one command.
+    """
+
+    def __init__(self, environ: Mapping[str, str], who: int = resource.RUSAGE_SELF) -> None:
+        self._pids = {name: int(environ[name]) for name in (POSTGRES_PID, STORE_PID) if environ.get(name)}
+        self._who = who
+        self._began: _Reading | None = None
+        self._ended: _Reading | None = None
+
+    def start(self) -> None:
+        """Begin."""
+        self._began = self._read()
+
+    def stop(self) -> None:
+        """End."""
+        self._ended = self._read()
+
+    def sample(self, done: Done, *, with_memory: bool = True) -> Sample:
+        """Return what was measured. Raises RuntimeError if the method did not start and stop."""
+        began, ended = self._began, self._ended
+        if began is None or ended is None:
+            message = "expected the method to start and stop the meter, found that it did not"
+            raise RuntimeError(message)
+        rss = resource.getrusage(self._who).ru_maxrss * _MAXRSS_UNIT if with_memory else None
+        server, store = _between(began.server, ended.server), _between(began.store, ended.store)
+        return Sample(done.rows, ended.wall - began.wall, ended.client - began.client, server, store, rss, dict(done.figures))
+
+    def _read(self) -> _Reading:
+        usage = resource.getrusage(self._who)
+        server, store = (cpu_seconds_of(self._pids[name]) if name in self._pids else None for name in (POSTGRES_PID, STORE_PID))
+        return _Reading(time.perf_counter(), usage.ru_utime + usage.ru_stime, server, store)
 
 
-def run_child(module: str, arguments: Sequence[str], environment: Mapping[str, str]) -> str:
-    """Run a module of this package in a fresh interpreter and return what it printed. Raises CalledProcessError if it failed."""
-    command = [sys.executable, "-m", f"{_PACKAGE}.{module}", *arguments]
-    return subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True, text=True).stdout
+def _between(began: float | None, ended: float | None) -> float | None:
+    return None if began is None or ended is None else ended - began
 
 
-def measure(module: str, arguments: Sequence[str], environment: Mapping[str, str]) -> Cost:
-    """Return the cost that a module printed by `report`."""
-    return Cost(**json.loads(run_child(module, arguments, environment)))
+def report(method: Callable[[], Done], who: int = resource.RUSAGE_SELF) -> None:
+    """Run a method, and print its sample for the process that started this one."""
+
+    def whole(meter: Meter) -> Done:
+        meter.start()
+        done = method()
+        meter.stop()
+        return done
+
+    report_part(whole, who)
 
 
-def _cpu_seconds(who: int) -> float:
-    usage = resource.getrusage(who)
-    return usage.ru_utime + usage.ru_stime
+def report_part(method: Callable[[Meter], Done], who: int = resource.RUSAGE_SELF) -> None:
+    """As `report`, of a method that starts and stops the meter itself, because only a part of what it does is to be measured."""
+    meter = Meter(os.environ, who)
+    try:
+        answer = asdict(meter.sample(method(meter)))
+    except NotMeasured as error:
+        answer = {"not_measured": str(error)}
+    print(json.dumps(answer), flush=True)
+
+
+def run_child(module: str, arguments: Sequence[str], environ: Mapping[str, str]) -> Sample:
+    """Run a module of `methods` in a fresh interpreter. Raises NotMeasured as it did, CalledProcessError if it failed."""
+    command = [sys.executable, "-m", f"{_METHODS}.{module}", *arguments]
+    return read_sample(subprocess.run(command, env=environ, stdout=subprocess.PIPE, check=True, text=True).stdout)
+
+
+def read_sample(answer: str) -> Sample:
+    """Return the sample that `report` printed. Raises NotMeasured as the method did."""
+    found = json.loads(answer)
+    if "not_measured" in found:
+        raise NotMeasured(found["not_measured"])
+    return Sample(**found)

@@ -1,24 +1,23 @@
-"""The table that the benchmarks read: `public.audit_logs`, 15 columns, three days of equally many rows, an index on the timestamp.
+"""What the benchmarks work on: `public.audit_logs` of several shapes, three days of rows each, with an index on the timestamp.
 
-What belongs here: making the rows, and how a process of its own finds them. What does not: reading them. Children are told where the server
-is by libpq's own variables (https://www.postgresql.org/docs/current/libpq-envars.html), which psql and psycopg know too.
+What belongs here: making the rows. What does not: reading them, and the servers (`site.py`).
 """
 
-import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
+from typing import LiteralString
 
 import psycopg
 from psycopg import sql
 
-from archiver_assets.demo.postgres import EmbeddedPostgres
-
 DAY = date(2024, 3, 5)
-"""The day that is read; the day before and the day after hold as many rows."""
+"""The day that is worked on. The day before and the day after hold a tenth of its rows each, to be left alone."""
+DEFAULT_ROWS = 1_000_000
+LARGE = "large"
+LARGE_ROWS = 10_000_000
 
-TABLE = """
-CREATE TABLE public.audit_logs (
-    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+COLUMNS = """
     created_at timestamptz NOT NULL,
     tenant_id uuid NOT NULL,
     actor_id uuid,
@@ -33,11 +32,28 @@ CREATE TABLE public.audit_logs (
     succeeded boolean NOT NULL,
     state_before jsonb,
     state_after jsonb
-)
+"""
+WIDE = f"CREATE TABLE public.audit_logs (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, {COLUMNS})"
+LEAVES = f"""
+CREATE TABLE public.audit_logs (id bigint NOT NULL, {COLUMNS}, PRIMARY KEY (id, created_at)) PARTITION BY RANGE (created_at);
+CREATE SEQUENCE public.audit_logs_id OWNED BY public.audit_logs.id;
+ALTER TABLE public.audit_logs ALTER id SET DEFAULT nextval('public.audit_logs_id');
+CREATE TABLE public.audit_logs_04 PARTITION OF public.audit_logs FOR VALUES FROM ('2024-03-04 UTC') TO ('2024-03-05 UTC');
+CREATE TABLE public.audit_logs_05 PARTITION OF public.audit_logs FOR VALUES FROM ('2024-03-05 UTC') TO ('2024-03-06 UTC');
+CREATE TABLE public.audit_logs_06 PARTITION OF public.audit_logs FOR VALUES FROM ('2024-03-06 UTC') TO ('2024-03-07 UTC');
+"""
+NARROW = """
+CREATE TABLE public.audit_logs (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    created_at timestamptz NOT NULL, account_id bigint NOT NULL, kind smallint NOT NULL, amount numeric(12,2))
+"""
+LARGE_VALUES = """
+CREATE TABLE public.audit_logs (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, created_at timestamptz NOT NULL, action text NOT NULL, state jsonb NOT NULL)
 """
 
 # A day's rows come in the order of time, as an application writes them; one actor, amount and resource in ten or so is NULL.
-ROWS = """
+WIDE_ROWS = """
 INSERT INTO public.audit_logs (created_at, tenant_id, actor_id, request_id, action, resource_type, resource_id, address, user_agent, amount,
                                tags, succeeded, state_before, state_after)
 SELECT %(day)s::timestamp AT TIME ZONE 'UTC' + n * (interval '1 day' / %(rows)s),
@@ -57,39 +73,83 @@ SELECT %(day)s::timestamp AT TIME ZONE 'UTC' + n * (interval '1 day' / %(rows)s)
                           'labels', jsonb_build_array('a' || n %% 13, 'b' || n %% 17))
 FROM generate_series(0, %(rows)s - 1) AS n
 """
+NARROW_ROWS = """
+INSERT INTO public.audit_logs (created_at, account_id, kind, amount)
+SELECT %(day)s::timestamp AT TIME ZONE 'UTC' + n * (interval '1 day' / %(rows)s), n * 7919::bigint %% 1000003, n %% 12,
+       CASE WHEN n %% 9 > 0 THEN ((n * 104729::bigint %% 1000000000) / 100.0)::numeric(12,2) END
+FROM generate_series(0, %(rows)s - 1) AS n
+"""
+# 28,000 hashes are 1 MB of JSON text. To make 32 lists of them and not one a row saves a minute; the number makes each value another.
+LARGE_VALUES_ROWS = """
+INSERT INTO public.audit_logs (created_at, action, state)
+WITH lists AS MATERIALIZED (
+    SELECT list, jsonb_agg(md5(list || ':' || n)) AS hashes
+    FROM generate_series(0, 31) AS list, generate_series(1, 28000) AS n GROUP BY list)
+SELECT %(day)s::timestamp AT TIME ZONE 'UTC' + n * (interval '1 day' / %(rows)s), 'import', jsonb_build_object('n', n, 'hashes', hashes)
+FROM generate_series(0, %(rows)s - 1) AS n JOIN lists ON list = n %% 32
+"""
 
 
-def make_table(server: EmbeddedPostgres, rows: int) -> None:
-    """Fill the table, index it, and leave nothing for VACUUM or a checkpoint to do while the clock runs."""
-    with psycopg.connect(server.dsn(), autocommit=True) as connection:
-        connection.execute(TABLE)
-        for day in (DAY - timedelta(days=1), DAY, DAY + timedelta(days=1)):
-            connection.execute(ROWS, {"day": day, "rows": rows})
-        connection.execute("CREATE INDEX ON public.audit_logs (created_at)")
-        connection.execute("VACUUM (FREEZE, ANALYZE) public.audit_logs")
-        connection.execute("CHECKPOINT")
+def fill_nothing(_dsn: str, _rows: int) -> None:
+    """Leave the server empty."""
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What a server holds when the comparisons on it begin: `fill` is given where the server is, and the rows of a day.
+
+    A day has as many rows as the size says, divided by `weight`. `with_day` says whether there is a day in `public.audit_logs` at all, and
+    `primary_key` is that table's. `durable` keeps fsync on; `settings` are PostgreSQL's that differ from its defaults.
+    """
+
+    name: str
+    title: str
+    fill: Callable[[str, int], None] = fill_nothing
+    weight: int = 1
+    with_day: bool = True
+    primary_key: tuple[str, ...] = ("id",)
+    durable: bool = True
+    settings: Mapping[str, str] = field(default_factory=dict)
+
+    def rows(self, rows: int) -> int:
+        """Return how many rows a day has, if one of the wide workload has `rows`."""
+        return max(rows // self.weight, 1)
+
+
+def days(table: LiteralString, rows_of_day: LiteralString, neighbours: float = 0.1) -> Callable[[str, int], None]:
+    """Return how to fill the table, index it, and leave nothing for VACUUM or a checkpoint to do while the clock runs.
+
+    `neighbours` is how many times the rows of the day the day before it has, and the day after it.
+    """
+
+    def fill(dsn: str, rows: int) -> None:
+        with psycopg.connect(dsn, autocommit=True) as connection:
+            connection.execute(table)
+            for offset in (-1, 0, 1):
+                wanted = max(round(rows * neighbours), 1) if offset else rows
+                connection.execute(rows_of_day, {"day": DAY + timedelta(days=offset), "rows": wanted})
+            connection.execute("CREATE INDEX ON public.audit_logs (created_at)")
+            connection.execute("VACUUM (FREEZE, ANALYZE) public.audit_logs")
+            connection.execute("CHECKPOINT")
+
+    return fill
+
+
+_WIDE = "15 columns, about 530 bytes a row in binary COPY"
+WORKLOADS = {
+    each.name: each
+    for each in (
+        Workload("wide", _WIDE, days(WIDE, WIDE_ROWS)),
+        Workload("narrow", "5 scalar columns", days(NARROW, NARROW_ROWS)),
+        Workload("large", "values of 1 MB of jsonb", days(LARGE_VALUES, LARGE_VALUES_ROWS), weight=2000),
+        Workload("leaves", f"{_WIDE}, a leaf for each day", days(LEAVES, WIDE_ROWS), primary_key=("id", "created_at")),
+    )
+}
 
 
 def select_day() -> str:
-    """Return the query for all 15 columns of the day, in their own types, on one line."""
+    """Return the query for all columns of the day, in their own types, on one line."""
     first = datetime(DAY.year, DAY.month, DAY.day)  # noqa: DTZ001 - the zone is in the text
     bounds = [sql.Literal(f"{bound} UTC") for bound in (first, first + timedelta(days=1))]
     query = sql.SQL("SELECT * FROM public.audit_logs WHERE created_at >= {}::timestamptz AND created_at < {}::timestamptz")
     return query.format(*bounds).as_string()
-
-
-def bytes_of_day(server: EmbeddedPostgres) -> int:
-    """Read the day once, so that it is cached, and return its bytes in binary COPY."""
-    with (
-        psycopg.connect(server.dsn()) as connection,
-        connection.cursor() as cursor,
-        cursor.copy(sql.SQL("COPY ({}) TO STDOUT (FORMAT binary)").format(sql.SQL(select_day()))) as copy,
-    ):
-        return sum(len(data) for data in copy)
-
-
-def environment(server: EmbeddedPostgres) -> Mapping[str, str]:
-    """Return the environment of a child process that is to reach the table."""
-    own = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
-    reach = {"PGHOST": server.host, "PGPORT": str(server.port), "PGUSER": server.user, "PGPASSWORD": server.password}
-    return own | reach | {"PGDATABASE": "postgres"}

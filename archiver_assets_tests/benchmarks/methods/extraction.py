@@ -1,17 +1,16 @@
 """The candidates for reading a day: each yields record batches, and what follows is the archiver's own path for all of them.
 
 What belongs here: one function a candidate, and the path from its batches to a local Parquet file. What does not: repeating and comparing
-(`__main__.py`). Called as a program: the candidate's name, then the file to write.
+(`comparing.py`). Called as a program: the candidate's name, then the file to write.
 
 Every candidate reads the same rows within a snapshot that another session exports, with `xmin`, and ends in the same digest, hash and
 encoder; so the differences are those of reading. The CSV candidate stores uuids as text, because pyarrow does not parse them.
 """
 
-import os
 import sys
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any
@@ -22,43 +21,23 @@ from psycopg import Copy
 from psycopg import sql as composed
 from psycopg.rows import tuple_row
 
-from archiver_assets.config import ColumnConfig, DatabaseConfig, TableConfig
+from archiver_assets.config import ColumnConfig, TableConfig
 from archiver_assets.lifecycle.archive import _HashingSink
 from archiver_assets.lifecycle.content import Content
-from archiver_assets.partition import Partition
 from archiver_assets.source import sql, sql_session
 from archiver_assets.source.catalog import XMIN, Column, Connection, Table, read_table
 from archiver_assets.source.reading import read_rows
 from archiver_assets.source.session import Source, open_snapshot
 from archiver_assets.store.digest import ContentDigest
 from archiver_assets.store.parquet import ParquetEncoder
-from archiver_assets_tests.benchmarks.measuring import Read, report
-from archiver_assets_tests.benchmarks.workload import DAY
+from archiver_assets_tests.benchmarks.measuring import Done, report
+from archiver_assets_tests.benchmarks.methods.place import PARTITION, source, table
 
 _BLOCK_BYTES = 4 * 1024 * 1024
 # About 4 MiB of this workload's rows.
 _BATCH_ROWS = 8192
 
-TABLE = TableConfig(
-    database="bench", schema_name="public", name="audit_logs", timestamp_column="created_at", primary_key=("id",), retention_days=30
-)
-_AS_TEXT = ColumnConfig(store_as="text")
-TABLE_WITHOUT_UUIDS = TABLE.model_copy(update={"columns": dict.fromkeys(("tenant_id", "actor_id", "request_id"), _AS_TEXT)})
-PARTITION = Partition(DAY, "UTC")
-
-
-def source() -> Source:
-    """Return the server that libpq's variables name."""
-    config = DatabaseConfig(
-        name="bench",
-        host=os.environ["PGHOST"],
-        port=int(os.environ["PGPORT"]),
-        user=os.environ["PGUSER"],
-        password_env="PGPASSWORD",  # noqa: S106 - the name of a variable
-        database=os.environ["PGDATABASE"],
-        tables=(TABLE,),
-    )
-    return Source(config)
+UUIDS_AS_TEXT = dict.fromkeys(("tenant_id", "actor_id", "request_id"), ColumnConfig(store_as="text"))
 
 
 def adbc(database: Source, table: Table, snapshot_id: str) -> Generator[pa.RecordBatch, None, None]:
@@ -117,40 +96,40 @@ def cursor_rows(database: Source, table: Table, snapshot_id: str) -> Iterator[pa
 
 @dataclass(frozen=True)
 class Candidate:
-    """A way to read the table that `table` describes."""
+    """A way to read a table whose config says more of some `columns`."""
 
     read: Callable[[Source, Table, str], Iterator[pa.RecordBatch]]
-    table: TableConfig = TABLE
+    columns: Mapping[str, ColumnConfig] = field(default_factory=dict)
 
 
 CANDIDATES: Mapping[str, Candidate] = {
     "adbc": Candidate(adbc),
-    "copy-csv": Candidate(copy_csv, TABLE_WITHOUT_UUIDS),
+    "copy-csv": Candidate(copy_csv, UUIDS_AS_TEXT),
     "copy-binary": Candidate(copy_binary),
     "cursor": Candidate(cursor_rows),
 }
 
 
 @contextmanager
-def opened(database: Source, config: TableConfig = TABLE) -> Iterator[tuple[Table, str]]:
+def opened(database: Source, config: TableConfig) -> Iterator[tuple[Table, str]]:
     """Export a snapshot, and yield the table with the snapshot's id."""
     relation = sql.Relation(config.schema_name, config.name)
     with database.connect() as connection, open_snapshot(connection, relation) as snapshot:
         yield read_table(connection, config), snapshot.id
 
 
-def extract(candidate: Candidate, path: Path) -> Read:
+def extract(candidate: Candidate, path: Path) -> Done:
     """Write the day to a Parquet file, digested and hashed on the way as in an archive."""
     database = source()
-    with opened(database, candidate.table) as (table, snapshot_id), path.open("wb") as file:
-        content, digest = Content(table), ContentDigest(table.schema)
-        with ParquetEncoder(_HashingSink(_LocalFile(file)), table.schema, {}) as encoder:
-            for batch in candidate.read(database, table, snapshot_id):
+    with opened(database, table(columns=candidate.columns)) as (found, snapshot_id), path.open("wb") as file:
+        content, digest = Content(found), ContentDigest(found.schema)
+        with ParquetEncoder(_HashingSink(_LocalFile(file)), found.schema, {}) as encoder:
+            for batch in candidate.read(database, found, snapshot_id):
                 content.add(batch)
                 digest.update(batch)
                 encoder.write(batch)
             encoder.finish()
-    return Read(content.rows, path.stat().st_size)
+    return Done(content.rows, {"bytes": path.stat().st_size})
 
 
 class _LocalFile:

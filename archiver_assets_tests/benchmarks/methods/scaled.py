@@ -1,7 +1,8 @@
 """A thousand tables in a process of its own: loading the code location, beside an empty one, and evaluating the schedules.
 
-What belongs here: what a code server does when it starts, and at two in the morning. What does not: the tables and the config (`scale.py`).
-Called as a program: a method's name. Nothing is imported before the clock of a load runs, for imports are most of what it costs.
+What belongs here: what a code server does when it starts, and at two in the morning. What does not: the tables and the config
+(`subjects/scale.py`). Called as a program: a method's name. Nothing is imported before the clock of a load runs, for imports are most of
+what it costs.
 """
 
 import sys
@@ -9,7 +10,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from archiver_assets_tests.benchmarks.measuring import Read, report
+from archiver_assets_tests.benchmarks.measuring import Done, report
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -17,31 +18,31 @@ if TYPE_CHECKING:
 _OPENINGS = 100
 
 
-def load_empty() -> Read:
+def load_empty() -> Done:
     """Load a code location that defines nothing."""
     import dagster as dg  # noqa: PLC0415 - see above
 
     return _snapshot(dg.Definitions())
 
 
-def load_config() -> Read:
+def load_config() -> Done:
     """Load the code location of the config that ARCHIVER_CONFIG names."""
     from archiver_assets.definitions import defs  # noqa: PLC0415 - see above
 
     return _snapshot(defs)
 
 
-def _snapshot(definitions: "dg.Definitions") -> Read:
-    """Make what the code server hands to the webserver and the daemon. The rows are assets, the bytes those of the snapshot."""
+def _snapshot(definitions: "dg.Definitions") -> Done:
+    """Make what the code server hands to the webserver and the daemon. The rows are assets; the figure is its bytes."""
     from dagster._core.remote_representation.external_data import RepositorySnap  # noqa: PLC0415 - see above
     from dagster._serdes import serialize_value  # noqa: PLC0415 - see above
 
     repository = definitions.get_repository_def()
     snapshot = serialize_value(RepositorySnap.from_def(repository, defer_snapshots=True))
-    return Read(len(repository.asset_graph.get_all_asset_keys()), len(snapshot))
+    return Done(len(repository.asset_graph.get_all_asset_keys()), {"snapshot": len(snapshot)})
 
 
-def evaluate_ticks() -> Callable[[], Read]:
+def evaluate_ticks() -> Callable[[], Done]:
     """Return a function that evaluates the schedule of every table once, as the code server does for the daemon; the rows are schedules."""
     import dagster as dg  # noqa: PLC0415 - see above
 
@@ -51,7 +52,7 @@ def evaluate_ticks() -> Callable[[], Read]:
     # Those of the checks ask for a run whatever there is.
     schedules = [each for each in repository.schedule_defs if not each.name.endswith("__checks__schedule")]
 
-    def evaluate() -> Read:
+    def evaluate() -> Done:
         requested = 0
         with dg.DagsterInstance.get() as instance:
             for schedule in schedules:
@@ -60,29 +61,29 @@ def evaluate_ticks() -> Callable[[], Read]:
                     requested += len(schedule.evaluate_tick(context).run_requests or [])
         if requested:
             sys.exit(f"expected no expired day, found {requested}")
-        return Read(len(schedules), 0)
+        return Done(len(schedules))
 
     return evaluate
 
 
-def open_instances() -> Callable[[], Read]:
+def open_instances() -> Callable[[], Done]:
     """Return a function that opens Dagster's storage a hundred times, as the code server does once for every tick with days to look up."""
     import dagster as dg  # noqa: PLC0415 - see above
 
     with dg.DagsterInstance.get() as instance:
         reference = instance.get_ref()
 
-    def evaluate() -> Read:
+    def evaluate() -> Done:
         for _ in range(_OPENINGS):
             with dg.DagsterInstance.from_ref(reference):
                 pass
-        return Read(_OPENINGS, 0)
+        return Done(_OPENINGS)
 
     return evaluate
 
 
-LOADS: Mapping[str, Callable[[], Read]] = {"empty": load_empty, "load": load_config}
-PREPARED: Mapping[str, Callable[[], Callable[[], Read]]] = {"ticks": evaluate_ticks, "instances": open_instances}
+LOADS: Mapping[str, Callable[[], Done]] = {"empty": load_empty, "load": load_config}
+PREPARED: Mapping[str, Callable[[], Callable[[], Done]]] = {"ticks": evaluate_ticks, "instances": open_instances}
 
 if __name__ == "__main__":
     report(LOADS[sys.argv[1]] if sys.argv[1] in LOADS else PREPARED[sys.argv[1]]())

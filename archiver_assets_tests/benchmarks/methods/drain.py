@@ -9,18 +9,18 @@ import resource
 import subprocess
 import sys
 
-from archiver_assets_tests.benchmarks.measuring import Read, report
+from archiver_assets_tests.benchmarks.measuring import Done, report
 
 
-def by_psql(psql: str, query: str) -> Read:
+def by_psql(psql: str, query: str) -> Done:
     """Let psql write the COPY to the null device, and take the number of rows from its answer."""
     command = [psql, "-X", "-c", f"\\copy ({query}) TO '/dev/null' (FORMAT binary)"]
     answer = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True).stdout
     (rows,) = re.findall(r"^COPY (\d+)$", answer, re.MULTILINE)
-    return Read(int(rows), 0)
+    return Done(int(rows))
 
 
-def by_psycopg(query: str) -> Read:
+def by_psycopg(query: str) -> Done:
     """Take the COPY's buffers from libpq and drop them."""
     import psycopg  # noqa: PLC0415 - see above
     from psycopg import sql  # noqa: PLC0415 - see above
@@ -29,7 +29,7 @@ def by_psycopg(query: str) -> Read:
         with cursor.copy(sql.SQL("COPY ({}) TO STDOUT (FORMAT binary)").format(sql.SQL(query))) as copy:
             for _ in copy:
                 pass
-        return Read(cursor.rowcount, 0)
+        return Done(cursor.rowcount)
 
 
 if __name__ == "__main__":

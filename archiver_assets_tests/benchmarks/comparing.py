@@ -1,0 +1,229 @@
+"""Comparing methods by turns: each round begins with another one, so that what a machine does besides strikes all alike.
+
+What belongs here: what a comparison is, its rounds, and what became of its targets. What does not: what is compared (`subjects/`), tables
+(`tables.py`) and charts (`chart.py`). A missed target is reported and never an error: times on a busy machine prove nothing.
+"""
+
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import TypeAdapter
+
+from archiver_assets_tests.benchmarks.measuring import NotMeasured, Sample
+from archiver_assets_tests.benchmarks.site import Site
+from archiver_assets_tests.benchmarks.workload import Workload
+
+Method = Callable[[], Sample]
+Methods = Callable[[Site], AbstractContextManager[Mapping[str, Method]]]
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a figure of a method is to be.
+
+    `of` says what is compared with `bound`: the `ratio` to the same figure of `against` (the comparison's limit unless said), how much
+    `more` it is than that, or the `value` itself. It is to be at most the bound; with `least`, at least. `stretch` would be better still.
+    `figure` is a name for `Sample.figure`; bounds are in its unit: seconds, bytes.
+    """
+
+    method: str
+    figure: str
+    bound: float
+    of: Literal["ratio", "more", "value"] = "ratio"
+    least: bool = False
+    stretch: float | None = None
+    against: str | None = None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Methods on one workload.
+
+    `methods` prepares what they need, yields them by name, and cleans up. `limit` is the method that the others are compared to by the
+    figure `main`. `rounds` bounds how often each runs, where more would say nothing new. `same_rows`: all must do the same number of rows.
+    `large`: it says something at ten times the size too, and does not take too long there. Without `by_default` it runs if it is named.
+    """
+
+    name: str
+    workload: Workload
+    title: str
+    methods: Methods
+    limit: str | None = None
+    main: str = "wall"
+    targets: tuple[Target, ...] = ()
+    rounds: int | None = None
+    same_rows: bool = True
+    large: bool = False
+    by_default: bool = True
+
+    @property
+    def id(self) -> str:
+        """What `ONLY=` and the file of results call it."""
+        return f"{self.name}-{self.workload.name}"
+
+    def result(
+        self,
+        rows: int,
+        machine: Mapping[str, str],
+        samples: Mapping[str, Sequence[Sample]],
+        not_measured: Mapping[str, str],
+    ) -> "Result":
+        """Return what came out of it."""
+        return Result(
+            name=self.name,
+            workload=self.workload.name,
+            title=self.title,
+            about=self.workload.title,
+            limit=self.limit,
+            main=self.main,
+            rows=rows,
+            machine=machine,
+            samples=samples,
+            not_measured=not_measured,
+            targets=self.targets,
+        )
+
+
+@dataclass(frozen=True)
+class Spread:
+    """The median of some runs, and the least and the greatest."""
+
+    median: float
+    least: float
+    most: float
+
+
+@dataclass(frozen=True)
+class Found:
+    """What became of a target; None where it was not measured."""
+
+    target: Target
+    found: float | None
+
+    @property
+    def verdict(self) -> Literal["met", "stretch met", "missed", "not measured"]:
+        """In a word."""
+        if self.found is None:
+            return "not measured"
+        if not self._holds(self.target.bound):
+            return "missed"
+        return "stretch met" if self.target.stretch is not None and self._holds(self.target.stretch) else "met"
+
+    def _holds(self, bound: float) -> bool:
+        return self.found is not None and (self.found >= bound if self.target.least else self.found <= bound)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came out of a comparison: all samples by method, and why others were not measured. `rows` are those of the workload's day."""
+
+    name: str
+    workload: str
+    title: str
+    about: str
+    limit: str | None
+    main: str
+    rows: int
+    machine: Mapping[str, str]
+    samples: Mapping[str, Sequence[Sample]]
+    not_measured: Mapping[str, str]
+    targets: tuple[Target, ...]
+
+    @property
+    def id(self) -> str:
+        """That of its comparison."""
+        return f"{self.name}-{self.workload}"
+
+    def values(self, method: str, figure: str) -> list[float]:
+        """Return a figure of each run that has it."""
+        found = (sample.figure(figure) for sample in self.samples.get(method, ()))
+        return [each for each in found if each is not None]
+
+    def spread(self, method: str, figure: str) -> Spread | None:
+        """Return median, least and most of a figure."""
+        return _spread(self.values(method, figure))
+
+    def ratio(self, method: str, figure: str, against: str | None = None) -> Spread | None:
+        """Return the ratio of the medians of a figure, and the least and the greatest ratio of a round."""
+        other = against or self.limit
+        ours, theirs = self.values(method, figure), self.values(other, figure) if other else []
+        if not ours or not theirs or min(theirs) <= 0:
+            return None
+        each = [one / another for one, another in zip(ours, theirs, strict=False)]
+        return Spread(statistics.median(ours) / statistics.median(theirs), min(each), max(each))
+
+    def found(self) -> list[Found]:
+        """Return what became of each target."""
+        return [Found(target, self._found(target)) for target in self.targets]
+
+    def _found(self, target: Target) -> float | None:
+        if target.of == "ratio":
+            ratio = self.ratio(target.method, target.figure, target.against)
+            return ratio.median if ratio else None
+        ours, other = self.spread(target.method, target.figure), target.against or self.limit
+        if target.of == "value":
+            return ours.median if ours else None
+        theirs = self.spread(other, target.figure) if other else None
+        return ours.median - theirs.median if ours and theirs else None
+
+    def save(self, path: Path) -> None:
+        """Write it as JSON, targets with what became of them."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(_RESULT.dump_json(self, indent=1))
+
+
+_RESULT: TypeAdapter[Any] = TypeAdapter(Result)
+
+
+def load_result(path: Path) -> Result:
+    """Read what `Result.save` wrote."""
+    result: Result = _RESULT.validate_json(path.read_bytes())
+    return result
+
+
+def compare(comparison: Comparison, site: Site, rounds: int, machine: Mapping[str, str], say: Callable[[str], None]) -> Result:
+    """Run every method once a round. Raises RuntimeError if it names unknown ones, or they did different numbers of rows."""
+    rounds = min(rounds, comparison.rounds or rounds)
+    samples: dict[str, list[Sample]] = {}
+    missing: dict[str, str] = {}
+    with comparison.methods(site) as methods:
+        _require_known(comparison, methods)
+        order = list(methods)
+        for number in range(rounds):
+            first = number % len(order)
+            for name in [*order[first:], *order[:first]]:
+                if name in missing:
+                    continue
+                try:
+                    samples.setdefault(name, []).append(methods[name]())
+                except NotMeasured as error:
+                    missing[name] = str(error)
+                    say(f"{comparison.id}: {name} not measured: {error}")
+                else:
+                    say(f"{comparison.id}, round {number + 1} of {rounds}: {name} {samples[name][-1].wall:.2f} s")
+    if comparison.same_rows:
+        _require_same_rows(comparison, samples)
+    measured = {name: samples[name] for name in order if samples.get(name)}
+    return comparison.result(site.rows, machine, measured, missing)
+
+
+def _require_known(comparison: Comparison, methods: Mapping[str, Method]) -> None:
+    named = {comparison.limit, *(name for each in comparison.targets for name in (each.method, each.against))} - {None}
+    if unknown := named - set(methods):
+        message = f"{comparison.id}: expected its limit and its targets to be among {', '.join(methods)}; found {unknown}"
+        raise RuntimeError(message)
+
+
+def _require_same_rows(comparison: Comparison, samples: Mapping[str, Sequence[Sample]]) -> None:
+    found = {name: {sample.rows for sample in runs} for name, runs in samples.items() if runs}
+    if len(set().union(*found.values())) > 1:
+        message = f"{comparison.id}: expected all methods to do the same number of rows, found {found}"
+        raise RuntimeError(message)
+
+
+def _spread(values: Sequence[float]) -> Spread | None:
+    return Spread(statistics.median(values), min(values), max(values)) if values else None

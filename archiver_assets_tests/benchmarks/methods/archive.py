@@ -1,0 +1,47 @@
+"""The archive step: one day into one object and its manifest, on the S3 server, as a run does it.
+
+What belongs here: that call. Called as a program: the prefix of its keys, and the number of readers. The times begin with the call: imports
+and the S3 client, which take a second or so, once a process, are left out.
+"""
+
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from archiver_assets.config import TableConfig
+from archiver_assets.lifecycle.archive import archive
+from archiver_assets.lifecycle.task import Step
+from archiver_assets_tests.benchmarks.measuring import Done, Meter, NotMeasured, report_part
+from archiver_assets_tests.benchmarks.methods.place import task
+
+
+def archived(meter: Meter, prefix: str, readers: int) -> Done:
+    """Archive the day; the figures are the size of the object, and the seconds of the parts."""
+    if readers > 1 and "parallelism" not in TableConfig.model_fields:
+        message = "the config has no `parallelism` yet"
+        raise NotMeasured(message)
+    changes = {"parallelism": readers} if readers > 1 else {}
+    times: dict[Step, list[float]] = {}
+    day = replace(task(prefix, **changes), reached=lambda step: times.setdefault(step, []).append(time.perf_counter()))
+    meter.start()
+    made = archive(day)
+    meter.stop()
+    if made.generation is None:
+        message = f"expected a generation, found the day {made.outcome}"
+        raise RuntimeError(message)
+    return Done(made.rows, {"bytes": made.generation.manifest.object.bytes, **_parts(times)})
+
+
+def _parts(times: Mapping[Step, Sequence[float]]) -> dict[str, float]:
+    """Return the seconds of the parts: until the first batch, the stream, what is compared after it, and all that makes it a generation."""
+    began, streamed = times[Step.SNAPSHOT_TAKEN][0], times[Step.BATCH_STREAMED]
+    encoded, created = times[Step.OBJECT_ENCODED][0], times[Step.MANIFEST_CREATED][0]
+    edges = [began, streamed[0], streamed[-1], encoded, created]
+    names = ("count s", "stream s", "compare s", "commit s")
+    return {name: after - before for name, before, after in zip(names, edges, edges[1:], strict=False)}
+
+
+if __name__ == "__main__":
+    where, count = sys.argv[1:]
+    report_part(lambda meter: archived(meter, where, int(count)))

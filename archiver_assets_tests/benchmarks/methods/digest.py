@@ -1,0 +1,54 @@
+"""The content digest, or SHA-256 alone, over the first batches of the day, which were read before.
+
+What belongs here: these two. What does not: reading, which is not in the times. Called as a program: `digest` or `sha256`.
+"""
+
+import hashlib
+import sys
+from collections.abc import Iterable
+from contextlib import closing
+
+import pyarrow as pa
+
+from archiver_assets.store.digest import content_digest
+from archiver_assets_tests.benchmarks.measuring import Done, Meter, report_part
+from archiver_assets_tests.benchmarks.methods.extraction import adbc, opened
+from archiver_assets_tests.benchmarks.methods.place import source, table
+
+_MOST_BYTES = 256 * 1024 * 1024
+
+
+def hashed(meter: Meter, method: str) -> Done:
+    """Hash the batches by value, or their Arrow IPC form, which holds the same values once. The figure is the size of that form."""
+    batches, schema = _first_batches()
+    flat = [memoryview(batch.serialize()) for batch in batches]
+    meter.start()
+    if method == "digest":
+        content_digest(schema, batches)
+    else:
+        _sha256(flat)
+    meter.stop()
+    return Done(sum(batch.num_rows for batch in batches), {"bytes": sum(len(each) for each in flat)})
+
+
+def _first_batches() -> tuple[list[pa.RecordBatch], pa.Schema]:
+    config, batches, size = table(), [], 0
+    database = source(config)
+    with opened(database, config) as (found, snapshot_id), closing(adbc(database, found, snapshot_id)) as reader:
+        for batch in reader:
+            batches.append(batch)
+            size += batch.nbytes
+            if size >= _MOST_BYTES:
+                break
+    return batches, found.schema
+
+
+def _sha256(buffers: Iterable[memoryview]) -> str:
+    running = hashlib.sha256()
+    for each in buffers:
+        running.update(each)
+    return running.hexdigest()
+
+
+if __name__ == "__main__":
+    report_part(lambda meter: hashed(meter, sys.argv[1]))

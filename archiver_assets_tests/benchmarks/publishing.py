@@ -1,0 +1,59 @@
+"""`make figures`: the newest results in `.bench`, as the figures of docs/performance.md and the charts beside it.
+
+What belongs here: which results go where. What does not: measuring, which this never does. A target of the registry without a result stands
+there as not measured yet, so that the page never says less than the code promises.
+"""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from archiver_assets_tests.benchmarks.chart import save_charts
+from archiver_assets_tests.benchmarks.comparing import Comparison, Result, load_result
+from archiver_assets_tests.benchmarks.machine import described
+from archiver_assets_tests.benchmarks.places import RESULTS, ROOT
+from archiver_assets_tests.benchmarks.registry import COMPARISONS
+from archiver_assets_tests.benchmarks.tables import methods_table, targets_table
+from archiver_assets_tests.benchmarks.workload import DEFAULT_ROWS, LARGE
+
+PAGE = ROOT / "docs" / "performance.md"
+CHARTS = ROOT / "docs" / "pictures" / "bench"
+
+
+def main() -> None:
+    """Write the page's figures anew, and all charts."""
+    results = read_results(RESULTS)
+    if not results:
+        sys.exit(f"expected results in {RESULTS}, found none\nHINT: run `make bench` first")
+    PAGE.write_text(rewritten(PAGE.read_text(), [*results, *read_results(RESULTS / LARGE)]))
+    save_charts(results, CHARTS)
+
+
+def read_results(folder: Path) -> list[Result]:
+    """Return the results that lie in a folder, in the order of the registry; their targets are those of today."""
+    places = [(each, folder / f"{each.id}.json") for each in COMPARISONS]
+    return [replace(load_result(path), targets=comparison.targets) for comparison, path in places if path.exists()]
+
+
+def rewritten(page: str, results: Sequence[Result]) -> str:
+    """Return the page with its generated parts made of these results."""
+    found = {result.id for result in results}
+    missing = [_not_yet(each) for each in COMPARISONS if each.targets and each.id not in found]
+    machines = dict.fromkeys(f"Measured with {described(result.machine)}.\n" for result in results)
+    tables = [line for result in results for line in [*methods_table(result), ""]]
+    parts = {"targets": [*targets_table([*results, *missing]), "", *machines], "methods": tables}
+    for name, lines in parts.items():
+        begin, end = f"<!-- {name}: begin -->\n", f"<!-- {name}: end -->"
+        before, rest = page.split(begin)
+        page = "".join([before, begin, "\n", "\n".join(lines).strip(), "\n\n", end, rest.split(end)[1]])
+    return page
+
+
+def _not_yet(comparison: Comparison) -> Result:
+    workload = comparison.workload
+    return comparison.result(workload.rows(DEFAULT_ROWS), {}, {}, {})
+
+
+if __name__ == "__main__":
+    main()
