@@ -17,6 +17,7 @@ from archiver_assets.orchestration.assets import table_keys
 from archiver_assets.orchestration.checks import check_keys
 from archiver_assets.orchestration.choosing import Choice, choose
 from archiver_assets.orchestration.history import ACTIVE, days_in_progress, last_was_a_repetition, past_of
+from archiver_assets.orchestration.instances import KeptInstance
 from archiver_assets.orchestration.resources import Services
 from archiver_assets.orchestration.tags import run_tags
 
@@ -24,11 +25,10 @@ _AHEAD = {"dagster/priority": "1"}
 """Checks take seconds, and must not wait behind the runs whose delay they report."""
 
 
-def table_schedule(table: TableConfig, job_name: str, services: Services) -> dg.ScheduleDefinition | None:
+def table_schedule(table: TableConfig, job_name: str, services: Services, kept: KeptInstance) -> dg.ScheduleDefinition | None:
     """Return the schedule `D__S__T__schedule` of archive, check and purge; None if the config switches it off.
 
-    `services` is no resource of the schedule's: for those, and for the instance, Dagster opens its storage anew in every tick, which with
-    PostgreSQL takes longer than all that a tick without a backlog does itself.
+    `services` is no resource of the schedule's: for those Dagster opens its storage anew in every tick (see `instances.py`).
     """
     if table.schedule is None:
         return None
@@ -42,6 +42,7 @@ def table_schedule(table: TableConfig, job_name: str, services: Services) -> dg.
         description=f"Archives, checks and purges the expired days of {table.label}, oldest first.",
     )
     def schedule(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
+        kept.give_to(context)
         choice = choose_days(lambda: context.instance, services, table)
         if not choice.chosen:
             yield dg.SkipReason(choice.words)
@@ -53,7 +54,7 @@ def table_schedule(table: TableConfig, job_name: str, services: Services) -> dg.
     return schedule
 
 
-def checks_schedule(database: DatabaseConfig, job_name: str) -> dg.ScheduleDefinition | None:
+def checks_schedule(database: DatabaseConfig, job_name: str, kept: KeptInstance) -> dg.ScheduleDefinition | None:
     """Return the schedule `D__checks__schedule`, a run for all tables of the database; None if the config switches it off.
 
     One run, so that a database that cannot be reached is one failure.
@@ -71,6 +72,7 @@ def checks_schedule(database: DatabaseConfig, job_name: str) -> dg.ScheduleDefin
         description=f"Evaluates preflight and backlog of all tables of {database.name}.",
     )
     def schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        kept.give_to(context)
         if context.instance.get_run_ids(dg.RunsFilter(job_name=job_name, tags=tags, statuses=ACTIVE), limit=1):
             return dg.SkipReason(f"the checks of {database.name} are still being evaluated, or wait to be")
         keys = [key for table in database.tables for key in check_keys(table)]

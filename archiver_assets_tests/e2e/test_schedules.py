@@ -5,6 +5,7 @@ Runs of other times are put into Dagster's storage with those times; the clock o
 
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from time import sleep
 from typing import Any
 from uuid import uuid4
@@ -14,6 +15,7 @@ import psycopg
 import pytest
 from dagster._core.definitions.assets.job.asset_job import IMPLICIT_ASSET_JOB_NAME
 from dagster._core.definitions.schedule_definition import ScheduleExecutionData
+from dagster._core.instance.ref import InstanceRef
 from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
 
 from archiver_assets.config import TableConfig
@@ -147,6 +149,27 @@ def test_a_tick_without_a_backlog_asks_nothing_of_dagster(lab: Lab, instance: dg
     lab.fill(rows=1)
     assert choose_days(asking, ticks.services, ticks.table).chosen == [str(DAY)]
     assert asked
+
+
+def test_ticks_open_the_storage_that_the_daemon_names_once(
+    lab: Lab, kept_instance: dg.DagsterInstance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ticks = Ticks(lab, kept_instance, lab.table())
+    opened, open_one = [], dg.DagsterInstance.from_ref
+
+    def opening(reference: InstanceRef) -> dg.DagsterInstance:
+        opened.append(reference)
+        return open_one(reference)
+
+    monkeypatch.setattr(dg.DagsterInstance, "from_ref", staticmethod(opening))
+
+    assert [ticks.tick().skip_message for _ in range(3)] == ["no expired day has rows"] * 3
+    assert opened == [kept_instance.get_ref()]
+    with dg.DagsterInstance.local_temp(str(tmp_path / "other")) as ticks.instance:
+        opened.clear()
+        ticks.tick()
+        ticks.tick()
+        assert opened == [ticks.instance.get_ref()]
 
 
 def test_a_tick_asks_for_the_oldest_days_with_rows_up_to_its_cap_and_else_says_why_not(lab: Lab, kept_instance: dg.DagsterInstance) -> None:
