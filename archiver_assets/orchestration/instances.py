@@ -25,7 +25,7 @@ class KeptInstance:
         reference = context.instance_ref
         # Private: Dagster has no other place for it. A test holds on to it.
         if reference is not None and context._instance is None:  # noqa: SLF001
-            context._instance = self._of(reference)  # noqa: SLF001
+            context._instance = self._of(reference)  # type: ignore[assignment]  # noqa: SLF001 - as Dagster itself does
 
     def _of(self, reference: InstanceRef) -> dg.DagsterInstance:
         with self._lock:

@@ -165,6 +165,7 @@ def test_ticks_open_the_storage_that_the_daemon_names_once(
 
     assert [ticks.tick().skip_message for _ in range(3)] == ["no expired day has rows"] * 3
     assert opened == [kept_instance.get_ref()]
+    (tmp_path / "other").mkdir()
     with dg.DagsterInstance.local_temp(str(tmp_path / "other")) as ticks.instance:
         opened.clear()
         ticks.tick()
