@@ -18,7 +18,7 @@ from archiver_assets.source import sql
 from archiver_assets.source.catalog import Connection, Table, read_server, read_table
 from archiver_assets.source.holding import held_rows, read_clock
 from archiver_assets.source.preflight import require_index
-from archiver_assets.source.session import Source
+from archiver_assets.source.session import Connects
 
 MOST_COUNTED = 100_000
 """Rows up to which the backlog is counted, one by one: tens of milliseconds."""
@@ -63,18 +63,18 @@ class _View:
     holds: Sequence[tuple[Hold, sql.HeldRows]]
 
 
-def expired_days(source: Source, table: TableConfig, places: HoldPlaces) -> Generator[ExpiredDay, None, None]:
+def expired_days(source: Connects, table: TableConfig, places: HoldPlaces) -> Generator[ExpiredDay, None, None]:
     """Yield the expired days from `start_date` on that have rows, oldest first.
 
     One probe of the timestamp's index a day, up to two more after a gap, and one more where a hold may keep some of the rows. Lazy: the
     session is open until the iterator is closed or exhausted. Raises HoldsUnreadable, TableRefused where each probe would read a large
-    table whole, and what `Source.connect` and `read_table` raise.
+    table whole, and what `connect` and `read_table` raise.
     """
     with _looking_at(source, table, places) as view:
         yield from _walk(view)
 
 
-def measure_backlog(source: Source, table: TableConfig, places: HoldPlaces) -> Backlog:
+def measure_backlog(source: Connects, table: TableConfig, places: HoldPlaces) -> Backlog:
     """Return what waits in a table. Costs and raises as `expired_days` to its end, and three counts of at most MOST_COUNTED rows."""
     with _looking_at(source, table, places) as view:
         days = list(_walk(view))
@@ -91,7 +91,7 @@ def measure_backlog(source: Source, table: TableConfig, places: HoldPlaces) -> B
 
 
 @contextmanager
-def _looking_at(source: Source, table: TableConfig, places: HoldPlaces) -> Iterator[_View]:
+def _looking_at(source: Connects, table: TableConfig, places: HoldPlaces) -> Iterator[_View]:
     with source.connect() as connection:
         now = read_server(connection).now
         shape = read_table(connection, table)

@@ -9,7 +9,8 @@ import dagster as dg
 
 from archiver_assets.config import Config, DatabaseConfig, TableConfig
 from archiver_assets.orchestration.assets import archive_asset, purge_asset, row_counts_check, source_asset, table_keys
-from archiver_assets.orchestration.checking import CHECKS_JOB, check_keys, database_checks
+from archiver_assets.orchestration.checks import CHECKS_JOB, check_keys, database_checks
+from archiver_assets.orchestration.instances import KeptInstance
 from archiver_assets.orchestration.notifying import notifications_sensor
 from archiver_assets.orchestration.partitions import PartitionsCatalog, shared_job_name
 from archiver_assets.orchestration.resources import Services
@@ -22,9 +23,10 @@ def build_definitions(config: Config, services: Services | None = None) -> dg.De
     tables = [table for _, table in config.tables()]
     partitions = PartitionsCatalog()
     services = services or Services(config)
+    kept = KeptInstance()
     schedules = [
-        *(table_schedule(table, shared_job_name(table), services) for table in tables),
-        *(checks_schedule(database, CHECKS_JOB) for database in config.databases),
+        *(table_schedule(table, shared_job_name(table), services, kept) for table in tables),
+        *(checks_schedule(database, CHECKS_JOB, kept) for database in config.databases),
     ]
     sensor = notifications_sensor(config)
     return dg.Definitions(

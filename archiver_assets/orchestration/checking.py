@@ -1,9 +1,7 @@
-"""The checks of a table that look at the database and at no partition, `preflight` and `backlog`, for all tables of a database at once.
+"""Evaluating `preflight` and `backlog`.
 
-What belongs here: evaluating every one of them whatever becomes of another, and the form of an evaluation. What does not: what is looked
-for (`lifecycle/preflight.py`, `lifecycle/backlog.py`), and what is too long (`stalling.py`).
-
-Both are checks of the source table. Those of an asset that Dagster materializes are evaluated again by each run and each backfill of a day.
+What belongs here: evaluating every check whatever becomes of another, and the form of an evaluation. What does not: their definitions
+(`checks.py`), what is looked for (`lifecycle/preflight.py`, `lifecycle/backlog.py`), and what is too long (`stalling.py`).
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -16,41 +14,16 @@ from archiver_assets.config import DatabaseConfig, TableConfig
 from archiver_assets.errors import ArchiverError, SourceUnavailable
 from archiver_assets.lifecycle.backlog import MOST_COUNTED, Backlog, measure_backlog
 from archiver_assets.lifecycle.preflight import preflight
-from archiver_assets.orchestration.assets import table_keys
-from archiver_assets.orchestration.failing import failing_clearly
+from archiver_assets.orchestration.checks import check_keys
 from archiver_assets.orchestration.metadata import preflight_result
 from archiver_assets.orchestration.resources import Services
 from archiver_assets.orchestration.stalling import Seen, Stalling, find_stalled
-
-CHECKS_JOB = "checks"
-"""The job of the checks of all databases. One, because a job for each is quadratic."""
 
 _MOST_FAILED_CONNECTIONS = 2
 """Checks in a row that may find the database unreachable, 15 s each, before the others are told so without another look."""
 
 _MOST_EVALUATIONS = 10
 _SAID = "seen"
-
-
-def check_keys(table: TableConfig) -> list[dg.AssetCheckKey]:
-    """Return the keys of a table's `preflight` and `backlog`."""
-    source = table_keys(table).source
-    return [dg.AssetCheckKey(source, name) for name in ("preflight", "backlog")]
-
-
-def database_checks(database: DatabaseConfig) -> dg.AssetChecksDefinition:
-    """Return `preflight` and `backlog` of all tables of a database, each of which can be evaluated alone too.
-
-    If the database cannot be reached, every check fails with the reason, and so does the run.
-    """
-
-    @dg.multi_asset_check(name=f"{database.dagster_group}__checks", specs=_specs(database), can_subset=True)
-    def evaluate_checks(context: dg.AssetCheckExecutionContext, services: dg.ResourceParam[Services]) -> Iterator[dg.AssetCheckResult]:
-        looks = {key: look for table in database.tables for key, look in _looks(table, services, context.instance).items()}
-        with failing_clearly():
-            yield from evaluate_all({key: look for key, look in looks.items() if key in context.selected_asset_check_keys})
-
-    return evaluate_checks
 
 
 def evaluate_all(looks: Mapping[dg.AssetCheckKey, Callable[[], dg.AssetCheckResult]]) -> Iterator[dg.AssetCheckResult]:
@@ -74,6 +47,13 @@ def evaluate_all(looks: Mapping[dg.AssetCheckKey, Callable[[], dg.AssetCheckResu
         raise failed_connections[-1]
 
 
+def looks_at(
+    database: DatabaseConfig, services: Services, instance: dg.DagsterInstance
+) -> dict[dg.AssetCheckKey, Callable[[], dg.AssetCheckResult]]:
+    """Return what evaluates each check of the tables of a database."""
+    return {key: look for table in database.tables for key, look in _looks(table, services, instance).items()}
+
+
 def _looks(
     table: TableConfig, services: Services, instance: dg.DagsterInstance
 ) -> dict[dg.AssetCheckKey, Callable[[], dg.AssetCheckResult]]:
@@ -84,20 +64,6 @@ def _looks(
         return backlog_result(table, backlog, find_stalled(backlog, table, last_seen(instance, backlog_key)))
 
     return {preflight_key: lambda: preflight_result(preflight(source, table)), backlog_key: look_at_backlog}
-
-
-def _specs(database: DatabaseConfig) -> list[dg.AssetCheckSpec]:
-    return [
-        dg.AssetCheckSpec(key.name, asset=key.asset_key, description=_DESCRIPTIONS[key.name])
-        for table in database.tables
-        for key in check_keys(table)
-    ]
-
-
-_DESCRIPTIONS = {
-    "preflight": "The table can be archived and purged safely: rights, key, index, triggers, rules, foreign keys, publications, pooler.",
-    "backlog": "No rows of an expired day have waited longer than max_backlog_days, none are before start_date, none are of no day.",
-}
 
 
 def _named(key: dg.AssetCheckKey, result: dg.AssetCheckResult) -> dg.AssetCheckResult:

@@ -12,9 +12,12 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import islice
+from typing import TYPE_CHECKING
 
-from archiver_assets.lifecycle.backlog import ExpiredDay
 from archiver_assets.orchestration.history import Past
+
+if TYPE_CHECKING:
+    from archiver_assets.lifecycle.backlog import ExpiredDay
 
 FIRST_WAIT = timedelta(hours=1)
 LONGEST_WAIT = timedelta(days=7)
@@ -73,7 +76,7 @@ def wait_after(stuck: int) -> timedelta:
 
 
 def choose(
-    days: Iterator[ExpiredDay],
+    days: "Iterator[ExpiredDay]",
     *,
     at_most: int,
     now: datetime,

@@ -65,15 +65,16 @@ class PurgeConfig(dg.Config):
         return Overrides(self.batch_size, self.sleep_between_batches, self.verification)
 
 
-ARCHIVE_SCHEMA, CHECK_SCHEMA, PURGE_SCHEMA = (form.to_fields_dict() for form in (ArchiveConfig, CheckConfig, PurgeConfig))
+def schema_of(form: type[dg.Config]) -> dg.Field:
+    """Return the schema of a form, to be made once and shared by the steps of all tables, of which Dagster would make it anew each time."""
+    return dg.Field(form.to_fields_dict())
+
+
+ARCHIVE_SCHEMA, CHECK_SCHEMA, PURGE_SCHEMA = (schema_of(form) for form in (ArchiveConfig, CheckConfig, PurgeConfig))
 
 
 def settings(form: type[Form], context: dg.OpExecutionContext) -> Form:
-    """Return what a person set for a step.
-
-    Steps have its schema, made once, and not the form as the type of an argument, which Dagster would take apart again for
-    each step of each table: 1 ms, which is 4 s of CPU with 1,000 tables.
-    """
+    """Return what a person set for a step."""
     return form(**context.op_config)
 
 

@@ -1,6 +1,8 @@
 """The one resource of all assets: from the config to the plain objects that the lifecycle works with.
 
 What belongs here: construction. What does not: connecting (the objects do, when they are used) and secrets (read by them, then).
+
+What needs Arrow or AWS's client is imported by the method that makes it, because a code server makes none of it (see `steps.py`).
 """
 
 import os
@@ -8,35 +10,45 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
-
-from pyarrow import fs
+from typing import TYPE_CHECKING
 
 from archiver_assets.config import Config, TableConfig
-from archiver_assets.lifecycle.holds import HoldPlaces
-from archiver_assets.lifecycle.task import Task
 from archiver_assets.orchestration.links import Links
 from archiver_assets.partition import Partition
 from archiver_assets.source.session import Source
+from archiver_assets.source.sharing import SharedSession, SharedSessions
 from archiver_assets.store.keys import TableKeys
 from archiver_assets.store.objects import ObjectStore
-from archiver_assets.store.s3 import S3ObjectStore
+
+if TYPE_CHECKING:
+    from pyarrow import fs
+
+    from archiver_assets.lifecycle.holds import HoldPlaces
+    from archiver_assets.lifecycle.task import Task
 
 
 @dataclass(frozen=True)
 class Services:
-    """The databases and the store of a config, and the clock that the times of Dagster's runs are compared with."""
+    """The databases and the store of a config, the clock that the times of Dagster's runs are compared with, and the ticks' sessions."""
 
     config: Config
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ, repr=False)
     clock: Callable[[], datetime] = field(default=lambda: datetime.now(UTC), repr=False)
+    sessions: SharedSessions = field(default_factory=SharedSessions, repr=False, compare=False)
 
     def source(self, table: TableConfig) -> Source:
         """Return the database of a table."""
         return Source(self.config.database(table.database), self.environ)
 
+    def shared_source(self, table: TableConfig) -> SharedSession:
+        """Return the database of a table, by the one session that ticks share."""
+        return self.sessions.of(self.source(table))
+
     @cached_property
     def store(self) -> ObjectStore:
         """The object store. Made once, since its client takes 0.3 s to make and can be shared by threads."""
+        from archiver_assets.store.s3 import S3ObjectStore  # noqa: PLC0415 -- see above
+
         s3 = self.config.s3
         return S3ObjectStore.connect(
             bucket=s3.bucket,
@@ -53,8 +65,10 @@ class Services:
         """Where people see the objects."""
         return Links(self.config.s3)
 
-    def objects(self) -> fs.FileSystem:
+    def objects(self) -> "fs.FileSystem":
         """Return the object store as pyarrow reads it, with AWS's default credentials; a path begins with the bucket."""
+        from pyarrow import fs  # noqa: PLC0415 -- see above
+
         s3 = self.config.s3
         scheme, _, host = (s3.endpoint or "").rpartition("://")
         return fs.S3FileSystem(
@@ -68,8 +82,10 @@ class Services:
         """Return the keys of a table's objects."""
         return TableKeys.of(prefix=self.config.s3.prefix, database=table.database, schema=table.schema_name, table=table.name)
 
-    def task(self, table: TableConfig, partition_key: str, run_id: str) -> Task:
+    def task(self, table: TableConfig, partition_key: str, run_id: str) -> "Task":
         """Return the task of one partition in one run. Raises ValueError for a key that is no day."""
+        from archiver_assets.lifecycle.task import Task  # noqa: PLC0415 -- see above
+
         partition = Partition.from_key(partition_key, table.timezone)
         return Task(
             table=table,
@@ -84,8 +100,10 @@ class Services:
             encryption=self.config.s3.encryption,
         )
 
-    def hold_places(self) -> HoldPlaces:
+    def hold_places(self) -> "HoldPlaces":
         """Return where legal holds are kept."""
+        from archiver_assets.lifecycle.holds import HoldPlaces  # noqa: PLC0415 -- see above
+
         return HoldPlaces(self.config.legal_holds, self._holds_source(), self.store, self.config.s3.prefix)
 
     def _holds_source(self) -> Source | None:

@@ -1,21 +1,18 @@
 """The restore asset of a table: by hand only, a day or a range of them, with its choices in the launchpad.
 
-What belongs here: the form of the launchpad, and a body that only calls the lifecycle. What does not: any decision about rows.
+What belongs here: the form of the launchpad, and the definition of the asset. What does not: what its step does (`steps.py`).
 """
 
-from collections.abc import Iterator
+from collections.abc import Mapping
 
 import dagster as dg
 from pydantic import Field
 
 from archiver_assets.config import TableConfig
-from archiver_assets.lifecycle.restore import restore
 from archiver_assets.lifecycle.restore_request import Conflict, Drift, RestoreRequest, Triggers, Versions
-from archiver_assets.orchestration.assets import table_keys
-from archiver_assets.orchestration.failing import failing_clearly
-from archiver_assets.orchestration.launchpad import selects, settings
-from archiver_assets.orchestration.metadata import restored_metadata
-from archiver_assets.orchestration.resources import Services
+from archiver_assets.orchestration.assets import Events, table_keys
+from archiver_assets.orchestration.launchpad import schema_of
+from archiver_assets.orchestration.ops import step_asset
 from archiver_assets.orchestration.specs import about, shown
 from archiver_assets.orchestration.tags import run_tags
 
@@ -69,10 +66,7 @@ class RestoreConfig(dg.Config):
         )
 
 
-_SCHEMA = RestoreConfig.to_fields_dict()
-_NOT_ALONE = (
-    "not restored: a run of the archive or the purge restores nothing, so that materializing everything does not; run this asset alone"
-)
+_SCHEMA = schema_of(RestoreConfig)
 
 
 def restore_asset(table: TableConfig, partitions: dg.DailyPartitionsDefinition) -> dg.AssetsDefinition:
@@ -89,19 +83,9 @@ def restore_asset(table: TableConfig, partitions: dg.DailyPartitionsDefinition) 
         **shown(table),
     )
 
-    @dg.multi_asset(specs=[spec], name=f"{table.dagster_name}__restore", config_schema=_SCHEMA)
-    def restore_one_day(
-        context: dg.AssetExecutionContext, services: dg.ResourceParam[Services]
-    ) -> Iterator[dg.MaterializeResult[None] | dg.AssetObservation]:
-        config, partition = settings(RestoreConfig, context.op_execution_context), context.partition_key
-        if selects(context.run, keys.archive) or selects(context.run, keys.purge):
-            yield dg.AssetObservation(keys.restore, partition=partition, description=_NOT_ALONE)
-            return
-        with failing_clearly():
-            metadata = restored_metadata(restore(services.task(table, partition, context.run.run_id), config.request()))
-        if config.dry_run:
-            yield dg.AssetObservation(keys.restore, partition=partition, description="dry run", metadata=metadata)
-        else:
-            yield dg.MaterializeResult(asset_key=keys.restore, metadata=metadata)
+    def restore_one_day(context: dg.AssetExecutionContext, _inputs: Mapping[str, object]) -> Events:
+        from archiver_assets.orchestration import steps  # noqa: PLC0415 -- see steps.py
 
-    return restore_one_day
+        yield from steps.restore_one_day(table, context)
+
+    return step_asset(restore_one_day, name=f"{table.dagster_name}__restore", spec=spec, config_schema=_SCHEMA)

@@ -12,11 +12,12 @@ from contextlib import closing
 import dagster as dg
 
 from archiver_assets.config import DatabaseConfig, TableConfig, checks_schedule_name
-from archiver_assets.lifecycle.backlog import expired_days
+from archiver_assets.lifecycle.idleness import has_no_expired_rows
 from archiver_assets.orchestration.assets import table_keys
-from archiver_assets.orchestration.checking import check_keys
+from archiver_assets.orchestration.checks import check_keys
 from archiver_assets.orchestration.choosing import Choice, choose
 from archiver_assets.orchestration.history import ACTIVE, days_in_progress, last_was_a_repetition, past_of
+from archiver_assets.orchestration.instances import KeptInstance
 from archiver_assets.orchestration.resources import Services
 from archiver_assets.orchestration.tags import run_tags
 
@@ -24,11 +25,10 @@ _AHEAD = {"dagster/priority": "1"}
 """Checks take seconds, and must not wait behind the runs whose delay they report."""
 
 
-def table_schedule(table: TableConfig, job_name: str, services: Services) -> dg.ScheduleDefinition | None:
+def table_schedule(table: TableConfig, job_name: str, services: Services, kept: KeptInstance) -> dg.ScheduleDefinition | None:
     """Return the schedule `D__S__T__schedule` of archive, check and purge; None if the config switches it off.
 
-    `services` is no resource of the schedule's: for those, and for the instance, Dagster opens its storage anew in every tick, which with
-    PostgreSQL takes longer than all that a tick without a backlog does itself.
+    `services` is no resource of the schedule's: for those Dagster opens its storage anew in every tick (see `instances.py`).
     """
     if table.schedule is None:
         return None
@@ -42,6 +42,7 @@ def table_schedule(table: TableConfig, job_name: str, services: Services) -> dg.
         description=f"Archives, checks and purges the expired days of {table.label}, oldest first.",
     )
     def schedule(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
+        kept.give_to(context)
         choice = choose_days(lambda: context.instance, services, table)
         if not choice.chosen:
             yield dg.SkipReason(choice.words)
@@ -53,7 +54,7 @@ def table_schedule(table: TableConfig, job_name: str, services: Services) -> dg.
     return schedule
 
 
-def checks_schedule(database: DatabaseConfig, job_name: str) -> dg.ScheduleDefinition | None:
+def checks_schedule(database: DatabaseConfig, job_name: str, kept: KeptInstance) -> dg.ScheduleDefinition | None:
     """Return the schedule `D__checks__schedule`, a run for all tables of the database; None if the config switches it off.
 
     One run, so that a database that cannot be reached is one failure.
@@ -71,6 +72,7 @@ def checks_schedule(database: DatabaseConfig, job_name: str) -> dg.ScheduleDefin
         description=f"Evaluates preflight and backlog of all tables of {database.name}.",
     )
     def schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        kept.give_to(context)
         if context.instance.get_run_ids(dg.RunsFilter(job_name=job_name, tags=tags, statuses=ACTIVE), limit=1):
             return dg.SkipReason(f"the checks of {database.name} are still being evaluated, or wait to be")
         keys = [key for table in database.tables for key in check_keys(table)]
@@ -81,8 +83,13 @@ def checks_schedule(database: DatabaseConfig, job_name: str) -> dg.ScheduleDefin
 
 def choose_days(instance: Callable[[], dg.DagsterInstance], services: Services, table: TableConfig) -> Choice:
     """Return what a tick of the table decides. Raises what `expired_days` raises."""
+    source = services.shared_source(table)
+    if has_no_expired_rows(source, table):
+        return Choice()
+    from archiver_assets.lifecycle.backlog import expired_days  # noqa: PLC0415 -- with Arrow, which nothing else in a code server needs
+
     now = services.clock()
-    with closing(expired_days(services.source(table), table, services.hold_places())) as days:
+    with closing(expired_days(source, table, services.hold_places())) as days:
         return choose(
             days,
             at_most=table.max_partitions_per_tick,

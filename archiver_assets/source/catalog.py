@@ -13,7 +13,6 @@ from functools import cached_property
 from typing import Any
 from zoneinfo import ZoneInfo
 
-import psycopg
 import pyarrow as pa
 from psycopg import sql as composed
 from psycopg.rows import DictRow
@@ -21,13 +20,14 @@ from psycopg.rows import DictRow
 from archiver_assets.config import ACCEPTABLE_RISKS, TableConfig
 from archiver_assets.errors import SourceUnavailable, TableRefused
 from archiver_assets.partition import Partition
-from archiver_assets.source import sql, sql_catalog, sql_session
+from archiver_assets.source import session, sql, sql_catalog, sql_session
 from archiver_assets.source.findings import Finding, as_accepted, refuse
+from archiver_assets.source.ranges import days_between, midnight
 from archiver_assets.source.types import exact_type
 
 XMIN = "_xmin"
 
-Connection = psycopg.Connection[DictRow]
+Connection = session.Connection
 
 _KINDS = {"r": "an ordinary table", "p": "a partitioned table"}
 _OTHER_KINDS = {"v": "a view", "m": "a materialized view", "f": "a foreign table", "S": "a sequence"}
@@ -111,17 +111,12 @@ class Table:
 
     def days(self, first: Partition, last: Partition | None = None) -> sql.Days:
         """Return the range of a partition, or of all days from `first` to `last`, both included, in the timestamp column's own type."""
-        last = last or first
-        if self.timestamp.builtin_type == "timestamptz":
-            return sql.Days(self.relation, self.timestamp.name, first.start, last.end)
-        if self.timestamp.builtin_type == "date":
-            return sql.Days(self.relation, self.timestamp.name, first.day, last.next_day)
-        return sql.Days(self.relation, self.timestamp.name, _midnight(first.day), _midnight(last.next_day))
+        return days_between(self.relation, self.timestamp.name, self.timestamp.builtin_type, first, last or first)
 
     def instant(self, value: datetime | date, timezone: str) -> datetime:
         """Return a value of the timestamp column as an aware time; one without zone is local to `timezone`, a date is its midnight."""
         if not isinstance(value, datetime):
-            value = _midnight(value)
+            value = midnight(value)
         return value if value.tzinfo else value.replace(tzinfo=ZoneInfo(timezone))
 
 
@@ -305,10 +300,6 @@ def _wrong_key(connection: Connection, oid: int, columns: Mapping[str, Column], 
         existing = "; ".join(", ".join(sorted(key)) for key in unique) or "none at all"
         what = f"expected a unique index on the key ({', '.join(config.primary_key)}), found: {existing}"
         yield Finding("no_unique_key", what, "name the columns of one, or create it with CREATE UNIQUE INDEX CONCURRENTLY")
-
-
-def _midnight(day: date) -> datetime:
-    return datetime(day.year, day.month, day.day)  # noqa: DTZ001 - a timestamp without zone, as its column
 
 
 def _one(connection: Connection, statement: str | composed.Composed) -> DictRow:

@@ -5,10 +5,10 @@ What belongs here: everything that knows ADBC, the extraction engine (docs/adr/0
 
 from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
+from typing import TYPE_CHECKING
 
 import adbc_driver_manager
 import adbc_driver_postgresql
-import adbc_driver_postgresql.dbapi
 import psycopg
 import pyarrow as pa
 
@@ -16,6 +16,9 @@ from archiver_assets.source import sql, sql_session
 from archiver_assets.source.catalog import XMIN, Column, Table
 from archiver_assets.source.session import Source
 from archiver_assets.source.types import to_stored
+
+if TYPE_CHECKING:
+    from adbc_driver_postgresql.dbapi import Cursor
 
 # A batch is handed over once it has this many bytes, so that memory is bounded by bytes and not by rows.
 _BATCH_BYTES = 4 * 1024 * 1024
@@ -43,9 +46,11 @@ def _travels_as_text(column: Column) -> bool:
 
 
 @contextmanager
-def _cursor(source: Source) -> Iterator[adbc_driver_postgresql.dbapi.Cursor]:
+def _cursor(source: Source) -> "Iterator[Cursor]":
+    from adbc_driver_postgresql import dbapi  # noqa: PLC0415 -- it imports polars where there is one, which a day without rows need not wait for
+
     with (
-        closing(adbc_driver_postgresql.dbapi.connect(source.conninfo(), autocommit=True)) as connection,
+        closing(dbapi.connect(source.conninfo(), autocommit=True)) as connection,
         closing(connection.cursor(adbc_stmt_kwargs={_BATCH_HINT: _BATCH_BYTES})) as cursor,
     ):
         for name, value in source.settings.items():

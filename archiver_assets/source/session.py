@@ -6,21 +6,31 @@ What belongs here: the life of a connection. What does not: statements (`sql.py`
 import hashlib
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 import psycopg
 from psycopg.conninfo import make_conninfo
-from psycopg.rows import dict_row
+from psycopg.rows import DictRow, dict_row
 
 from archiver_assets.config import DatabaseConfig
 from archiver_assets.errors import PartitionBusy, SourceConflict, SourceError, SourceTimeout, SourceUnavailable, TableRefused
 from archiver_assets.partition import Partition
 from archiver_assets.source import sql, sql_session
-from archiver_assets.source.catalog import Connection
+
+Connection = psycopg.Connection[DictRow]
+"""A session, whose rows are dicts by name."""
 
 _CONNECT_TIMEOUT_SECONDS = 15
 _CANCEL_SECONDS = 5
+
+
+class Connects(Protocol):
+    """What opens a session, or lends one, for the time of a block."""
+
+    def connect(self) -> AbstractContextManager[Connection]:
+        """Give a session in autocommit mode with the pinned settings, and raise what `Source.connect` raises."""
 
 
 @dataclass(frozen=True)
@@ -72,12 +82,26 @@ class Source:
         Errors of PostgreSQL inside the block come out as SourceUnavailable (no connection, or lost), TableRefused (a right is missing),
         PartitionBusy (a lock was not granted in time), SourceTimeout (a statement was not done in time) or SourceError.
         """
-        conninfo = self.conninfo()
-        with self.errors(), psycopg.connect(conninfo, autocommit=True, row_factory=dict_row) as connection:
-            connection.cursor_factory = psycopg.RawCursor
-            connection.execute(sql_session.PIN, [list(self.settings), list(self.settings.values())])
-            with _cancelled_if_abandoned(connection):
-                yield connection
+        with self.open(self.conninfo(), self.settings) as connection, self.using(connection):
+            yield connection
+
+    def open(self, conninfo: str, settings: Mapping[str, str]) -> Connection:
+        """Return a session in autocommit mode that has these settings, and is the caller's to close. Raises as `connect`."""
+        with self.errors():
+            connection = psycopg.connect(conninfo, autocommit=True, row_factory=dict_row)
+            try:
+                connection.cursor_factory = psycopg.RawCursor
+                connection.execute(sql_session.PIN, [list(settings), list(settings.values())])
+            except BaseException:
+                connection.close()
+                raise
+            return connection
+
+    @contextmanager
+    def using(self, connection: Connection) -> Iterator[None]:
+        """Raise errors of PostgreSQL inside the block as `connect` does, and end the statement that an interrupt finds at work."""
+        with self.errors(), _cancelled_if_abandoned(connection):
+            yield
 
     @property
     def replica(self) -> "Source | None":

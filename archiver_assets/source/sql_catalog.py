@@ -176,6 +176,22 @@ LEAVES_WITHOUT_INDEX = """
     ORDER BY 1, 2
 """
 
+# Catalog only: the clock, the table, and the type of its timestamp, $3; no row if anything is such that the first row of a range might not
+# be what it seems: a standby, a server too old, another kind of relation, one with leaves of another kind or with children, row-level
+# security.
+GLANCE = """
+    SELECT now() AS now, c.oid::bigint AS oid, t.typname AS builtin_type
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+        JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = $3 AND a.attnum > 0 AND NOT a.attisdropped
+        JOIN pg_type t ON t.oid = a.atttypid
+    WHERE n.nspname = $1 AND c.relname = $2 AND t.oid IN ('timestamptz'::regtype, 'timestamp'::regtype, 'date'::regtype)
+      AND (c.relkind = 'r' AND NOT EXISTS (SELECT FROM pg_inherits i WHERE i.inhparent = c.oid)
+           OR c.relkind = 'p' AND NOT EXISTS (
+               SELECT FROM pg_partition_tree(c.oid) p JOIN pg_class l ON l.oid = p.relid WHERE p.isleaf AND l.relkind <> 'r'))
+      AND NOT row_security_active(c.oid) AND NOT pg_is_in_recovery()
+      AND current_setting('server_version_num')::int >= 140000 AND current_setting('server_encoding') <> 'SQL_ASCII'
+"""
+
 # Catalog only: the publications that publish deletes of the table or a leaf, and the first relation without a replica identity.
 PUBLICATIONS = """
     WITH family AS (

@@ -5,6 +5,7 @@ Runs of other times are put into Dagster's storage with those times; the clock o
 
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from time import sleep
 from typing import Any
 from uuid import uuid4
@@ -14,6 +15,7 @@ import psycopg
 import pytest
 from dagster._core.definitions.assets.job.asset_job import IMPLICIT_ASSET_JOB_NAME
 from dagster._core.definitions.schedule_definition import ScheduleExecutionData
+from dagster._core.instance.ref import InstanceRef
 from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
 
 from archiver_assets.config import TableConfig
@@ -121,8 +123,9 @@ def fill(lab: Lab, days: Sequence[str], rows: int = 3) -> None:
         lab.fill(day=date.fromisoformat(day), rows=rows)
 
 
-def scans(lab: Lab) -> int:
+def scans(lab: Lab, ticks: Ticks) -> int:
     """Count the scans of the table and its indexes so far; the server counts those of a session when it has ended."""
+    ticks.services.sessions.close()
     statement = "SELECT coalesce(idx_scan, 0) + seq_scan FROM pg_stat_user_tables WHERE relname = 'audit_logs'"
     before, after = -1, int(lab.execute(statement)[0][0])
     while before != after:
@@ -146,6 +149,28 @@ def test_a_tick_without_a_backlog_asks_nothing_of_dagster(lab: Lab, instance: dg
     lab.fill(rows=1)
     assert choose_days(asking, ticks.services, ticks.table).chosen == [str(DAY)]
     assert asked
+
+
+def test_ticks_open_the_storage_that_the_daemon_names_once(
+    lab: Lab, kept_instance: dg.DagsterInstance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ticks = Ticks(lab, kept_instance, lab.table())
+    opened, open_one = [], dg.DagsterInstance.from_ref
+
+    def opening(reference: InstanceRef) -> dg.DagsterInstance:
+        opened.append(reference)
+        return open_one(reference)
+
+    monkeypatch.setattr(dg.DagsterInstance, "from_ref", staticmethod(opening))
+
+    assert [ticks.tick().skip_message for _ in range(3)] == ["no expired day has rows"] * 3
+    assert opened == [kept_instance.get_ref()]
+    (tmp_path / "other").mkdir()
+    with dg.DagsterInstance.local_temp(str(tmp_path / "other")) as ticks.instance:
+        opened.clear()
+        ticks.tick()
+        ticks.tick()
+        assert opened == [ticks.instance.get_ref()]
 
 
 def test_a_tick_asks_for_the_oldest_days_with_rows_up_to_its_cap_and_else_says_why_not(lab: Lab, kept_instance: dg.DagsterInstance) -> None:
@@ -186,7 +211,7 @@ def test_after_400_days_without_a_daemon_every_day_is_asked_for_once_and_the_old
         [days[0], ticks.now.date()],
     )
     asked: list[str] = []
-    before = scans(lab)
+    before = scans(lab, ticks)
 
     while len(asked) < len(days):
         running = asked[-90:]
@@ -201,16 +226,16 @@ def test_after_400_days_without_a_daemon_every_day_is_asked_for_once_and_the_old
     assert asked == days
     assert ticks.said() == "40 days expired: 40 running"
     # A tick looks at the days in progress, at those it asks for, and at most 99 more, at a probe each; our own deletes scan too.
-    assert scans(lab) - before <= 6 * (90 + 90 + 99 + 1)
+    assert scans(lab, ticks) - before <= 6 * (90 + 90 + 99 + 1)
 
 
 def test_a_tick_of_a_table_without_expired_rows_is_one_probe(lab: Lab, ticks: Ticks) -> None:
     lab.fill(day=datetime.now(UTC).date(), rows=50)
-    before = scans(lab)
+    before = scans(lab, ticks)
 
     assert ticks.said() == "no expired day has rows"
 
-    assert scans(lab) - before == 1
+    assert scans(lab, ticks) - before == 1
 
 
 @pytest.mark.parametrize("status", history.ACTIVE)

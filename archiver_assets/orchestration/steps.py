@@ -1,0 +1,125 @@
+"""What the steps of a run do: unpack Dagster's context, call the lifecycle once, and give back what Dagster records.
+
+What belongs here: the bodies of the ops. What does not: any decision about rows, and how assets and checks are described (`assets.py`,
+`restoring.py`, `checks.py`).
+
+Those import this module when a step runs, and not before: with Arrow, numpy and the driver that reads rows it takes a second and 120 MiB,
+which a code server, that runs no step, would keep for as long as it lives.
+"""
+
+import gc
+from collections.abc import Iterator
+
+import dagster as dg
+
+from archiver_assets.config import DatabaseConfig, TableConfig
+from archiver_assets.errors import ConfigError
+from archiver_assets.lifecycle.archive import archive
+from archiver_assets.lifecycle.dry_purge import dry_purge
+from archiver_assets.lifecycle.dry_run import dry_archive
+from archiver_assets.lifecycle.purge import purge
+from archiver_assets.lifecycle.restore import restore
+from archiver_assets.lifecycle.task import Task
+from archiver_assets.lifecycle.verify import combined, verify
+from archiver_assets.orchestration.assets import Events, table_keys
+from archiver_assets.orchestration.checking import evaluate_all, looks_at
+from archiver_assets.orchestration.dry_metadata import archive_observation, evaluation_of, purge_observation
+from archiver_assets.orchestration.failing import failing_clearly
+from archiver_assets.orchestration.launchpad import CheckConfig, PurgeConfig, is_dry, selects, selects_check, settings
+from archiver_assets.orchestration.metadata import archived_metadata, purged_metadata, restored_metadata, verification_result
+from archiver_assets.orchestration.resources import Services
+from archiver_assets.orchestration.restoring import RestoreConfig
+from archiver_assets.orchestration.tags import PARTITION_TAG
+
+# Python's own, which `definitions.py` raised for the load: garbage of a step can hold whole batches of rows.
+gc.set_threshold(700, 10, 10)
+
+_NOT_ALONE = (
+    "not restored: a run of the archive or the purge restores nothing, so that materializing everything does not; run this asset alone"
+)
+
+
+def archive_one_day(table: TableConfig, context: dg.AssetExecutionContext) -> Events:
+    """Archive the run's day; of a dry run, say what all its steps would do."""
+    services = _services(context)
+    with failing_clearly():
+        task = services.task(table, context.partition_key, context.run.run_id)
+        if is_dry(context.run):
+            yield from _dry_run(table, services, task, context)
+        else:
+            metadata = archived_metadata(task, services.links, archive(task))
+            yield dg.MaterializeResult(asset_key=table_keys(table).archive, metadata=metadata)
+
+
+def _dry_run(table: TableConfig, services: Services, task: Task, context: dg.AssetExecutionContext) -> Events:
+    """Say what the whole run would do: without a materialization Dagster skips the steps after that of the archive."""
+    keys = table_keys(table)
+    dry = dry_archive(task)
+    yield archive_observation(keys.archive, task, dry)
+    if dry.verifications and selects_check(context.run, keys.row_counts):
+        result = verification_result(task, services.links, combined(dry.verifications))
+        yield evaluation_of(keys.row_counts, task, result, context.instance)
+    if selects(context.run, keys.purge):
+        yield _dry_purge(table, task, archived_first=True)
+
+
+def _dry_purge(table: TableConfig, task: Task, *, archived_first: bool) -> dg.AssetObservation:
+    dry = dry_purge(task, archived_first=archived_first)
+    return purge_observation(table_keys(table).purge, task, dry, archived_first=archived_first)
+
+
+def check_row_counts(table: TableConfig, context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
+    """Read the objects of the run's day back from the store."""
+    services = _services(context)
+    with failing_clearly():
+        if not context.run.tags.get(PARTITION_TAG):
+            message = f"expected a day of {table.label} to check, found a run without a partition"
+            raise ConfigError(
+                message, hint="materialize the archive of the day: its check is part of the run; or purge it, which verifies too"
+            )
+        config = settings(CheckConfig, context.op_execution_context)
+        task = services.task(config.overrides().applied_to(table), context.partition_key, context.run.run_id)
+        dry = is_dry(context.run)
+        # A warning stops nothing: in a dry run the step after it says itself what it would meet.
+        severity = dg.AssetCheckSeverity.WARN if dry else dg.AssetCheckSeverity.ERROR
+        return verification_result(task, services.links, verify(task, rejecting=not dry), severity)
+
+
+def purge_one_day(table: TableConfig, context: dg.AssetExecutionContext) -> Events:
+    """Purge the run's day."""
+    services = _services(context)
+    with failing_clearly():
+        config = settings(PurgeConfig, context.op_execution_context)
+        task = services.task(config.overrides().applied_to(table), context.partition_key, context.run.run_id)
+        if is_dry(context.run):
+            yield _dry_purge(table, task, archived_first=False)
+        else:
+            metadata = purged_metadata(task, services.links, purge(task))
+            yield dg.MaterializeResult(asset_key=table_keys(table).purge, metadata=metadata)
+
+
+def restore_one_day(table: TableConfig, context: dg.AssetExecutionContext) -> Events:
+    """Restore the run's day, if the run is of nothing else."""
+    keys, partition = table_keys(table), context.partition_key
+    config = settings(RestoreConfig, context.op_execution_context)
+    if selects(context.run, keys.archive) or selects(context.run, keys.purge):
+        yield dg.AssetObservation(keys.restore, partition=partition, description=_NOT_ALONE)
+        return
+    with failing_clearly():
+        metadata = restored_metadata(restore(_services(context).task(table, partition, context.run.run_id), config.request()))
+    if config.dry_run:
+        yield dg.AssetObservation(keys.restore, partition=partition, description="dry run", metadata=metadata)
+    else:
+        yield dg.MaterializeResult(asset_key=keys.restore, metadata=metadata)
+
+
+def evaluate_checks(database: DatabaseConfig, context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
+    """Evaluate those checks of a database's tables that the run selects."""
+    looks = looks_at(database, _services(context), context.instance)
+    with failing_clearly():
+        yield from evaluate_all({key: look for key, look in looks.items() if key in context.selected_asset_check_keys})
+
+
+def _services(context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext) -> Services:
+    services: Services = context.resources.services
+    return services

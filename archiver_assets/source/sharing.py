@@ -1,0 +1,189 @@
+"""Sessions that ticks share: one for each database, used by one tick at a time, and closed soon after the last one.
+
+What belongs here: whose turn it is, and when a session is too old, too long unused or too doubtful to be used again. What does not: how a
+session is opened (`session.py`), and what it is asked.
+
+Dagster evaluates schedules in the threads of the code server, those of all tables of a database mostly at the same minute. To open a
+session takes longer than to ask it for the expired days of a table.
+"""
+
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import psycopg
+from psycopg.conninfo import make_conninfo
+
+from archiver_assets.errors import SourceUnavailable
+from archiver_assets.source.session import Connection, Source
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """For how many seconds a session is kept: `unused` after its last use, and `ever` since it was opened, by the address of then.
+
+    `by_server` is when the server itself ends one that is not used: of a code server that hangs, or whose machine is gone. A tick waits
+    `turn` for the ticks before it; Dagster's daemon gives up on one after 60, and would not know why. A connection that does
+    not answer is given up after `answer`.
+    """
+
+    unused: float = 20
+    ever: float = 300
+    by_server: int = 60
+    turn: float = 40
+    answer: int = 10
+
+
+@dataclass
+class _Desk:
+    """The session of one database, for the holder of `turn`: when it was opened and last used, and how often it could not be opened."""
+
+    turn: threading.Lock = field(default_factory=threading.Lock)
+    connection: Connection | None = None
+    conninfo: str = field(default="", repr=False)
+    opened: float = 0
+    used: float = 0
+    failures: int = 0
+    failure: SourceUnavailable | None = None
+
+    def close(self) -> None:
+        """End the session, if there is one."""
+        connection, self.connection = self.connection, None
+        if connection is not None:
+            connection.close()
+
+
+class SharedSessions:
+    """The sessions of a process. Safe for threads; what is left open is closed at the end of the process."""
+
+    def __init__(self, bounds: Bounds = Bounds(), clock: Callable[[], float] = time.monotonic) -> None:
+        """Begin with none. `clock` gives seconds."""
+        self._bounds, self._clock = bounds, clock
+        self._desks: dict[str, _Desk] = {}
+        self._lock = threading.Lock()
+        self._closer: threading.Thread | None = None
+        weakref.finalize(self, _close_all, self._desks)
+
+    def of(self, source: Source) -> "SharedSession":
+        """Return the shared session of a database."""
+        with self._lock:
+            return SharedSession(self, source, self._desks.setdefault(source.config.name, _Desk()))
+
+    @contextmanager
+    def lend(self, source: Source, desk: _Desk) -> Iterator[Connection]:
+        """Lend the session of a desk to one caller at a time, opened anew if it cannot be used again."""
+        with self._turn(source, desk):
+            connection = self._usable(source, desk)
+            try:
+                with source.using(connection):
+                    yield connection
+            finally:
+                self._take_back(desk, connection)
+
+    @contextmanager
+    def _turn(self, source: Source, desk: _Desk) -> Iterator[None]:
+        failures = desk.failures
+        if not desk.turn.acquire(timeout=self._bounds.turn):
+            message = f"expected a turn at the session of database {source.config.name}, found other ticks at it for {self._bounds.turn} s"
+            raise SourceUnavailable(
+                message, hint="look in pg_locks for who keeps the tables of that database locked, and wait for the next tick"
+            )
+        try:
+            if desk.failures != failures and desk.failure is not None:
+                # The one before has waited for the server in vain: the others would only do so one after the other.
+                raise SourceUnavailable(desk.failure.message, hint=desk.failure.hint)
+            yield
+        finally:
+            desk.turn.release()
+
+    def _usable(self, source: Source, desk: _Desk) -> Connection:
+        conninfo = make_conninfo(source.conninfo(), tcp_user_timeout=self._bounds.answer * 1000)
+        too_old = self._clock() - desk.opened > self._bounds.ever
+        if desk.connection is not None and not (conninfo == desk.conninfo and not too_old and _answers(desk.connection)):
+            desk.close()
+        if desk.connection is None:
+            settings = source.settings | {"idle_session_timeout": f"{self._bounds.by_server}s"}
+            try:
+                desk.connection = source.open(conninfo, settings)
+            except SourceUnavailable as error:
+                desk.failures, desk.failure = desk.failures + 1, error
+                raise
+            desk.conninfo, desk.opened = conninfo, self._clock()
+        return desk.connection
+
+    def _take_back(self, desk: _Desk, connection: Connection) -> None:
+        desk.used = self._clock()
+        if not _is_idle(connection):
+            desk.close()
+            return
+        with self._lock:
+            if self._closer is None:
+                self._closer = threading.Thread(target=self._close_by_and_by, name="closer of shared sessions", daemon=True)
+                self._closer.start()
+
+    def _close_by_and_by(self) -> None:
+        while True:
+            time.sleep(self._bounds.unused / 4)
+            self.close_unused()
+            with self._lock:
+                if all(desk.connection is None for desk in self._desks.values()):
+                    self._closer = None
+                    return
+
+    def close_unused(self) -> None:
+        """Close the sessions that nobody has used for a while."""
+        for desk in list(self._desks.values()):
+            if desk.turn.acquire(blocking=False):
+                try:
+                    if self._clock() - desk.used >= self._bounds.unused:
+                        desk.close()
+                finally:
+                    desk.turn.release()
+
+    def close(self) -> None:
+        """Close the sessions that nobody uses."""
+        _close_all(self._desks)
+
+
+@dataclass(frozen=True)
+class SharedSession:
+    """The session of one database that is shared."""
+
+    sessions: SharedSessions = field(repr=False)
+    source: Source
+    desk: _Desk = field(repr=False)
+
+    @contextmanager
+    def connect(self) -> Iterator[Connection]:
+        """Lend the session, as `Source.connect` opens one, and wait for it while another thread has it.
+
+        Raises SourceUnavailable too if that takes too long, or if the other has just found that the server cannot be reached.
+        """
+        with self.sessions.lend(self.source, self.desk) as connection:
+            yield connection
+
+
+def _close_all(desks: dict[str, _Desk]) -> None:
+    for desk in list(desks.values()):
+        if desk.turn.acquire(blocking=False):
+            try:
+                desk.close()
+            finally:
+                desk.turn.release()
+
+
+def _answers(connection: Connection) -> bool:
+    if not _is_idle(connection):
+        return False
+    try:
+        connection.execute("")
+    except psycopg.Error:
+        return False
+    return True
+
+
+def _is_idle(connection: Connection) -> bool:
+    return not connection.closed and connection.info.transaction_status == psycopg.pq.TransactionStatus.IDLE
