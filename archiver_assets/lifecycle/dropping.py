@@ -66,7 +66,7 @@ def _may_drop(session: Session) -> bool:
     """Tell whether a drop does what deletes would do: no trigger of the table would miss them."""
     config = session.task.table
     relation = find_relation(session.connection, config)
-    findings = read_findings(session.connection, config, relation) if relation else []
+    findings = read_findings(session.connection, config) if relation else []
     triggers = [each.what for each in findings if each.name == "after_delete_trigger"]
     if triggers:
         log.warning("%s: no leaf is dropped, because its rows are to pass triggers: %s", config.label, "; ".join(triggers))

@@ -128,7 +128,7 @@ def _delete_past_conflicts(session: Session, target: Target, batch: Batch) -> De
 
 def batches_of(session: Session, proven: Proven) -> Iterator[Batch]:
     """Yield the rows of a proven generation in batches of at most `batch_size`, in the object's order."""
-    names = [*(column.name for column in session.table.key), XMIN]
+    names = list(dict.fromkeys([*(column.name for column in session.table.key), session.table.timestamp.name, XMIN]))
     size = session.task.table.batch_size
     for group in proven.copy.row_groups():
         versions = group.columns(names)
