@@ -6,13 +6,15 @@ What belongs here: the list, and choosing from it. What does not: any comparison
 from collections.abc import Sequence
 
 from archiver_assets_tests.benchmarks.comparing import Comparison
-from archiver_assets_tests.benchmarks.subjects import archive, extraction, latency, restore, scale
+from archiver_assets_tests.benchmarks.subjects import archive, extraction, job, latency, purge, restore, scale
 
 COMPARISONS: Sequence[Comparison] = (
     *archive.COMPARISONS,
     *extraction.COMPARISONS,
     *restore.COMPARISONS,
     *latency.COMPARISONS,
+    *purge.COMPARISONS,
+    *job.COMPARISONS,
     *scale.COMPARISONS,
 )
 
