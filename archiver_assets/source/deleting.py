@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from archiver_assets.config import TableConfig
 from archiver_assets.errors import SourceChanged, SourceError, SourceTimeout
 from archiver_assets.source import sql, sql_restore
+from archiver_assets.source.bindings import XidArray
 from archiver_assets.source.catalog import XMIN, Connection, Leaf, Table, read_facts, read_table
 from archiver_assets.source.literals import to_array_text, to_input_text
 from archiver_assets.source.strain import count_blocked
@@ -200,7 +201,7 @@ def _numbered(target: Target, versions: pa.RecordBatch) -> list[object] | None:
         return None
     xmins = np.zeros(last - first + 1, np.uint32)
     xmins[numbers - first] = versions.column(XMIN).to_numpy()
-    return [to_array_text(pa.array(xmins)), first, last, [leaf.oid for leaf in target.leaves]]
+    return [XidArray(xmins), first, last, [leaf.oid for leaf in target.leaves]]
 
 
 @dataclass(frozen=True)
