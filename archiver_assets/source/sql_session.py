@@ -86,6 +86,13 @@ LAGGING_REPLICA = """
     LIMIT 1
 """
 
+# No table. Both at once, between two batches: `sessions` of others that wait for ours, and the replica that lags by more than $1 s, NULL
+# if there is none or $1 is NULL.
+STRAIN = f"""
+    SELECT blocked.sessions, lagging.name, lagging.seconds, lagging.bytes
+    FROM ({BLOCKED_BY_US}) AS blocked LEFT JOIN ({LAGGING_REPLICA}) AS lagging ON true
+"""  # noqa: S608 - of the two above
+
 # No table. How many replicas this role may know nothing of but that they are there.
 HIDDEN_REPLICAS = "SELECT count(*) AS replicas FROM pg_stat_replication WHERE state IS NULL"
 

@@ -3,7 +3,7 @@
 What belongs here: making the rows. What does not: reading them, and the servers (`site.py`).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import LiteralString
@@ -98,15 +98,13 @@ def fill_nothing(_dsn: str, _rows: int) -> None:
 class Workload:
     """What a server holds when the comparisons on it begin: `fill` is given where the server is, and the rows of a day.
 
-    `fill_day` makes the day alone, without its neighbours. A day has as many rows as the size says, divided by `weight`. `with_day` says
-    whether there is a day in `public.audit_logs` at all, and `primary_key` is that table's. `durable` keeps fsync on; `settings` are
-    PostgreSQL's that differ from its defaults.
+    A day has as many rows as the size says, divided by `weight`. `with_day` says whether there is a day in `public.audit_logs` at all, and
+    `primary_key` is that table's. `durable` keeps fsync on; `settings` are PostgreSQL's that differ from its defaults.
     """
 
     name: str
     title: str
     fill: Callable[[str, int], None] = fill_nothing
-    fill_day: Callable[[str, int], None] = fill_nothing
     weight: int = 1
     with_day: bool = True
     primary_key: tuple[str, ...] = ("id",)
@@ -118,13 +116,13 @@ class Workload:
         return max(rows // self.weight, 1)
 
 
-def _days(table: LiteralString, rows_of_day: LiteralString, offsets: Sequence[int] = (-1, 0, 1)) -> Callable[[str, int], None]:
+def _days(table: LiteralString, rows_of_day: LiteralString) -> Callable[[str, int], None]:
     """Return how to fill the table, index it, and leave nothing for VACUUM or a checkpoint to do while the clock runs."""
 
     def fill(dsn: str, rows: int) -> None:
         with psycopg.connect(dsn, autocommit=True) as connection:
             connection.execute(table)
-            for offset in offsets:
+            for offset in (-1, 0, 1):
                 wanted = min(rows, _NEIGHBOUR_ROWS) if offset else rows
                 connection.execute(rows_of_day, {"day": DAY + timedelta(days=offset), "rows": wanted})
             connection.execute("CREATE INDEX ON public.audit_logs (created_at)")
@@ -138,16 +136,10 @@ _WIDE = "15 columns, about 530 bytes a row in binary COPY"
 WORKLOADS = {
     each.name: each
     for each in (
-        Workload("wide", _WIDE, _days(WIDE, WIDE_ROWS), _days(WIDE, WIDE_ROWS, [0])),
+        Workload("wide", _WIDE, _days(WIDE, WIDE_ROWS)),
         Workload("narrow", "5 scalar columns", _days(NARROW, NARROW_ROWS)),
-        Workload("large", "values of 1 MB of jsonb", _days(LARGE, LARGE_ROWS_OF_DAY), _days(LARGE, LARGE_ROWS_OF_DAY, [0]), weight=2000),
-        Workload(
-            "leaves",
-            f"{_WIDE}, a leaf for each day",
-            _days(LEAVES, WIDE_ROWS),
-            _days(LEAVES, WIDE_ROWS, [0]),
-            primary_key=("id", "created_at"),
-        ),
+        Workload("large", "values of 1 MB of jsonb", _days(LARGE, LARGE_ROWS_OF_DAY), weight=2000),
+        Workload("leaves", f"{_WIDE}, a leaf for each day", _days(LEAVES, WIDE_ROWS), primary_key=("id", "created_at")),
     )
 }
 
