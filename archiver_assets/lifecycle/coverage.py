@@ -1,13 +1,14 @@
 """Which row versions the generations of a partition hold already, so that the next one holds exactly the others.
 
-What belongs here: comparing row versions by key and xmin, in sorted digests of 16 bytes a version. What does not: what a version proves,
-which `generations.py` says, and reading rows.
+What belongs here: comparing row versions by key and xmin, sorted in memory: as they are where they have one width, else as digests of 16
+bytes. What does not: what a version proves, which `generations.py` says, and reading rows.
 """
 
 import hashlib
 from collections.abc import Callable, Iterable
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -16,6 +17,7 @@ from archiver_assets.lifecycle.task import Task, log
 from archiver_assets.lifecycle.verify import read_back
 from archiver_assets.lifecycle.versions import doubtful
 from archiver_assets.source.catalog import XMIN, Server, Table
+from archiver_assets.source.identities import Identities, have_one_width, of_batch
 from archiver_assets.source.literals import to_input_text
 
 _DIGEST_BYTES = 16
@@ -28,29 +30,44 @@ class Coverage:
     """The row versions that some generation covers."""
 
     def __init__(self, versions: Iterable[pa.RecordBatch] = ()) -> None:
-        """Take all versions: batches of the key's columns and `_xmin`. The digests are sorted in place: 16 bytes a version in memory."""
-        digests = bytearray()
+        """Take all versions: batches of the key's columns and `_xmin`. In memory each takes the bytes of its key and 4, or 16."""
+        # By their width: generations can have stored a column of the key in its own type, or as text.
+        raw: dict[np.dtype[np.bytes_], bytearray] = {}
         for batch in versions:
-            digests += _digests(batch)
-        self._sorted = np.frombuffer(digests, dtype=f"S{_DIGEST_BYTES}")
-        self._sorted.sort()
+            found = _identities(batch)
+            raw.setdefault(found.dtype, bytearray()).extend(found.view(np.uint8))
+        self._sorted = {kind: _in_order(np.frombuffer(data, kind)) for kind, data in raw.items()}
 
     def __len__(self) -> int:
         """Return the number of versions, those that several generations hold counted each time."""
-        return len(self._sorted)
+        return sum(map(len, self._sorted.values()))
 
     @property
     def distinct(self) -> int:
         """The number of different versions."""
-        return int(np.count_nonzero(self._sorted[1:] != self._sorted[:-1])) + 1 if len(self._sorted) else 0
+        return sum(int(np.count_nonzero(each[1:] != each[:-1])) + 1 for each in self._sorted.values() if len(each))
 
     def uncovered(self, versions: pa.RecordBatch) -> pa.BooleanArray:
         """Tell for each version of a batch whether no generation covers it."""
-        asked = np.frombuffer(_digests(versions), dtype=f"S{_DIGEST_BYTES}")
-        if not len(self._sorted):
-            return pa.array(np.ones(len(asked), dtype=bool))
-        places = np.minimum(np.searchsorted(self._sorted, asked), len(self._sorted) - 1)
-        return pa.array(self._sorted[places] != asked)
+        return pa.array(~self.covers(_identities(versions)))
+
+    def covers(self, asked: Identities) -> npt.NDArray[np.bool_]:
+        """Tell for each version whether a generation covers it."""
+        held = self._sorted.get(asked.dtype)
+        if held is None or not len(held) or not len(asked):
+            return np.zeros(len(asked), bool)
+        first = int(np.searchsorted(held, asked[0]))
+        if np.array_equal(held[first : first + len(asked)], asked):
+            return np.ones(len(asked), bool)  # asked in the order of the keys, as mostly
+        places = np.minimum(np.searchsorted(held, asked), len(held) - 1)
+        found: npt.NDArray[np.bool_] = held[places] == asked
+        return found
+
+
+def _in_order(versions: Identities) -> Identities:
+    if not (versions[1:] >= versions[:-1]).all():
+        versions.sort()
+    return versions
 
 
 def read_coverage(task: Task, server: Server, table: Table, generations: Generations, judge: Judge = reject) -> Coverage:
@@ -76,11 +93,15 @@ def _versions(task: Task, server: Server, table: Table, generations: Generations
                 yield in_order.filter(pc.invert(doubtful(in_order.column(XMIN), generation.manifest.source, server.next_xid)))
 
 
-def _digests(versions: pa.RecordBatch) -> bytearray:
+def _identities(versions: pa.RecordBatch) -> Identities:
+    return of_batch(versions) if have_one_width(versions.schema.types) else _digests(versions)
+
+
+def _digests(versions: pa.RecordBatch) -> Identities:
     # Each value with its length before it, and a letter for NULL, so that no two rows give the same text.
     texts = [to_input_text(column) for column in versions.columns]
     digests = bytearray()
     for row in zip(*texts, strict=True):
         identity = "".join("N" if value is None else f"{len(value)}:{value}" for value in row)
         digests += hashlib.blake2b(identity.encode(), digest_size=_DIGEST_BYTES).digest()
-    return digests
+    return np.frombuffer(digests, f"S{_DIGEST_BYTES}")

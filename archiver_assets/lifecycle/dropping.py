@@ -7,14 +7,17 @@ A leaf inside the day goes whole if each of its rows is, by version, in a genera
 when it is empty and all its days have expired. Where a leaf cannot go so, its rows are deleted as those of any table are.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
+
+import numpy as np
 
 from archiver_assets.lifecycle.coverage import Coverage
 from archiver_assets.lifecycle.emptying import Proven, Session, batches_of, target_of
 from archiver_assets.lifecycle.task import Step, log
 from archiver_assets.partition import newest_expired
+from archiver_assets.source import identities
 from archiver_assets.source.catalog import XMIN, find_relation, read_findings
 from archiver_assets.source.deleting import Target, count_versions
 from archiver_assets.source.leaves import DayLeaf, LeafBusy, LeafKept, day_leaves, drop_leaf, is_empty, rows_of
@@ -37,13 +40,15 @@ def drop_proven_leaves(session: Session, proven: Sequence[Proven]) -> Dropped:
     Raises SourceChanged or TableRefused if the table is altered meanwhile, and what else the source raises.
     """
     dropped = Dropped()
-    if not proven or not _may_drop(session) or not _all_different(session, proven):
+    if not proven or not _may_drop(session):
         return dropped
-    for leaf in _leaves(session):
-        if not leaf.inside or is_empty(session.connection, leaf):
-            continue
+    leaves = [leaf for leaf in _leaves(session) if leaf.inside and not is_empty(session.connection, leaf)]
+    count = _counting(session, proven) if leaves else None
+    if count is None:
+        return dropped
+    for leaf in leaves:
         found: dict[int, int] = {}
-        if _drop(session, leaf, partial(_proves, session, proven, leaf, found)):
+        if _drop(session, leaf, partial(_proves, session, count, leaf, found)):
             dropped.leaves.append(leaf.relation.name)
             for number, rows in found.items():
                 dropped.rows[number] = dropped.rows.get(number, 0) + rows
@@ -66,7 +71,7 @@ def _may_drop(session: Session) -> bool:
     """Tell whether a drop does what deletes would do: no trigger of the table would miss them."""
     config = session.task.table
     relation = find_relation(session.connection, config)
-    findings = read_findings(session.connection, config, relation) if relation else []
+    findings = read_findings(session.connection, config) if relation else []
     triggers = [each.what for each in findings if each.name == "after_delete_trigger"]
     if triggers:
         log.warning("%s: no leaf is dropped, because its rows are to pass triggers: %s", config.label, "; ".join(triggers))
@@ -83,6 +88,66 @@ def _target(session: Session) -> Target:
     return Target(session.task.table, session.table, session.table.days(session.task.partition), session.table.leaves)
 
 
+@dataclass(frozen=True)
+class _Counts:
+    """What a leaf holds: its rows, and how many of them are in each generation, by its number; `covered` of them in any."""
+
+    rows: int
+    covered: int
+    of: dict[int, int]
+
+
+_Count = Callable[[Target, DayLeaf], _Counts]
+
+
+def _counting(session: Session, proven: Sequence[Proven]) -> _Count | None:
+    """Return what counts the rows of a leaf; None if rows cannot be counted. What can be done before the leaf is locked is done here."""
+    if identities.have_one_width(column.arrow_type for column in session.table.key):
+        held = {each.generation.number: _coverage(session, each) for each in proven}
+        return partial(_count_here, session, proven, held)
+    return partial(_count_there, session, proven) if _all_different(session, proven) else None
+
+
+def _coverage(session: Session, proven: Proven) -> Coverage:
+    """Read the versions that a generation holds, as far as they are believed."""
+    names = [*(column.name for column in session.table.key), XMIN]
+    return Coverage(batch.versions.filter(batch.believed).select(names) for batch in batches_of(session, proven))
+
+
+def _count_here(session: Session, proven: Sequence[Proven], held: Mapping[int, Coverage], target: Target, leaf: DayLeaf) -> _Counts:
+    """Read the leaf's versions, once, and compare them here. Of rows outside the range of a generation none are counted."""
+    days = [target_of(session, each.generation).days for each in proven]
+    tightest = replace(days[0], lower=max(each.lower for each in days), upper=min(each.upper for each in days))
+    believed = [each.generation.number for each in proven if _believes(session, each, target, leaf)]
+    rows, covered, of = 0, 0, dict.fromkeys(held, 0)
+    for part in identities.of_leaf(session.connection, session.table, tightest, leaf.relation):
+        rows += len(part.versions)
+        if part.inside < len(part.versions):
+            continue
+        found = {number: held[number].covers(part.versions) for number in believed}
+        covered += int(np.logical_or.reduce([np.zeros(len(part.versions), bool), *found.values()]).sum())
+        for number, mask in found.items():
+            of[number] += int(mask.sum())
+    return _Counts(rows, covered, of)
+
+
+def _believes(session: Session, proven: Proven, target: Target, leaf: DayLeaf) -> bool:
+    """Tell whether the versions of a leaf are those that the generation archived, and the leaf is still as it was."""
+    return any(known.oid == leaf.oid and known in target.leaves for known in target_of(session, proven.generation).leaves)
+
+
+def _count_there(session: Session, proven: Sequence[Proven], target: Target, leaf: DayLeaf) -> _Counts:
+    """Let the server look up each version."""
+    of = {}
+    for each in proven:
+        mine = target_of(session, each.generation)
+        now = Target(target.config, target.table, mine.days, tuple(known for known in mine.leaves if known in target.leaves))
+        of[each.generation.number] = sum(
+            count_versions(session.connection, now, leaf.relation, batch) for batch in batches_of(session, each)
+        )
+    return _Counts(rows_of(session.connection, leaf), sum(of.values()), of)
+
+
 def _all_different(session: Session, proven: Sequence[Proven]) -> bool:
     """Tell whether no version is in the objects twice: only then may rows be counted instead of compared one by one."""
     names = [*(column.name for column in session.table.key), XMIN]
@@ -93,23 +158,20 @@ def _all_different(session: Session, proven: Sequence[Proven]) -> bool:
     return False
 
 
-def _proves(session: Session, proven: Sequence[Proven], leaf: DayLeaf, found: dict[int, int], target: Target) -> bool:
+def _proves(session: Session, count: _Count, leaf: DayLeaf, found: dict[int, int], target: Target) -> bool:
     """Tell whether the generations hold all rows of the leaf, and put into `found` how many each of them holds."""
     found.clear()
     if session.held_rows():
         log.info("%s: leaf %s is not dropped: legal holds keep rows of the day", session.task.label, leaf.relation.name)
         return False
-    rows = rows_of(session.connection, leaf)
-    for each in proven:
-        mine = target_of(session, each.generation)
-        now = Target(target.config, target.table, mine.days, tuple(known for known in mine.leaves if known in target.leaves))
-        found[each.generation.number] = sum(
-            count_versions(session.connection, now, leaf.relation, batch) for batch in batches_of(session, each)
-        )
-    known = sum(found.values())
-    if known != rows:
-        log.info("%s: leaf %s is not dropped: %s of its %s rows are archived", session.task.label, leaf.relation.name, known, rows)
-    return known == rows
+    counts = count(target, leaf)
+    found.update(counts.of)
+    if counts.covered != counts.rows:
+        known = f"{counts.covered} of its {counts.rows} rows are archived"
+        log.info("%s: leaf %s is not dropped: %s", session.task.label, leaf.relation.name, known)
+    elif sum(counts.of.values()) != counts.rows:
+        log.warning("%s: leaf %s is not dropped: generations hold some of its row versions twice", session.task.label, leaf.relation.name)
+    return counts.covered == counts.rows == sum(counts.of.values())
 
 
 def _drop(session: Session, leaf: DayLeaf, proves: Callable[[Target], bool]) -> bool:

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from archiver_assets.config import Hold
 from archiver_assets.errors import SourceConflict
 from archiver_assets.lifecycle.generations import Generation, versions_believed
-from archiver_assets.lifecycle.holds import HoldPlaces
+from archiver_assets.lifecycle.holds import HoldPlaces, in_force
 from archiver_assets.lifecycle.pacing import pause_between_batches
 from archiver_assets.lifecycle.task import Step, Task, log
 from archiver_assets.lifecycle.verify import LocalCopy, RowGroup
@@ -62,8 +62,11 @@ class Session:
 
     def holds(self) -> tuple[Hold, ...]:
         """Read the holds that are in force on the partition now."""
-        found = self.places.in_force(self.task.table, read_clock(self.connection))
-        return tuple(hold for hold in found if hold.covers(self.task.partition.day))
+        covering = [hold for hold in self.places.on(self.task.table) if hold.covers(self.task.partition.day)]
+        if not covering:
+            return ()
+        now = read_clock(self.connection)
+        return tuple(hold for hold in covering if in_force(hold, now, self.task.table.timezone))
 
     def held_rows(self) -> tuple[sql.HeldRows, ...]:
         """Read the holds, and return the rows that they keep."""
@@ -128,7 +131,7 @@ def _delete_past_conflicts(session: Session, target: Target, batch: Batch) -> De
 
 def batches_of(session: Session, proven: Proven) -> Iterator[Batch]:
     """Yield the rows of a proven generation in batches of at most `batch_size`, in the object's order."""
-    names = [*(column.name for column in session.table.key), XMIN]
+    names = list(dict.fromkeys([*(column.name for column in session.table.key), session.table.timestamp.name, XMIN]))
     size = session.task.table.batch_size
     for group in proven.copy.row_groups():
         versions = group.columns(names)

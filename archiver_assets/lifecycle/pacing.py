@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from archiver_assets.errors import SourceStrained
 from archiver_assets.lifecycle.task import Task, log
 from archiver_assets.source.catalog import Connection
-from archiver_assets.source.strain import count_blocked, worst_lag
+from archiver_assets.source.strain import Lag, read_strain
 
 LONGEST_PAUSE_SECONDS = 900.0
 """What a purge waits at one batch boundary until it leaves the rest to a later run."""
@@ -46,14 +46,14 @@ def _pause(task: Task, connection: Connection, reasons: list[str]) -> None:
 
 
 def _reasons(task: Task, connection: Connection) -> list[str]:
-    with task.source.errors():
-        return [*_lagging(task, connection), *_blocked(count_blocked(connection))]
-
-
-def _lagging(task: Task, connection: Connection) -> Iterator[str]:
     limit = task.table.max_replication_lag_seconds
-    lag = None if limit is None else worst_lag(connection, limit)
-    if lag:
+    with task.source.errors():
+        strain = read_strain(connection, limit)
+    return [*_lagging(strain.lag, limit), *_blocked(strain.sessions)]
+
+
+def _lagging(lag: Lag | None, limit: float | None) -> Iterator[str]:
+    if lag and limit is not None:
         behind = f"the replica {lag.name!r} lags by {lag.seconds:.1f} s and {lag.bytes / (1 << 20):,.1f} MiB"
         yield f"{behind}, where max_replication_lag_seconds is {limit:g}"
 

@@ -31,7 +31,7 @@ from archiver_assets.lifecycle.task import Step, Task, log
 from archiver_assets.lifecycle.vacuum import Vacuumed, vacuum
 from archiver_assets.lifecycle.verify import read_back
 from archiver_assets.source import sql
-from archiver_assets.source.catalog import Connection, Table, count_held, count_rows, read_server, read_table
+from archiver_assets.source.catalog import Connection, Counted, Table, count_held, count_rows, read_server, read_table
 from archiver_assets.source.deleting import Deleted
 from archiver_assets.source.holding import held_rows
 from archiver_assets.source.session import locked_table, partition_lock
@@ -105,29 +105,39 @@ def _purge_open(session: Session) -> Purged:
     generations = own_generations(task, session.server)
     newest = generations.live[-1] if generations.live else None
     if any(hold.holds_all_of(task.partition.day) for hold in session.holds()):
-        return _counted(session, Purged("held", newest, session.table, Tally(), 0, 0.0))
+        return _count_left(session).noted_in(Purged("held", newest, session.table, Tally(), 0, 0.0))
     drops = task.table.purge_method == "drop_partition"
     # A leaf can have rows of all generations, so that it is dropped by the proofs of all. Else one copy on disk at a time is enough.
     groups = [generations.open] if drops else [(each,) for each in generations.open]
     results = [_purge_together(session, group) for group in groups]
     tally = sum((result.tally for result in results), Tally())
     dropped = [name for result in results for name in result.dropped] + (drop_empty_leaves(session) if drops else [])
-    left = count_rows(session.connection, session.table.days(task.partition))
+    left = _count_left(session)
     refusals = [refusal for result in results for refusal in result.refusals]
-    _require_nothing_wrong(task, refusals, left, any_live=any(not each.former for each in generations.live))
+    _require_nothing_wrong(task, refusals, left.rows.all, any_live=any(not each.former for each in generations.live))
     outcome: Outcome = "already purged" if newest else "empty"
     if any(result.purged for result in results):
         outcome = "incomplete" if tally.left else "held" if tally.rows.held else "purged"
-    return _counted(session, Purged(outcome, newest, session.table, tally, 0, 0.0, tuple(dropped)))
+    return left.noted_in(Purged(outcome, newest, session.table, tally, 0, 0.0, tuple(dropped)))
 
 
-def _counted(session: Session, purged: Purged) -> Purged:
-    """Count what is left in the table: held by the holds of this moment, or else late."""
+@dataclass(frozen=True)
+class _Left:
+    """The rows that the table still has of the partition, counted once, and the holds of that moment."""
+
+    rows: Counted
+    holds: tuple[Hold, ...]
+
+    def noted_in(self, purged: Purged) -> Purged:
+        """Say what is left: held, or else late."""
+        late = max(self.rows.all - self.rows.held - purged.tally.rows.locked, 0)
+        return replace(purged, late=late, held=self.rows.held, holds=self.holds, held_by=self.rows.by_hold)
+
+
+def _count_left(session: Session) -> _Left:
     holds = session.holds()
     held = held_rows(session.connection, session.task.table, session.table, holds)
-    rows = count_held(session.connection, session.table.days(session.task.partition), held)
-    late = max(rows.all - rows.held - purged.tally.rows.locked, 0)
-    return replace(purged, late=late, held=rows.held, holds=holds, held_by=rows.by_hold)
+    return _Left(count_held(session.connection, session.table.days(session.task.partition), held), holds)
 
 
 @dataclass

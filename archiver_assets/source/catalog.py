@@ -7,7 +7,7 @@ Call `read_table` with ACCESS SHARE on the table, so that what it returns stays 
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from functools import cached_property
 from typing import Any
@@ -66,7 +66,10 @@ class Leaf:
 
 @dataclass(frozen=True)
 class Table:
-    """A table as the catalog describes it. `columns` in the table's order, `key` in the order of the config."""
+    """A table as the catalog describes it. `columns` in the table's order, `key` in the order of the config.
+
+    `facts` is the text of the catalog that `read_table` took it from, and found nothing wrong with; none if it was not asked.
+    """
 
     relation: sql.Relation
     oid: int
@@ -74,6 +77,7 @@ class Table:
     key: tuple[Column, ...]
     timestamp: Column
     leaves: tuple[Leaf, ...]
+    facts: str = field(default="", compare=False, repr=False)
 
     @cached_property
     def schema(self) -> pa.Schema:
@@ -165,32 +169,44 @@ def read_table(connection: Connection, config: TableConfig) -> Table:
 
     Raises TableRefused, with all reasons in one message, for anything that cannot be archived exactly and purged safely.
     """
-    found = find_relation(connection, config)
-    if found is None:
+    facts = read_facts(connection, config)
+    found = _parsed(facts)
+    if found["relation"] is None:
         message = f"expected a table {config.label} on the server, found none that this role can see"
         raise TableRefused(message, hint="compare schema and name in the config with the database")
-    columns = _columns(connection, config, found["oid"])
-    refuse(_findings(connection, config, found, columns), config, "archive")
-    return _table(connection, config, found, columns)
+    columns = _columns(found, config)
+    refuse(_findings(found, columns, config), config, "archive")
+    return replace(_table(found, columns, config), facts=facts)
 
 
 def describe_table(connection: Connection, config: TableConfig) -> Table | None:
     """Return the table as `read_table` does, whatever speaks against working on it; None if its days or its key cannot be told."""
-    found = find_relation(connection, config)
-    if found is None or found["kind"] not in _KINDS:
+    found = _parsed(read_facts(connection, config))
+    if found["relation"] is None or found["relation"]["kind"] not in _KINDS:
         return None
-    columns = _columns(connection, config, found["oid"])
-    return None if any(_wrong_columns(columns, config)) else _table(connection, config, found, columns)
+    columns = _columns(found, config)
+    return None if any(_wrong_columns(columns, config)) else _table(found, columns, config)
 
 
-def _table(connection: Connection, config: TableConfig, found: Mapping[str, Any], columns: Mapping[str, Column]) -> Table:
+def read_facts(connection: Connection, config: TableConfig) -> str:
+    """Return all that the catalog says of the table of `config`, as one text: equal to the `facts` of a table, it is still the same."""
+    statement = sql_catalog.facts(sql.Relation(config.schema_name, config.name))
+    return "".join(row["facts"] for row in connection.execute(statement, prepare=True))
+
+
+def _parsed(facts: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(facts)
+    return found
+
+
+def _table(found: Mapping[str, Any], columns: Mapping[str, Column], config: TableConfig) -> Table:
     return Table(
         relation=sql.Relation(config.schema_name, config.name),
-        oid=found["oid"],
+        oid=found["relation"]["oid"],
         columns=tuple(columns.values()),
         key=tuple(columns[name] for name in config.primary_key),
         timestamp=columns[config.timestamp_column],
-        leaves=tuple(Leaf(**row) for row in connection.execute(sql_catalog.LEAVES, [found["oid"]])),
+        leaves=tuple(Leaf(**row) for row in found["leaves"]),
     )
 
 
@@ -199,9 +215,10 @@ def find_relation(connection: Connection, config: TableConfig) -> DictRow | None
     return connection.execute(sql_catalog.RELATION, [config.schema_name, config.name]).fetchone()
 
 
-def read_findings(connection: Connection, config: TableConfig, found: Mapping[str, Any]) -> list[Finding]:
-    """Return what `read_table` would refuse, and the risks that the config accepts as warnings."""
-    return _findings(connection, config, found, _columns(connection, config, found["oid"]))
+def read_findings(connection: Connection, config: TableConfig) -> list[Finding]:
+    """Return what `read_table` would refuse in a table that is there, and the risks that the config accepts as warnings."""
+    found = _parsed(read_facts(connection, config))
+    return _findings(found, _columns(found, config), config) if found["relation"] else []
 
 
 def count_rows(connection: Connection, days: sql.Days) -> int:
@@ -231,8 +248,8 @@ def count_without_day(connection: Connection, table: Table) -> int:
     return int(row["rows"]) if row else 0
 
 
-def _columns(connection: Connection, config: TableConfig, oid: int) -> dict[str, Column]:
-    return {row["name"]: _column(row, config) for row in connection.execute(sql_catalog.COLUMNS, [oid])}
+def _columns(found: Mapping[str, Any], config: TableConfig) -> dict[str, Column]:
+    return {row["name"]: _column(row, config) for row in found["columns"]}
 
 
 def _column(row: Mapping[str, Any], config: TableConfig) -> Column:
@@ -242,11 +259,13 @@ def _column(row: Mapping[str, Any], config: TableConfig) -> Column:
     return Column(**{name: row[name] for name in names}, arrow_type=arrow_type)
 
 
-def _findings(connection: Connection, config: TableConfig, found: Mapping[str, Any], columns: Mapping[str, Column]) -> list[Finding]:
-    findings = [*_wrong_relation(found), *_wrong_columns(columns, config), *_lossy_columns(connection, found["oid"], columns)]
-    findings += [*_wrong_key(connection, found["oid"], columns, config), *_wrong_leaves(connection, found["oid"])]
-    effects = connection.execute(sql_catalog.SIDE_EFFECTS, [found["oid"]])
-    findings += [Finding(row["name"], f"{row['effect']} would make a DELETE do more or less", _next_step(row["name"])) for row in effects]
+def _findings(found: Mapping[str, Any], columns: Mapping[str, Column], config: TableConfig) -> list[Finding]:
+    findings = [*_wrong_relation(found["relation"]), *_wrong_columns(columns, config), *_lossy_columns(found["columns"], columns)]
+    findings += [*_wrong_key(found["unique_keys"], columns, config), *_wrong_leaves(found["wrong_leaves"])]
+    findings += [
+        Finding(row["name"], f"{row['effect']} would make a DELETE do more or less", _next_step(row["name"]))
+        for row in found["side_effects"]
+    ]
     return as_accepted(findings, config)
 
 
@@ -262,8 +281,8 @@ def _wrong_relation(found: Mapping[str, Any]) -> Iterator[Finding]:
         yield Finding("not_permanent", "expected a permanent table, found an unlogged or temporary one", _MEND)
 
 
-def _wrong_leaves(connection: Connection, oid: int) -> Iterator[Finding]:
-    for row in connection.execute(sql_catalog.WRONG_LEAVES, [oid]):
+def _wrong_leaves(rows: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:
+    for row in rows:
         yield Finding("wrong_leaf", f"expected leaves that are permanent tables, found {row['leaf']}, {row['kind']}", _MEND)
 
 
@@ -279,8 +298,8 @@ def _wrong_columns(columns: Mapping[str, Column], config: TableConfig) -> Iterat
         yield Finding("wrong_timestamp", what, "name another timestamp_column")
 
 
-def _lossy_columns(connection: Connection, oid: int, columns: Mapping[str, Column]) -> Iterator[Finding]:
-    for row in connection.execute(sql_catalog.COLUMNS, [oid]):
+def _lossy_columns(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, Column]) -> Iterator[Finding]:
+    for row in rows:
         name = row["name"]
         if row["text_is_lossy"] and columns[name].arrow_type is None:
             what = f"the text of {name!r} ({columns[name].pg_type}) does not hold its value: a domain over char, or a cast of its own"
@@ -290,12 +309,12 @@ def _lossy_columns(connection: Connection, oid: int, columns: Mapping[str, Colum
             yield Finding("unreadable_column", what, _MEND)
 
 
-def _wrong_key(connection: Connection, oid: int, columns: Mapping[str, Column], config: TableConfig) -> Iterator[Finding]:
+def _wrong_key(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, Column], config: TableConfig) -> Iterator[Finding]:
     nullable = [name for name in config.primary_key if name in columns and not columns[name].not_null]
     if nullable:
         yield Finding("nullable_key", f"expected key columns that are NOT NULL, found {', '.join(nullable)}", "name another primary_key")
         return
-    unique = [set(row["columns"]) for row in connection.execute(sql_catalog.UNIQUE_KEYS, [oid])]
+    unique = [set(row["columns"]) for row in rows]
     if not any(key <= set(config.primary_key) for key in unique):
         existing = "; ".join(", ".join(sorted(key)) for key in unique) or "none at all"
         what = f"expected a unique index on the key ({', '.join(config.primary_key)}), found: {existing}"

@@ -7,20 +7,25 @@ which rows an object holds, whether it is proven, and when (`lifecycle`).
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import psycopg
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from archiver_assets.config import TableConfig
 from archiver_assets.errors import SourceChanged, SourceError, SourceTimeout
-from archiver_assets.source import sql, sql_restore, sql_session
-from archiver_assets.source.catalog import XMIN, Connection, Leaf, Table, read_table
-from archiver_assets.source.literals import to_array_text
+from archiver_assets.source import sql, sql_restore
+from archiver_assets.source.bindings import XidArray
+from archiver_assets.source.catalog import XMIN, Connection, Leaf, Table, read_facts, read_table
+from archiver_assets.source.literals import to_array_text, to_input_text
 from archiver_assets.source.strain import count_blocked
 
 _ROW_LOCK_MILLISECONDS = 5_000
 _SECOND_LOCK_MILLISECONDS = 200
 _BATCH_MILLISECONDS = 300_000
 """What one statement of a batch may take: a lock on a row is held no longer."""
+_NUMBERS_PER_ROW = 4
+"""How thinly the numbers of a batch's rows may be spread for their xmins to be bound by place."""
 
 
 @dataclass(frozen=True)
@@ -70,9 +75,10 @@ ReadHolds = Callable[[], Sequence[sql.HeldRows]]
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows of an object: `versions` has the key's columns and `_xmin`, `believed` tells where they name the archived row for sure.
+    """Rows of an object: `versions` has the key's columns, the timestamp and `_xmin`.
 
-    `content` gives the rows whole, `[start, stop)` of the batch; it is asked only for rows whose versions do not decide.
+    `believed` tells where they name the archived row for sure. `content` gives the rows whole, `[start, stop)` of the batch; it is asked
+    only for rows whose versions do not decide.
     """
 
     versions: pa.RecordBatch
@@ -123,9 +129,8 @@ def _delete_unlocked(connection: Connection, target: Target, batch: Batch, read_
 def _delete_at_once(connection: Connection, target: Target, batch: Batch, read_holds: ReadHolds, lock_milliseconds: int) -> Deleted:
     held = read_holds()
     with connection.transaction():
-        connection.execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE")
+        connection.execute(sql.begin_batch(target.table.relation, lock_milliseconds, _BATCH_MILLISECONDS), prepare=False)
         target = as_it_is_now(connection, target)
-        connection.execute(sql_session.BATCH_TIMEOUTS, [str(lock_milliseconds), _BATCH_MILLISECONDS])
         try:
             deleted = _delete(connection, target, batch, held)
         except psycopg.errors.LockNotAvailable as error:
@@ -143,11 +148,12 @@ def _timed_out(target: Target, batch: Batch) -> SourceTimeout:
 
 
 def as_it_is_now(connection: Connection, target: Target) -> Target:
-    """Lock the table as a DELETE does, and return it with those of the believed leaves that it still has, unchanged.
+    """Return the table with those of the believed leaves that it still has, unchanged. The caller has locked it as a DELETE does.
 
     Raises SourceChanged or TableRefused if it is not as it was proven.
     """
-    connection.execute(sql.lock_table_for_delete(target.table.relation))
+    if read_facts(connection, target.config) == target.table.facts:
+        return target
     table = read_table(connection, target.config)
     if replace(table, leaves=()) != replace(target.table, leaves=()):
         message = f"table {target.config.label} was altered or replaced while its rows were purged"
@@ -160,7 +166,7 @@ def _delete(connection: Connection, target: Target, batch: Batch, held: Sequence
     believed = batch.versions.filter(batch.believed)
     by_version = 0
     if believed.num_rows:
-        by_version = connection.execute(sql.delete_versions(target.days, target.key, held), _versions(target, believed)).rowcount
+        by_version = _delete_believed(connection, target, believed, held)
         if by_version == rows:
             return Deleted(by_version)
     left = _find(connection, target, batch, held)
@@ -169,6 +175,33 @@ def _delete(connection: Connection, target: Target, batch: Batch, held: Sequence
     if by_content:
         left = _find(connection, target, batch, held)
     return _count(target, left, batch.believed, Deleted(by_version, by_content, gone=rows - by_version - by_content - len(left)))
+
+
+def _delete_believed(connection: Connection, target: Target, versions: pa.RecordBatch, held: Sequence[sql.HeldRows]) -> int:
+    numbered = _numbered(target, versions)
+    if numbered is not None:
+        statement, bound = sql.delete_numbered(target.days, target.key[0][0], held), numbered
+    else:
+        timestamp = target.table.timestamp
+        statement = sql.delete_versions(target.days, target.key, timestamp.pg_type, held)
+        extremes = pc.min_max(versions.column(timestamp.name))
+        bounds = [text for name in ("min", "max") for text in to_input_text(pa.repeat(extremes[name], 1))]
+        bound = [*_versions(target, versions), *bounds]
+    # Not prepared: a plan for arrays and a range that nobody knows would be one for ten rows.
+    return connection.execute(statement, bound, prepare=False).rowcount
+
+
+def _numbered(target: Target, versions: pa.RecordBatch) -> list[object] | None:
+    """Return what `sql.delete_numbered` binds, or None if the key is no number or its numbers lie too far apart."""
+    if len(target.key) != 1 or not pa.types.is_integer(versions.column(target.key[0][0]).type):
+        return None
+    numbers = versions.column(target.key[0][0]).to_numpy().astype(np.int64)
+    first, last = int(numbers.min()), int(numbers.max())
+    if last - first >= _NUMBERS_PER_ROW * len(numbers):
+        return None
+    xmins = np.zeros(last - first + 1, np.uint32)
+    xmins[numbers - first] = versions.column(XMIN).to_numpy()
+    return [XidArray(xmins), first, last, [leaf.oid for leaf in target.leaves]]
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from datetime import date, datetime
 
 import psycopg
 
-from archiver_assets.source import sql, sql_catalog, sql_session
+from archiver_assets.source import sql, sql_catalog
 from archiver_assets.source.catalog import Connection
 from archiver_assets.source.deleting import Target, as_it_is_now
 
@@ -83,7 +83,8 @@ def drop_leaf(connection: Connection, target: Target, leaf: DayLeaf, proves: Cal
     try:
         with connection.transaction():
             connection.execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE")
-            connection.execute(sql_session.BATCH_TIMEOUTS, [str(_LOCK_MILLISECONDS), str(_STATEMENT_MILLISECONDS)])
+            connection.execute(sql.batch_limits(_LOCK_MILLISECONDS, _STATEMENT_MILLISECONDS))
+            connection.execute(sql.lock_table_for_delete(target.table.relation))
             target = as_it_is_now(connection, target)
             connection.execute(sql.lock_leaf(leaf.relation))
             _require_same(connection, target, leaf)

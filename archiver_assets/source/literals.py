@@ -38,10 +38,15 @@ def input_texts(column: pa.Array) -> pa.Array:
 
 def to_array_text(column: pa.Array) -> str:
     """Return the values as the input text of an array of any type, which a driver would make with one call a value."""
-    escaped = pc.replace_substring(pc.replace_substring(input_texts(column), "\\", "\\\\"), '"', '\\"')
-    elements = pc.coalesce(pc.binary_join_element_wise('"', escaped, '"', ""), "NULL")
+    texts = input_texts(column)
+    elements = pc.coalesce(texts if pa.types.is_integer(column.type) else _quoted(texts), "NULL")
     joined = pc.binary_join(pa.ListArray.from_arrays(pa.array([0, len(elements)], pa.int32()), elements), ",")
     return f"{{{joined[0].as_py()}}}"
+
+
+def _quoted(texts: pa.Array) -> pa.Array:
+    escaped = pc.replace_substring(pc.replace_substring(texts, "\\", "\\\\"), '"', '\\"')
+    return pc.binary_join_element_wise('"', escaped, '"', "")
 
 
 def is_ordinary(column: pa.Array) -> bool:

@@ -33,7 +33,7 @@ def read_preflight(connection: Connection, config: TableConfig) -> list[Finding]
     found = find_relation(connection, config)
     if found is None:
         return [Finding("missing_table", f"expected a table {config.label}, found none", "compare schema and name in the config")]
-    core = read_findings(connection, config, found)
+    core = read_findings(connection, config)
     if any(each.name == "wrong_kind" for each in core):
         return core
     oid = found["oid"]

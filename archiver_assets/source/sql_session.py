@@ -63,14 +63,6 @@ PARTITION_LOCKED = """
 # No lock. From here on the server refuses whatever this session would write, sequences included.
 READ_ONLY = "SET default_transaction_read_only = on"
 
-# No lock. To the end of the transaction no statement waits longer for a lock than $1, or takes longer than $2 or than the session allows
-# (all in milliseconds).
-BATCH_TIMEOUTS = """
-    SELECT set_config('lock_timeout', $1, true),
-           set_config('statement_timeout', least(
-               $2::bigint, nullif(extract(epoch FROM current_setting('statement_timeout')::interval) * 1000, 0)::bigint)::text, true)
-"""
-
 # No table. The sessions of others that wait for a lock of ours: of any session of the archiver in this database, this one included. Only
 # for those that wait at all is it asked who blocks them, because that stops the lock manager for a moment.
 BLOCKED_BY_US = """
@@ -93,6 +85,13 @@ LAGGING_REPLICA = """
     ORDER BY replay_lag DESC
     LIMIT 1
 """
+
+# No table. Both at once, between two batches: `sessions` of others that wait for ours, and the replica that lags by more than $1 s, NULL
+# if there is none or $1 is NULL.
+STRAIN = f"""
+    SELECT blocked.sessions, lagging.name, lagging.seconds, lagging.bytes
+    FROM ({BLOCKED_BY_US}) AS blocked LEFT JOIN ({LAGGING_REPLICA}) AS lagging ON true
+"""  # noqa: S608 - of the two above
 
 # No table. How many replicas this role may know nothing of but that they are there.
 HIDDEN_REPLICAS = "SELECT count(*) AS replicas FROM pg_stat_replication WHERE state IS NULL"

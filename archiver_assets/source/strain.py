@@ -24,10 +24,19 @@ def count_blocked(connection: Connection) -> int:
     return int(row["sessions"]) if row else 0
 
 
-def worst_lag(connection: Connection, limit_seconds: float) -> Lag | None:
-    """Return the replica that is furthest behind, if it lags by more than the limit. A role without pg_monitor sees none."""
-    row = connection.execute(sql_session.LAGGING_REPLICA, [limit_seconds]).fetchone()
-    return Lag(**row) if row else None
+@dataclass(frozen=True)
+class Strain:
+    """How many sessions of others wait for ours, and the replica that lags most, if it lags too far."""
+
+    sessions: int
+    lag: Lag | None
+
+
+def read_strain(connection: Connection, limit_seconds: float | None) -> Strain:
+    """Return the strain on others at this moment. Without a limit no replica lags, and a role without pg_monitor sees none."""
+    row = connection.execute(sql_session.STRAIN, [limit_seconds]).fetchall()[0]
+    lag = None if row["seconds"] is None else Lag(row["name"], row["seconds"], row["bytes"])
+    return Strain(row["sessions"], lag)
 
 
 def count_hidden_replicas(connection: Connection) -> int:

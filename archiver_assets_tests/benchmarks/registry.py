@@ -6,7 +6,7 @@ What belongs here: the list, and choosing from it. What does not: any comparison
 from collections.abc import Sequence
 
 from archiver_assets_tests.benchmarks.comparing import Comparison
-from archiver_assets_tests.benchmarks.subjects import archive, empty_day, extraction, latency, restore, scale
+from archiver_assets_tests.benchmarks.subjects import archive, empty_day, extraction, job, latency, purge, restore, scale
 
 COMPARISONS: Sequence[Comparison] = (
     *archive.COMPARISONS,
@@ -14,6 +14,8 @@ COMPARISONS: Sequence[Comparison] = (
     *restore.COMPARISONS,
     *latency.COMPARISONS,
     *empty_day.COMPARISONS,
+    *purge.COMPARISONS,
+    *job.COMPARISONS,
     *scale.COMPARISONS,
 )
 

@@ -12,12 +12,12 @@ import pytest
 
 from archiver_assets.config import Hold, HoldCondition
 from archiver_assets.errors import TableRefused
-from archiver_assets.lifecycle import dropping
 from archiver_assets.lifecycle.archive import archive
 from archiver_assets.lifecycle.purge import Purged, purge
 from archiver_assets.lifecycle.task import Step, Task
-from archiver_assets.source.catalog import Connection
-from archiver_assets.source.leaves import DayLeaf, rows_of
+from archiver_assets.source import identities, sql
+from archiver_assets.source.catalog import Connection, Table
+from archiver_assets.source.identities import Part, of_leaf
 from archiver_assets.store.holding import place_hold, release_hold
 from archiver_assets.store.manifest import Receipt, decode
 from archiver_assets_tests.lab import PREFIX, Lab
@@ -310,15 +310,43 @@ def test_nobody_adds_a_row_between_the_proof_and_the_drop(lab: Lab, monkeypatch:
     archive(lab.task())
     refused: list[str] = []
 
-    def count_and_let_another_try(connection: Connection, leaf: DayLeaf) -> int:
-        rows = rows_of(connection, leaf)
+    def read_and_let_another_try(connection: Connection, table: Table, days: sql.Days, leaf: sql.Relation) -> Iterator[Part]:
+        yield from of_leaf(connection, table, days, leaf)
         with pytest.raises(psycopg.errors.LockNotAvailable) as error:
             lab.execute(f"SET lock_timeout = '200ms'; {LATE.format(21, 21)}")
         refused.append(str(error.value))
-        return rows
 
-    monkeypatch.setattr(dropping, "rows_of", count_and_let_another_try)
+    monkeypatch.setattr(identities, "of_leaf", read_and_let_another_try)
     assert (purge(lab.task()).dropped, len(refused)) == (("ev_05",), 1)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("smallint", "(n - 3)::smallint"),
+        ("int", "n * -256"),
+        ("bigint", "(n - 10) * 4294967296"),
+        ("uuid", "lpad(to_hex(n * 256), 32, '0')::uuid"),
+        ("date", "'1999-12-25'::date + n"),
+        ("timestamp", "'1999-12-31 23:59:55'::timestamp + n * interval '1 second'"),
+        ("text", "'row ' || n"),
+        ("numeric(9,2)", "n / 100.0"),
+    ],
+)
+def test_a_leaf_goes_whatever_the_type_of_its_key_and_stays_while_a_version_is_new(lab: Lab, key: str, value: str) -> None:
+    lab.execute("DROP TABLE ev")
+    lab.execute(f"CREATE TABLE ev (id {key} NOT NULL, at timestamptz NOT NULL, note text, PRIMARY KEY (id, at)) PARTITION BY RANGE (at)")
+    lab.execute("CREATE TABLE ev_05 PARTITION OF ev FOR VALUES FROM ('2024-03-05') TO ('2024-03-06')")
+    lab.execute("CREATE INDEX ON ev (at)")
+    lab.execute(f"INSERT INTO ev SELECT {value}, '2024-03-05 10:00+00', 'row ' || n FROM generate_series(20, 1, -1) n")
+    archive(lab.task())
+    lab.execute("UPDATE ev SET note = 'changed' WHERE note IN ('row 7', 'row 20')")
+    purged = purge(lab.task())
+    assert (purged.dropped, purged.tally.purged, sorted(notes(lab))) == ((), 18, ["changed", "changed"])
+
+    archive(lab.task())
+    purged = purge(lab.task())
+    assert (purged.dropped, purged.tally.purged, purged.tally.batches) == (("ev_05",), 2, 0)
 
 
 def test_a_hold_on_a_row_keeps_its_leaf_also_one_that_is_placed_while_the_drop_waits(lab: Lab) -> None:

@@ -1,0 +1,37 @@
+"""Arrays bound in PostgreSQL's binary form, which costs a fraction of writing and reading them as text.
+
+What belongs here: that form, and telling the driver of it. What does not: arrays of any type, which travel as text (`literals.py`).
+"""
+
+import struct
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import psycopg
+from psycopg.adapt import Buffer, Dumper
+from psycopg.pq import Format
+
+_XID = 28
+_XID_ARRAY = 1011
+
+
+@dataclass(frozen=True)
+class XidArray:
+    """Transaction ids, as an array of `xid` with subscripts from 1."""
+
+    xids: npt.NDArray[np.uint32]
+
+
+class _XidArrayDumper(Dumper):
+    format = Format.BINARY
+    oid = _XID_ARRAY
+
+    def dump(self, obj: XidArray) -> Buffer:
+        # array_recv: dimensions, no nulls, the type; length and first subscript; then each value after its length in bytes.
+        elements = np.empty(len(obj.xids), [("bytes", ">i4"), ("value", ">u4")])
+        elements["bytes"], elements["value"] = 4, obj.xids
+        return struct.pack(">5i", 1, 0, _XID, len(obj.xids), 1) + elements.tobytes()
+
+
+psycopg.adapters.register_dumper(XidArray, _XidArrayDumper)
