@@ -36,6 +36,7 @@ from archiver_assets.source.catalog import (
     read_server,
     read_table,
     require_standby_of,
+    split,
 )
 from archiver_assets.source.reading import read_rows, read_rows_ahead
 from archiver_assets.source.session import Snapshot, Source, flushed, locked_table, open_snapshot, partition_lock
@@ -95,10 +96,11 @@ class Reader:
 
 @dataclass(frozen=True)
 class _Work:
-    """What is to become a generation: the rows that `reader` sees and that are not `covered`; `end_reading` ends the snapshot."""
+    """What is to become a generation: of the `rows` that `reader` sees those that are not `covered`; `end_reading` ends the snapshot."""
 
     reader: Reader
     covered: Coverage
+    rows: int
     new_rows: int
     end_reading: Callable[[], None]
 
@@ -135,7 +137,7 @@ def _archive(task: Task) -> Archived:
             new_rows = count_uncovered(task, reader, covered) if covered else rows
             generation = generations.live[-1] if generations.live else None
             if new_rows:
-                work = _Work(reader, covered, new_rows, end_reading=reading.close)
+                work = _Work(reader, covered, rows, new_rows, end_reading=reading.close)
                 generation = _make_generation(task, connection, server, work, generations.next_number)
         task.reached(Step.UNLOCKED)
     outcome: Literal["archived", "already archived", "empty"] = "archived" if new_rows else "already archived" if generation else "empty"
@@ -190,7 +192,8 @@ def _make_generation(task: Task, connection: Connection, server: Server, work: _
     with Behind("encoding", _BATCHES_TO_ENCODE) as encoding, task.store.upload(key) as upload:
         sink = _HashingSink(upload)
         with ParquetEncoder(sink, table.schema, identity.footer()) as encoder:
-            with closing(read_rows_ahead(reader.source, table, [days], reader.snapshot.id)) as batches:
+            ranges = split(reader.connection, days, work.rows, task.table.parallelism)
+            with closing(read_rows_ahead(reader.source, table, ranges, reader.snapshot.id)) as batches:
                 for batch in batches:
                     content.add(batch)
                     new = _uncovered(table, work.covered, batch)

@@ -110,6 +110,16 @@ def count_rows(days: Days) -> sql.Composed:
     return sql.SQL("SELECT count(*) AS rows FROM {} AS t WHERE {}").format(days.relation.identifier, days.condition("t"))
 
 
+def timestamp_after(days: Days, rows: int) -> sql.Composed:
+    """Return, as `timestamp`, that of the row in range that follows the first `rows` in the order of time.
+
+    ACCESS SHARE. Reads that many entries of an index that begins with the timestamp; without one it sorts the range.
+    """
+    return sql.SQL("SELECT {column} AS timestamp FROM {table} AS t WHERE {condition} ORDER BY {column} OFFSET {rows} LIMIT 1").format(
+        column=sql.Identifier("t", days.column), table=days.relation.identifier, condition=days.condition("t"), rows=sql.Literal(rows)
+    )
+
+
 def count_held(days: Days, held: Sequence[HeldRows]) -> sql.Composed:
     """Count the `rows` in range, those of them that are `held`, and those that each hold keeps, as `held0` and so on.
 
