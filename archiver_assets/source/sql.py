@@ -6,7 +6,7 @@ are always `sql.Identifier`. Values are bound as `$1`, for raw cursors, so that 
 literals, because they also stand in a COPY, which cannot bind.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 
@@ -191,7 +191,7 @@ def _listed(relations: Sequence[Relation]) -> sql.Composed:
 
 
 def select_rows(days: Days, columns: Sequence[tuple[str, bool]], xmin: str) -> sql.Composed:
-    """Read the rows in range: each column as it is, or, where its flag is set, as text; then `xmin` as a bigint.
+    """Read the rows in range: each column as it is, or, where its flag is set, as text; then `xmin`, a xid.
 
     ACCESS SHARE. Wants an index that begins with the timestamp.
     """
@@ -199,7 +199,7 @@ def select_rows(days: Days, columns: Sequence[tuple[str, bool]], xmin: str) -> s
         sql.SQL("{}::text AS {}" if as_text else "{} AS {}").format(sql.Identifier("t", name), sql.Identifier(name))
         for name, as_text in columns
     ]
-    fields.append(sql.SQL("t.xmin::text::bigint AS {}").format(sql.Identifier(xmin)))
+    fields.append(sql.SQL("t.xmin AS {}").format(sql.Identifier(xmin)))
     return sql.SQL("SELECT {} FROM {} AS t WHERE {}").format(sql.SQL(", ").join(fields), days.relation.identifier, days.condition("t"))
 
 
@@ -230,17 +230,19 @@ def count_up_to(relation: Relation, condition: sql.Composed, most: int) -> sql.C
     )
 
 
-def compare_columns(days: Days, columns: Sequence[tuple[str, str | None]]) -> sql.Composed:
-    """Count the rows in range and, of each column, those that are not null; and compare extremes with the bound values.
+def compare_columns(days: Days, columns: Sequence[tuple[str, str | None]], counted: Collection[str]) -> sql.Composed:
+    """Count the rows in range and, of the columns named in `counted`, those that are not null; and compare extremes with the bound values.
 
     `columns` gives names and types; a column without type has no extremes to compare, each other one takes two values: the least and the
-    greatest. The answer has `rows`, and for the column at each position `present0`, and `same0` if it has extremes. ACCESS SHARE.
+    greatest. The answer has `rows`, and for the column at each position `present0` if it is counted, and `same0` if it has extremes.
+    ACCESS SHARE.
     """
     number = 1
     fields: list[sql.Composable] = [sql.SQL("count(*) AS rows")]
     for position, (name, pg_type) in enumerate(columns):
         column = sql.Identifier("t", name)
-        fields.append(sql.SQL("count({}) AS {}").format(column, sql.Identifier(f"present{position}")))
+        if name in counted:
+            fields.append(sql.SQL("count({}) AS {}").format(column, sql.Identifier(f"present{position}")))
         if pg_type is not None:
             least, greatest = (trusted(f"${number + offset}::text::{pg_type}") for offset in (0, 1))
             number += 2
