@@ -59,7 +59,7 @@ from archiver_assets.store.parquet import ParquetEncoder, Sink
 from archiver_assets.threads import Behind
 
 _FLUSH_SECONDS = 60
-_BATCHES_TO_ENCODE = 4
+_BATCHES_TO_ENCODE = 2
 """Of about 4 MiB each: as many wait while a row group is encoded."""
 
 
