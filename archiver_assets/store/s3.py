@@ -369,16 +369,18 @@ class S3Upload:
         # Stays closed if this fails: a commit after a lost part would publish an object with a hole.
         self._open = False
         self._begun += 1
-        part, self._buffer = self._buffer, bytearray()
+        self._sending.wait()
+        part = bytes(self._buffer)  # which botocore sends as it is, while it would copy a bytearray again
+        self._buffer.clear()
         self._sending.call(partial(self._send, self._begun, part))
         self._open = True
 
-    def _send(self, number: int, part: bytearray) -> None:
+    def _send(self, number: int, part: bytes) -> None:
         with translated(self._attempt):
             self._parts.append(self._sent_part(number, part))
         self._sent += len(part)
 
-    def _sent_part(self, number: int, part: bytearray) -> dict[str, Any]:
+    def _sent_part(self, number: int, part: bytes) -> dict[str, Any]:
         if self._upload_id is None:
             algorithm: dict[str, Any] = {"ChecksumAlgorithm": "CRC32"} if self._store.wants_checksums else {}
             options = {**self._storage, **algorithm, **self._store.encryption.options}

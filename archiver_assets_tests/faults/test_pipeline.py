@@ -88,7 +88,7 @@ def test_an_interrupt_while_readers_stream_ends_them_all(filled: Lab) -> None:
 def test_a_part_that_cannot_be_sent_ends_the_readers(filled: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     real = s3.S3Upload._sent_part
 
-    def failing(upload: s3.S3Upload, number: int, part: bytearray) -> object:
+    def failing(upload: s3.S3Upload, number: int, part: bytes) -> object:
         if number < 3:
             return real(upload, number, part)
         message = "the third part"
@@ -120,7 +120,7 @@ def test_an_interrupt_does_not_wait_for_a_store_that_hangs(filled: Lab, monkeypa
     hangs, goes_on = threading.Event(), threading.Event()
     real = s3.S3Upload._sent_part
 
-    def hanging(upload: s3.S3Upload, number: int, part: bytearray) -> object:
+    def hanging(upload: s3.S3Upload, number: int, part: bytes) -> object:
         answer = real(upload, number, part)
         hangs.set()
         assert goes_on.wait(30)
