@@ -89,6 +89,9 @@ class Settings(Model):
         le=36_500,
         description="a whole number of days, 1 to 36500, that rows of an expired day may wait before the check backlog fails, or null",
     )
+    parallelism: int = Field(
+        default=1, ge=1, le=8, description="a whole number of sessions, 1 to 8, that read one day for an archive, all in one snapshot"
+    )
     sleep_between_batches: float = Field(
         default=0.0, ge=0, le=3600, allow_inf_nan=False, description="a number of seconds, 0 to 3600, that a purge rests between batches"
     )

@@ -11,6 +11,7 @@ import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from typing import Literal
 
@@ -35,8 +36,9 @@ from archiver_assets.source.catalog import (
     read_server,
     read_table,
     require_standby_of,
+    split,
 )
-from archiver_assets.source.reading import read_rows
+from archiver_assets.source.reading import read_rows, read_rows_ahead
 from archiver_assets.source.session import Snapshot, Source, flushed, locked_table, open_snapshot, partition_lock
 from archiver_assets.store.digest import ContentDigest
 from archiver_assets.store.keys import Mark
@@ -54,8 +56,11 @@ from archiver_assets.store.manifest import (
 )
 from archiver_assets.store.objects import read_whole
 from archiver_assets.store.parquet import ParquetEncoder, Sink
+from archiver_assets.threads import Behind
 
 _FLUSH_SECONDS = 60
+_BATCHES_TO_ENCODE = 2
+"""Of about 4 MiB each: as many wait while a row group is encoded."""
 
 
 @dataclass(frozen=True)
@@ -91,10 +96,11 @@ class Reader:
 
 @dataclass(frozen=True)
 class _Work:
-    """What is to become a generation: the rows that `reader` sees and that are not `covered`; `end_reading` ends the snapshot."""
+    """What is to become a generation: of the `rows` that `reader` sees those that are not `covered`; `end_reading` ends the snapshot."""
 
     reader: Reader
     covered: Coverage
+    rows: int
     new_rows: int
     end_reading: Callable[[], None]
 
@@ -131,7 +137,7 @@ def _archive(task: Task) -> Archived:
             new_rows = count_uncovered(task, reader, covered) if covered else rows
             generation = generations.live[-1] if generations.live else None
             if new_rows:
-                work = _Work(reader, covered, new_rows, end_reading=reading.close)
+                work = _Work(reader, covered, rows, new_rows, end_reading=reading.close)
                 generation = _make_generation(task, connection, server, work, generations.next_number)
         task.reached(Step.UNLOCKED)
     outcome: Literal["archived", "already archived", "empty"] = "archived" if new_rows else "already archived" if generation else "empty"
@@ -183,23 +189,26 @@ def _make_generation(task: Task, connection: Connection, server: Server, work: _
     content, digest, timestamps = Content(table), ContentDigest(table.schema), TimestampRange(table, task.partition.timezone)
     progress = task.progress("archive", new_rows)
     key = task.keys.new_rows(number)
-    with task.store.upload(key) as upload, closing(read_rows(reader.source, table, days, reader.snapshot.id)) as batches:
+    with Behind("encoding", _BATCHES_TO_ENCODE) as encoding, task.store.upload(key) as upload:
         sink = _HashingSink(upload)
         with ParquetEncoder(sink, table.schema, identity.footer()) as encoder:
-            for batch in batches:
-                content.add(batch)
-                new = _uncovered(table, work.covered, batch)
-                if new.num_rows:
-                    digest.update(new)
-                    timestamps.add(new)
-                    encoder.write(new)
-                    progress.add(new.num_rows)
-                task.reached(Step.BATCH_STREAMED)
+            ranges = split(reader.connection, days, work.rows, task.table.parallelism)
+            with closing(read_rows_ahead(reader.source, table, ranges, reader.snapshot.id)) as batches:
+                for batch in batches:
+                    content.add(batch)
+                    new = _uncovered(table, work.covered, batch)
+                    if new.num_rows:
+                        encoding.call(partial(encoder.write, new))
+                        digest.update(new)
+                        timestamps.add(new)
+                        progress.add(new.num_rows)
+                    task.reached(Step.BATCH_STREAMED)
             _require_rows(task, new_rows, progress.rows)
             content.require_same_as(task, reader.connection, days)
             # From here on the store decides how long it takes, and an open transaction would keep VACUUM from every table.
             work.end_reading()
-            encoder.finish()
+            encoding.call(encoder.finish)
+            encoding.wait()
         task.reached(Step.OBJECT_ENCODED)
         stored = upload.commit()
     task.reached(Step.OBJECT_UPLOADED)

@@ -33,6 +33,7 @@ class Content:
         self._decoded = [position for position, column in enumerate(table.columns) if _is_decoded(column)]
         self._extremes: dict[int, list[pa.Scalar]] = {position: [] for position in self._decoded}
         self._sample: list[pa.RecordBatch] = []
+        self._sampled_bytes = 0
 
     def add(self, batch: pa.RecordBatch) -> None:
         """Take the rows of a batch into account."""
@@ -44,9 +45,14 @@ class Content:
                 [*self._extremes[position], *_extremes(batch.column(position))], batch.schema[position].type
             )
         chosen = random.sample(range(batch.num_rows), min(_SAMPLED_ROWS_PER_BATCH, batch.num_rows))
-        self._sample.append(batch.take(pa.array(chosen, pa.int64())))
-        if len(self._sample) > _SAMPLED_ROWS or sum(each.nbytes for each in self._sample) > _SAMPLED_BYTES:
+        self._keep(batch.take(pa.array(chosen, pa.int64())))
+
+    def _keep(self, rows: pa.RecordBatch) -> None:
+        self._sample.append(rows)
+        self._sampled_bytes += rows.nbytes  # kept as a sum: asking each one again for every batch took 0.3 s for a million rows
+        if len(self._sample) > _SAMPLED_ROWS or self._sampled_bytes > _SAMPLED_BYTES:
             self._sample = [self._choose()]
+            self._sampled_bytes = self._sample[0].nbytes
 
     def require_same_as(self, task: Task, connection: Connection, days: sql.Days) -> None:
         """Compare with the server, in the snapshot that the rows came from.
@@ -66,12 +72,15 @@ class Content:
             if self._extremes[position]
             for text in to_input_text(_array(self._extremes[position], self._table.columns[position]))
         ]
-        found = connection.execute(sql.compare_columns(days, columns), bound).fetchone() or {}
+        # Where the server lets no null in, and none came, there is nothing to count: 0.3 of 1.4 s for a million rows of 15 columns.
+        present = zip(self._table.columns, self._present, strict=True)
+        counted = {column.name for column, number in present if not column.not_null or number < self.rows}
+        found = connection.execute(sql.compare_columns(days, columns, counted), bound).fetchone() or {}
         if found.get("rows") != self.rows:
             message = f"{task.label}: expected {found.get('rows')} rows, as counted in the snapshot, found {self.rows} in its stream"
             raise SourceError(message, hint="report this; no generation was made and nothing was deleted")
         for position, column in enumerate(self._table.columns):
-            if found[f"present{position}"] != self._present[position] or not found.get(f"same{position}", True):
+            if found.get(f"present{position}", self.rows) != self._present[position] or not found.get(f"same{position}", True):
                 raise _differs(task, column, "the number of nulls, or the least or greatest value")
 
     def _compare_sample(self, task: Task, connection: Connection, days: sql.Days) -> None:

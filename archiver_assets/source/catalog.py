@@ -227,6 +227,23 @@ def count_rows(connection: Connection, days: sql.Days) -> int:
     return int(row["rows"]) if row else 0
 
 
+def split(connection: Connection, days: sql.Days, rows: int, parts: int) -> list[sql.Days]:
+    """Return disjoint ranges that together are `days`, of about equally many of its `rows`: at most `parts`, at least one.
+
+    Fewer where many rows have the same timestamp: a range cannot part them. The server is asked for each border but the first, from the
+    border before it on, so that it reads each entry of the index at most once.
+    """
+    ranges, rest, step = [], days, max(rows // parts, 1)
+    for _ in range(min(parts, rows) - 1):
+        found = connection.execute(sql.timestamp_after(rest, step)).fetchone()
+        if found is None:
+            break
+        if found["timestamp"] > rest.lower:  # else no row lies before it
+            ranges.append(replace(rest, upper=found["timestamp"]))
+            rest = replace(rest, lower=found["timestamp"])
+    return [*ranges, rest]
+
+
 @dataclass(frozen=True)
 class Counted:
     """The number of rows in a range, `all` of them and those that are `held`; and those that each hold keeps, which may be the same."""

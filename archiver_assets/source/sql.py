@@ -6,7 +6,7 @@ are always `sql.Identifier`. Values are bound as `$1`, for raw cursors, so that 
 literals, because they also stand in a COPY, which cannot bind.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 
@@ -128,6 +128,16 @@ def count_rows(days: Days) -> sql.Composed:
     return sql.SQL("SELECT count(*) AS rows FROM {} AS t WHERE {}").format(days.relation.identifier, days.condition("t"))
 
 
+def timestamp_after(days: Days, rows: int) -> sql.Composed:
+    """Return, as `timestamp`, that of the row in range that follows the first `rows` in the order of time.
+
+    ACCESS SHARE. Reads that many entries of an index that begins with the timestamp; without one it sorts the range.
+    """
+    return sql.SQL("SELECT {column} AS timestamp FROM {table} AS t WHERE {condition} ORDER BY {column} OFFSET {rows} LIMIT 1").format(
+        column=sql.Identifier("t", days.column), table=days.relation.identifier, condition=days.condition("t"), rows=sql.Literal(rows)
+    )
+
+
 def count_held(days: Days, held: Sequence[HeldRows]) -> sql.Composed:
     """Count the `rows` in range, those of them that are `held`, and those that each hold keeps, as `held0` and so on.
 
@@ -199,7 +209,7 @@ def _listed(relations: Sequence[Relation]) -> sql.Composed:
 
 
 def select_rows(days: Days, columns: Sequence[tuple[str, bool]], xmin: str) -> sql.Composed:
-    """Read the rows in range: each column as it is, or, where its flag is set, as text; then `xmin` as a bigint.
+    """Read the rows in range: each column as it is, or, where its flag is set, as text; then `xmin`, a xid.
 
     ACCESS SHARE. Wants an index that begins with the timestamp.
     """
@@ -207,7 +217,7 @@ def select_rows(days: Days, columns: Sequence[tuple[str, bool]], xmin: str) -> s
         sql.SQL("{}::text AS {}" if as_text else "{} AS {}").format(sql.Identifier("t", name), sql.Identifier(name))
         for name, as_text in columns
     ]
-    fields.append(sql.SQL("t.xmin::text::bigint AS {}").format(sql.Identifier(xmin)))
+    fields.append(sql.SQL("t.xmin AS {}").format(sql.Identifier(xmin)))
     return sql.SQL("SELECT {} FROM {} AS t WHERE {}").format(sql.SQL(", ").join(fields), days.relation.identifier, days.condition("t"))
 
 
@@ -238,17 +248,19 @@ def count_up_to(relation: Relation, condition: sql.Composed, most: int) -> sql.C
     )
 
 
-def compare_columns(days: Days, columns: Sequence[tuple[str, str | None]]) -> sql.Composed:
-    """Count the rows in range and, of each column, those that are not null; and compare extremes with the bound values.
+def compare_columns(days: Days, columns: Sequence[tuple[str, str | None]], counted: Collection[str]) -> sql.Composed:
+    """Count the rows in range and, of the columns named in `counted`, those that are not null; and compare extremes with the bound values.
 
     `columns` gives names and types; a column without type has no extremes to compare, each other one takes two values: the least and the
-    greatest. The answer has `rows`, and for the column at each position `present0`, and `same0` if it has extremes. ACCESS SHARE.
+    greatest. The answer has `rows`, and for the column at each position `present0` if it is counted, and `same0` if it has extremes.
+    ACCESS SHARE.
     """
     number = 1
     fields: list[sql.Composable] = [sql.SQL("count(*) AS rows")]
     for position, (name, pg_type) in enumerate(columns):
         column = sql.Identifier("t", name)
-        fields.append(sql.SQL("count({}) AS {}").format(column, sql.Identifier(f"present{position}")))
+        if name in counted:
+            fields.append(sql.SQL("count({}) AS {}").format(column, sql.Identifier(f"present{position}")))
         if pg_type is not None:
             least, greatest = (trusted(f"${number + offset}::text::{pg_type}") for offset in (0, 1))
             number += 2

@@ -12,6 +12,7 @@ travel as text under the session's pinned settings.
 import re
 from collections.abc import Callable
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -42,6 +43,8 @@ _EXACT: dict[str, pa.DataType] = {
 }
 _NUMERIC = re.compile(r"numeric\((\d+),(-?\d+)\)")
 _MAX_DECIMAL_DIGITS = 38
+_XID = pa.opaque(pa.binary(), "xid", "PostgreSQL")
+_XID_BYTES = 4
 
 
 def exact_type(builtin_type: str, pg_type: str) -> pa.DataType | None:
@@ -73,7 +76,7 @@ def to_stored(batch: pa.RecordBatch, schema: pa.Schema, table: str) -> pa.Record
 
 def _convert(column: pa.Array, field: pa.Field, table: str) -> pa.Array:
     if isinstance(column, pa.ExtensionArray) and column.type != field.type:
-        column = column.storage
+        column = _numbers(column.storage) if column.type == _XID else column.storage
     if column.type != field.type:
         try:
             column = pc.cast(column, field.type)
@@ -83,6 +86,16 @@ def _convert(column: pa.Array, field: pa.Field, table: str) -> pa.Array:
     if check is not None and check(column):
         raise _refused(field, table, "an infinite value, or a year above 294246")
     return column
+
+
+def _numbers(xids: pa.BinaryArray) -> pa.Array:
+    """Return what PostgreSQL sends of xids, each four bytes with the highest first and none of them null, as numbers."""
+    _, offsets, data = xids.buffers()
+    bounds = np.frombuffer(offsets, np.int32, len(xids) + 1, xids.offset * 4)
+    if xids.null_count or (np.diff(bounds) != _XID_BYTES).any():
+        message = f"expected xids of {_XID_BYTES} bytes each, found others"
+        raise TypeError(message)
+    return pa.array(np.frombuffer(data, ">u4", len(xids), bounds[0]).astype(np.uint32) if len(xids) else [], pa.uint32())
 
 
 def _below(least: int, integer: pa.DataType) -> Callable[[pa.Array], bool]:

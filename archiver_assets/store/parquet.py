@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 ROW_GROUP_ROWS = 65_536
 ROW_GROUP_BYTES = 48 * 1024 * 1024
+_READ_ROWS = 8_192
 
 
 class Sink(Protocol):
@@ -95,12 +96,14 @@ def open_parquet(file: IO[bytes]) -> pq.ParquetFile:
 
 
 def read_batches(parquet: pq.ParquetFile, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
-    """Yield the rows in order, holding one row group in memory; with `columns`, only these.
+    """Yield the rows in order, in batches of at most 8,192, none across row groups; with `columns`, only these.
 
     Raises pyarrow.ArrowInvalid or OSError where the file is damaged.
     """
+    # By one thread: whole row groups by two took 110 MiB more, and no less time where something else is done with the batches.
     for group in range(parquet.num_row_groups):
-        yield from parquet.read_row_group(group, columns=columns).replace_schema_metadata(None).to_batches()
+        for batch in parquet.iter_batches(_READ_ROWS, row_groups=[group], columns=columns, use_threads=False):
+            yield batch.replace_schema_metadata(None)
 
 
 def _pieces(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:

@@ -20,6 +20,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -29,6 +30,7 @@ from archiver_assets.errors import ObjectExists, ObjectMissing, StoreError, Stor
 from archiver_assets.store.encryption import Encryption, EncryptionKind, described
 from archiver_assets.store.objects import StoredObject
 from archiver_assets.store.s3_errors import AGAIN, Attempt, code_of, refusal, translated
+from archiver_assets.threads import Behind
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -271,7 +273,10 @@ class _UploadGone(StoreUnavailable):
 
 
 class S3Upload:
-    """One Upload: parts of PART_SIZE as soon as each is full, or a single PUT if there is never a full one (S3 has no empty parts)."""
+    """One Upload: parts of PART_SIZE as soon as each is full, or a single PUT if there is never a full one (S3 has no empty parts).
+
+    A thread sends one part while the next one fills; its error comes out of a later `write`, or of `commit`.
+    """
 
     def __init__(self, store: S3ObjectStore, key: str) -> None:
         self._store = store
@@ -281,8 +286,10 @@ class S3Upload:
         self._storage: dict[str, Any] = {"StorageClass": store.storage_class}
         self._upload_id: str | None = None
         self._parts: list[dict[str, Any]] = []
+        self._begun = 0
         self._sent = 0
         self._buffer = bytearray()
+        self._sending = Behind("uploading")
         self._open = True
 
     def write(self, data: bytes, /) -> None:
@@ -299,9 +306,10 @@ class S3Upload:
     def commit(self) -> StoredObject:
         """See Upload."""
         self._check_open()
-        if self._parts and self._buffer:
+        if self._begun and self._buffer:
             self._send_part()
         self._open = False
+        self._sending.wait()
         try:
             done = self._complete() if self._parts else self._put()
         except (ObjectExists, _UploadGone) as error:
@@ -338,6 +346,7 @@ class S3Upload:
     def discard(self) -> None:
         """Abort what was not committed. Its own failure is logged, for an error that led here is the one to hear of."""
         self._open = False
+        self._sending.end()
         if self._upload_id is None:
             return
         try:
@@ -354,24 +363,30 @@ class S3Upload:
             raise ValueError(msg)
 
     def _send_part(self) -> None:
-        if len(self._parts) == MAX_PARTS:
+        if self._begun == MAX_PARTS:
             msg = f"{self._attempt.failed}: S3 takes {MAX_PARTS} parts of {PART_SIZE // MIB} MiB, and the content is longer"
             raise StoreError(msg, hint="one day of this table does not fit into one object; archive it in smaller tables or partitions")
         # Stays closed if this fails: a commit after a lost part would publish an object with a hole.
         self._open = False
-        with translated(self._attempt):
-            self._parts.append(self._sent_part(len(self._parts) + 1))
-        self._sent += len(self._buffer)
-        self._buffer = bytearray()
+        self._begun += 1
+        self._sending.wait()
+        part = bytes(self._buffer)  # which botocore sends as it is, while it would copy a bytearray again
+        self._buffer.clear()
+        self._sending.call(partial(self._send, self._begun, part))
         self._open = True
 
-    def _sent_part(self, number: int) -> dict[str, Any]:
+    def _send(self, number: int, part: bytes) -> None:
+        with translated(self._attempt):
+            self._parts.append(self._sent_part(number, part))
+        self._sent += len(part)
+
+    def _sent_part(self, number: int, part: bytes) -> dict[str, Any]:
         if self._upload_id is None:
             algorithm: dict[str, Any] = {"ChecksumAlgorithm": "CRC32"} if self._store.wants_checksums else {}
             options = {**self._storage, **algorithm, **self._store.encryption.options}
             self._upload_id = self._store.client.create_multipart_upload(**self._place, **options)["UploadId"]
-        checksum = self._store.checksum(self._buffer)
-        place = {**self._place, "UploadId": self._upload_id, "PartNumber": number, "Body": self._buffer}
+        checksum = self._store.checksum(part)
+        place = {**self._place, "UploadId": self._upload_id, "PartNumber": number, "Body": part}
         answer = self._store.client.upload_part(**place, **checksum)
         return {"PartNumber": number, "ETag": answer["ETag"], **checksum}
 

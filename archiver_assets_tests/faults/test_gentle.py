@@ -254,13 +254,13 @@ def test_every_session_has_finite_timeouts(lab: Lab) -> None:
 
     with source.connect() as connection:
         assert (connection.execute(question).fetchone() or {}).popitem()[1] == "{1h,30s,2h,0}"
-    with reading._cursor(source) as cursor:
+    with reading._cursor(source, reading.Cancel()) as cursor:
         cursor.execute(question)
         assert cursor.fetchone() == ("{1h,30s,2h,0}",)
 
 
 def sleep_by_adbc(source: Source) -> None:
-    with reading._errors(source), reading._cursor(source) as cursor:
+    with reading._errors(source), reading._cursor(source, reading.Cancel()) as cursor:
         cursor.execute("SELECT pg_sleep(5)")
         cursor.fetchall()
 

@@ -51,7 +51,7 @@ def test_each_level_lets_a_sound_day_be_purged(lab: Lab, verification: str, stam
 @pytest.fixture
 def lossy_driver(monkeypatch: pytest.MonkeyPatch) -> None:
     """A driver that changes one value, where no sample and no extreme shows it."""
-    real = reading.read_rows
+    real = reading.read_rows_ahead
 
     def changing(*arguments: Any) -> Generator[pa.RecordBatch, None, None]:  # noqa: ANN401 -- as it is called
         for batch in real(*arguments):
@@ -59,7 +59,7 @@ def lossy_driver(monkeypatch: pytest.MonkeyPatch) -> None:
             values = ["changed" if value == "action 7" else value for value in batch.column("action").to_pylist()]
             yield batch.set_column(place, batch.schema.field(place), pa.array(values))
 
-    monkeypatch.setattr("archiver_assets.lifecycle.archive.read_rows", changing)
+    monkeypatch.setattr("archiver_assets.lifecycle.archive.read_rows_ahead", changing)
     monkeypatch.setattr(Content, "_compare_sample", lambda *_: None)
 
 
@@ -94,7 +94,7 @@ def test_a_generation_that_was_rejected_so_is_made_again(lab: Lab, request: pyte
         archive(task)
         with pytest.raises(NotVerified):
             purge(task)
-        patch.setattr("archiver_assets.lifecycle.archive.read_rows", reading.read_rows)
+        patch.setattr("archiver_assets.lifecycle.archive.read_rows_ahead", reading.read_rows_ahead)
         assert archive(task).rows == 30
         assert purge(task).tally.purged == 30
 

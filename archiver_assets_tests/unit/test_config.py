@@ -85,6 +85,7 @@ def test_what_a_file_leaves_out_has_the_documented_default(tmp_path: Path) -> No
         "schedule_timezone": "UTC",
         "max_backlog_days": 7,
         "max_partitions_per_tick": 10,
+        "parallelism": 1,
         "sleep_between_batches": 0.0,
         "purge_method": "delete",
         "max_replication_lag_seconds": 30.0,

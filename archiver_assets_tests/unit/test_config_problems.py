@@ -240,6 +240,8 @@ def test_another_version_is_refused(tmp_path: Path, version: str) -> None:
         ("batch_size: {a: 5}", "found a mapping"),
         ("max_partitions_per_tick: 0", "found 0"),
         ("max_partitions_per_tick: 1001", "found 1001"),
+        ("parallelism: 0", "found 0"),
+        ("parallelism: 9", "found 9"),
         ("sleep_between_batches: -1", "found -1"),
         ("sleep_between_batches: 3600.5", "found 3600.5"),
         ("max_replication_lag_seconds: 0.5", "found 0.5"),

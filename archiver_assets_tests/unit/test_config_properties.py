@@ -20,10 +20,10 @@ KEYS = [
     *("version", "s3", "defaults", "databases", "tables", "endpoint", "bucket", "prefix", "region", "storage_class", "path_style"),
     *("encryption", "kms_key_id", "legal_holds", "holds", "conditions", "compliance", "min_retention_days"),
     *("name", "host", "port", "user", "password_env", "database", "sslmode", "sslrootcert", "schema", "timestamp_column", "primary_key"),
-    *("retention_days", "batch_size", "start_date", "timezone", "schedule", "max_partitions_per_tick", "sleep_between_batches"),
+    *("retention_days", "batch_size", "start_date", "timezone", "schedule", "max_partitions_per_tick", "parallelism"),
     *("max_replication_lag_seconds", "vacuum_strategy", "verification", "purge_method", "statement_timeout_seconds"),
     *("legal_holds", "compliance", "critical", "holds", "conditions", "read_replica", "scratch_database"),
-    *("schedule_timezone", "max_backlog_days", "checks_schedule"),
+    *("schedule_timezone", "max_backlog_days", "checks_schedule", "sleep_between_batches"),
     *("columns", "store_as", "description", "password", "<<", "=", "~", ""),
 ]
 YAML_PIECES = [
@@ -117,6 +117,7 @@ SETTINGS: dict[str, st.SearchStrategy[Any]] = {
     "schedule_timezone": st.sampled_from(["UTC", "Europe/Berlin"]),
     "max_partitions_per_tick": st.integers(1, 1000),
     "max_backlog_days": st.none() | st.integers(1, 36_500),
+    "parallelism": st.integers(1, 8),
     "sleep_between_batches": st.integers(0, 36_000).map(lambda tenths: tenths / 10),
     "max_replication_lag_seconds": st.one_of(st.none(), st.integers(1, 86_400).map(float)),
     "verification": st.sampled_from(["rows", "full", "restore"]),

@@ -20,6 +20,7 @@ import pyarrow.csv as pacsv
 from psycopg import Copy
 from psycopg import sql as composed
 from psycopg.rows import tuple_row
+from psycopg.types.numeric import OidBinaryLoader
 
 from archiver_assets.config import ColumnConfig, TableConfig
 from archiver_assets.lifecycle.archive import _HashingSink
@@ -79,7 +80,7 @@ def copy_binary(database: Source, table: Table, snapshot_id: str) -> Iterator[pa
         connection.cursor(row_factory=tuple_row) as cursor,
         cursor.copy(_copy(_select(table), "binary")) as copy,
     ):
-        copy.set_types([*types, "int8"])
+        copy.set_types([*types, "oid"])  # a xid looks the same
         yield from _batches(copy.rows(), table.schema)
 
 
@@ -164,6 +165,7 @@ def _session(database: Source, snapshot_id: str) -> Iterator[Connection]:
     with database.connect() as connection:
         connection.execute(sql_session.BEGIN_SNAPSHOT)
         connection.execute(sql_session.import_snapshot(snapshot_id))
+        connection.adapters.register_loader("xid", OidBinaryLoader)
         yield connection
 
 
