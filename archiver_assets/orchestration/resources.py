@@ -13,7 +13,7 @@ from pyarrow import fs
 
 from archiver_assets.config import Config, TableConfig
 from archiver_assets.lifecycle.holds import HoldPlaces
-from archiver_assets.lifecycle.task import Task
+from archiver_assets.lifecycle.task import Progress, Task, unwatched
 from archiver_assets.orchestration.links import Links
 from archiver_assets.partition import Partition
 from archiver_assets.source.session import Source
@@ -24,11 +24,15 @@ from archiver_assets.store.s3 import S3ObjectStore
 
 @dataclass(frozen=True)
 class Services:
-    """The databases and the store of a config, and the clock that the times of Dagster's runs are compared with."""
+    """The databases and the store of a config, and the clock that the times of Dagster's runs are compared with.
+
+    `watch` is told how the steps of every task get on.
+    """
 
     config: Config
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ, repr=False)
     clock: Callable[[], datetime] = field(default=lambda: datetime.now(UTC), repr=False)
+    watch: Callable[[Progress], None] = field(default=unwatched, repr=False)
 
     def source(self, table: TableConfig) -> Source:
         """Return the database of a table."""
@@ -82,6 +86,7 @@ class Services:
             holds_source=self._holds_source(),
             compliance=self.config.compliance,
             encryption=self.config.s3.encryption,
+            watch=self.watch,
         )
 
     def hold_places(self) -> HoldPlaces:
