@@ -19,8 +19,11 @@ COMMANDS = (
     "run",
     "list",
     "verify",
+    "query",
+    "hold",
     "restore",
     "accept-source",
+    "reconcile",
 )
 """In the order of the help. Each is the attribute `command` of the module of its name."""
 

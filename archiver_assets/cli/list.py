@@ -10,7 +10,7 @@ import click
 
 from archiver_assets.cli.app import Status
 from archiver_assets.cli.common import Answer, Json, Options, begin, common_options
-from archiver_assets.cli.selection import days_options, some_tables, some_tables_options
+from archiver_assets.cli.selection import choose_tables, days_options, tables_option
 from archiver_assets.lifecycle.generations import Generation
 from archiver_assets.lifecycle.survey import list_table, survey
 from archiver_assets.orchestration.resources import Services
@@ -29,7 +29,7 @@ class _Found:
 
 
 @click.command("list", short_help="List the generations of the archive, from the store alone.")
-@some_tables_options
+@tables_option
 @days_options
 @click.option("--all", "everything", is_flag=True, help="Also those that were rejected and do not count.")
 @common_options
@@ -53,7 +53,7 @@ def command(
     """
     answer, config = begin(options), options.config()
     services, found = Services(config), _Found()
-    for chosen in some_tables(config, database, schema, table):
+    for chosen in choose_tables(config, database, schema, table):
         objects = list_table(services.store, services.table_keys(chosen)).between(first, last)
         for day in survey(lambda day, chosen=chosen: services.task(chosen, day.isoformat(), "archiver list"), objects):  # type: ignore[misc]
             if day.problem is not None:

@@ -5,9 +5,11 @@ What belongs here: the command, in which order tables and days come, and what a 
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import click
 import dagster as dg
@@ -15,8 +17,8 @@ import dagster as dg
 from archiver_assets.cli.app import Status
 from archiver_assets.cli.bars import watching
 from archiver_assets.cli.common import DAY, Answer, Json, Options, begin, common_options, days_between
-from archiver_assets.cli.dagster_instance import dagster_home_option, open_instance
-from archiver_assets.cli.selection import days_options, some_tables, some_tables_options
+from archiver_assets.cli.dagster_instance import instance_option, open_instance
+from archiver_assets.cli.selection import choose_tables, days_options, tables_option
 from archiver_assets.cli.stopping import stoppable
 from archiver_assets.config import TableConfig
 from archiver_assets.errors import ArchiverError, ConfigError
@@ -53,13 +55,13 @@ class _Session:
 
 
 @click.command("run", short_help="Archive, check and purge days in this process, as a scheduled run does.")
-@some_tables_options
+@tables_option
 @click.option("--partition", type=DAY, help="The one day to run, YYYY-MM-DD.")
 @days_options
 @click.option("--all", "every", is_flag=True, help="All days that wait, and not only as many as a tick of the schedule takes.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be done, and everything that would stop it.")
 @click.option("--force", is_flag=True, help="Also while Dagster has a run of the table: the locks in the database decide alone.")
-@dagster_home_option
+@instance_option
 @common_options
 @click.pass_obj
 @click.pass_context
@@ -67,14 +69,11 @@ def command(
     ctx: click.Context,
     options: Options,
     /,
-    database: str | None,
-    schema: str | None,
-    table: str | None,
     partition: date | None,
     first: date | None,
     last: date | None,
-    home: Path | None,
-    **how: bool,
+    dagster_home: Path | None,
+    **chosen: Any,  # noqa: ANN401 - click's values
 ) -> None:
     """Archive, check and purge days in this process: the same job as the schedule's, with the same locks and proofs.
 
@@ -82,9 +81,9 @@ def command(
     one. A day that fails does not keep the others from being run, unless the database or the store as a whole is the reason.
     """
     answer, config = begin(options), options.config()
-    wanted = _Wanted(days=_days(partition, first, last), **how)
-    tables = some_tables(config, database, schema, table)
-    with _recording(home, answer) as instance, stoppable() as stopped, watching(options) as watch:
+    tables = choose_tables(config, *(chosen.pop(name) for name in ("database", "schema", "table")))
+    wanted = _Wanted(days=_days(partition, first, last), **chosen)
+    with _recording(dagster_home, answer) as instance, stoppable() as stopped, watching(options) as watch:
         session = _Session(answer, stopped)
         _run_tables(Services(config, watch=watch), instance, tables, wanted, session)
     answer.fact("days", session.days)
@@ -105,13 +104,15 @@ def _days(partition: date | None, first: date | None, last: date | None) -> tupl
     return () if start is None else tuple(day.isoformat() for day in days_between(start, partition or last or start))
 
 
-def _recording(home: Path | None, answer: Answer) -> dg.DagsterInstance:
-    instance = open_instance(home)
-    answer.fact("recorded", instance is not None)
-    if instance is not None:
-        return instance
-    answer.line("not recorded in Dagster: neither DAGSTER_HOME nor --dagster-home is set")
-    return dg.DagsterInstance.ephemeral()
+@contextmanager
+def _recording(home: Path | None, answer: Answer) -> Iterator[dg.DagsterInstance]:
+    with ExitStack() as closing:
+        instance = closing.enter_context(open_instance(home))
+        answer.fact("recorded", instance is not None)
+        if instance is None:
+            answer.line("not recorded in Dagster: neither DAGSTER_HOME nor --dagster-home names an instance")
+            instance = closing.enter_context(dg.DagsterInstance.ephemeral())
+        yield instance
 
 
 def _run_tables(services: Services, instance: dg.DagsterInstance, tables: list[TableConfig], wanted: _Wanted, session: _Session) -> None:

@@ -15,7 +15,7 @@ from archiver_assets.errors import ConfigError
 Body = TypeVar("Body", bound=Callable[..., Any])
 
 
-def some_tables_options(body: Body) -> Body:
+def tables_option(body: Body) -> Body:
     """Add `--database`, `--schema` and `--table`, each of which narrows the tables of the config."""
     for option in (
         click.option("--table", help="Only tables of this name.  [default: all]"),
@@ -36,7 +36,7 @@ def days_options(body: Body) -> Body:
     return body
 
 
-def some_tables(config: Config, database: str | None, schema: str | None, table: str | None) -> list[TableConfig]:
+def choose_tables(config: Config, database: str | None, schema: str | None, table: str | None) -> list[TableConfig]:
     """Return the tables of these names, in the order of the file. Raises ConfigError if there is none."""
     wanted = (database, schema, table)
     every = [each for _, each in config.tables()]

@@ -12,7 +12,7 @@ import click
 from archiver_assets.cli.app import Status
 from archiver_assets.cli.bars import watching
 from archiver_assets.cli.common import Answer, Json, Options, begin, common_options
-from archiver_assets.cli.selection import days_options, some_tables, some_tables_options
+from archiver_assets.cli.selection import choose_tables, days_options, tables_option
 from archiver_assets.config import TableConfig, VerificationLevel
 from archiver_assets.lifecycle.inspection import Inspection, inspect_day, inspect_table
 from archiver_assets.lifecycle.survey import list_table
@@ -21,7 +21,7 @@ from archiver_assets.orchestration.resources import Services
 
 
 @click.command("verify", short_help="Prove the archive from the store alone, and name what is damaged.")
-@some_tables_options
+@tables_option
 @days_options
 @click.option("--rows-only", is_flag=True, help="Compare bytes, digest and the number of rows, and do not decode every value.")
 @common_options
@@ -48,7 +48,7 @@ def command(
     mismatches = 0
     answer.fact("tables", tables)
     with watching(options) as watch:
-        for chosen in some_tables(config, database, schema, table):
+        for chosen in choose_tables(config, database, schema, table):
             # The level is of this reading alone, and may be below the config's: no purge relies on it.
             checked = chosen.model_copy(update={"verification": level})
             found = list(_inspected(Services(config), checked, (first, last), watch, answer))

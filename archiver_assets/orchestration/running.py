@@ -106,8 +106,8 @@ class Runner:
     def require_day(self, day: str) -> None:
         """Raise NotExpired for a day that is no partition of the table."""
         partitions = PartitionsCatalog().of(self.table)
-        if not partitions.has_partition_key(day, current_time=self.services.clock()):
-            newest = partitions.get_last_partition_key(current_time=self.services.clock())
+        if not partitions.has_partition_key(day):
+            newest = partitions.get_last_partition_key()
             message = f"expected an expired day of {self.table.label}, {self.table.start_date} to {newest}, found {day}"
             raise NotExpired(message, hint="choose one of these days, or change start_date or retention_days if the law allows it")
 
