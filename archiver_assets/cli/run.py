@@ -29,6 +29,9 @@ from archiver_assets.orchestration.schedules import choose_days, every_waiting_d
 
 _NUMBERS = ("rows_archived", "bytes", "generation", "rows_purged", "rows_late", "rows_held", "rows_locked", "would_archive", "would_purge")
 
+_MONITORED = "this instance monitors its runs, and Kubernetes does not know this process: the run may be shown as failed while it goes on"
+"""Dagster asks its launcher for the worker of each run that has started, and takes a run without one for dead."""
+
 
 @dataclass(frozen=True)
 class _Wanted:
@@ -112,6 +115,8 @@ def _recording(home: Path | None, answer: Answer) -> Iterator[dg.DagsterInstance
         if instance is None:
             answer.line("not recorded in Dagster: neither DAGSTER_HOME nor --dagster-home names an instance")
             instance = closing.enter_context(dg.DagsterInstance.ephemeral())
+        elif instance.run_monitoring_enabled:
+            answer.line(f"warning: {_MONITORED}")
         yield instance
 
 

@@ -42,8 +42,10 @@ def test_an_emptied_instance_gets_its_partitions_back_once(lab: Lab, emptied: dg
     keys, before = table_keys(lab.table()), lab.objects()
     assert said("reconcile", "--dry-run") == (
         Status.DONE,
-        "lab/public/audit_logs: 2 days in the store: 2 archives and 1 purges would be reported, no evaluation of row_counts, "
-        "which only --verify can make\n",
+        (
+            "lab/public/audit_logs: 2 days in the store: 2 archives and 1 purges would be reported, no evaluation of row_counts, "
+            "which only --verify can make\n"
+        ),
     )
     assert emptied.get_materialized_partitions(keys.archive) == set()
     status, _ = said("reconcile")
