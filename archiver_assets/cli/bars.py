@@ -26,6 +26,11 @@ class _Bars:
         self._shown = shown
         self._bars: dict[Counted, TaskID] = {}
 
+    @property
+    def steps(self) -> list[str]:
+        """What has a bar now."""
+        return [step.what for step in self._bars]
+
     def __call__(self, step: Counted) -> None:
         if step not in self._bars:
             self._bars[step] = self._shown.add_task(step.what, total=step.total, unit=step.unit)

@@ -88,10 +88,12 @@ def command(
     wanted = _Wanted(days=_days(partition, first, last), **chosen)
     with _recording(dagster_home, answer) as instance, stoppable() as stopped, watching(options) as watch:
         session = _Session(answer, stopped)
-        _run_tables(Services(config, watch=watch), instance, tables, wanted, session)
-    answer.fact("days", session.days)
-    answer.fact("failures", [_told(each) for each in session.failures])
-    answer.end()
+        try:
+            _run_tables(Services(config, watch=watch), instance, tables, wanted, session)
+        finally:  # also of one that is interrupted
+            answer.fact("days", session.days)
+            answer.fact("failures", [_told(each) for each in session.failures])
+            answer.end()
     if session.failures:
         ctx.exit(Status.TRY_AGAIN if all(each.transient for each in session.failures) else Status.FAILED)
 

@@ -64,7 +64,7 @@ def _inspected(
     services: Services, table: TableConfig, days: tuple[date | None, date | None], watch: Callable[[Progress], None], answer: Answer
 ) -> Iterator[Inspection]:
     objects = list_table(services.store, services.table_keys(table)).between(*days)
-    task = services.task(table, (days[0] or date.today()).isoformat(), "archiver verify")  # noqa: DTZ011 - of any day
+    task = services.task(table, table.start_date.isoformat(), "archiver verify")
     for day in (None, *objects.days):
         found = (
             inspect_table(task, objects)

@@ -156,6 +156,7 @@ def test_signals_in_mid_purge_end_it_cleanly_and_the_next_run_goes_on(lab: Lab, 
             out, err = process.communicate(timeout=60)
         assert process.returncode == Status.INTERRUPTED, err
         assert "interrupted" in out
+        assert err.splitlines()[-1].count("interrupted; whatever was committed stays") == 1
         assert all(json.loads(line)["event"] for line in err.splitlines())
         left = lab.count()
         assert 0 < left < before
