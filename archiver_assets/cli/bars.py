@@ -33,7 +33,7 @@ class _Bars:
 
     def __call__(self, step: Counted) -> None:
         if step not in self._bars:
-            self._bars[step] = self._shown.add_task(step.what, total=step.total, unit=step.unit)
+            self._bars[step] = self._shown.add_task(step.what, total=step.total, rate="")
         self._shown.update(self._bars[step], completed=step.done, rate=f"{step.rate:,.0f} {step.unit}/s")
         if step.done >= step.total:
             self._shown.remove_task(self._bars.pop(step))
