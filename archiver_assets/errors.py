@@ -21,6 +21,7 @@ What belongs here: the tree of errors below, and nothing that knows how they com
     │   └── ObjectExists         a conditional create met an object
     ├── ManifestInvalid          a manifest that cannot be believed
     ├── HoldsUnreadable          legal holds that cannot be read, so that every row is held
+    ├── QueryRefused             SQL over the archive that could not be run
     ├── NotArchived              rows without a generation that holds them
     └── NotVerified              a generation that failed its verification
 
@@ -52,7 +53,7 @@ class NotExpired(ArchiverError):
 
 
 class PartitionBusy(ArchiverError):
-    """Another session holds the advisory lock of the partition."""
+    """Another session holds the advisory lock of the partition, or Dagster has a run of its table."""
 
     transient = True
 
@@ -123,6 +124,10 @@ class ManifestInvalid(ArchiverError):
 
 class HoldsUnreadable(ArchiverError):
     """Legal holds cannot be read, or are not understood; until they are, every row is held."""
+
+
+class QueryRefused(ArchiverError):
+    """SQL over the archive is not DuckDB's, asks for more than the archive, or met a value that it could not convert."""
 
 
 class NotArchived(ArchiverError):

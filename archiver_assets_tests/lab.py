@@ -104,6 +104,21 @@ class Lab:
         }
         return DatabaseConfig.model_validate(values)
 
+    def document(self, **changes: object) -> dict[str, Any]:
+        """Return the config as a file has it, with changes to its table."""
+        table = {"name": "audit_logs", "timestamp_column": "created_at", "primary_key": "id", "retention_days": 30}
+        database = {
+            "name": "lab",
+            "host": self.database.host,
+            "port": self.database.port,
+            "user": self.database.user,
+            "password_env": PASSWORD_VARIABLE,
+            "database": self.database.name,
+            "tables": [{**table, **changes}],
+        }
+        s3 = {"endpoint": self.endpoint, "bucket": self.bucket, "prefix": PREFIX, "region": "us-east-1", "path_style": True}
+        return {"version": "2.0", "s3": s3, "databases": [database]}
+
     def services(self, *tables: TableConfig) -> Services:
         """Return what Dagster's assets work with."""
         s3 = S3Config(endpoint=self.endpoint, bucket=self.bucket, prefix=PREFIX, region="us-east-1", path_style=True)

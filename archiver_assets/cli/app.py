@@ -6,6 +6,8 @@ because some take a second to import.
 
 import importlib
 import json
+import logging
+import sys
 from collections.abc import Sequence
 from enum import IntEnum
 from typing import Any
@@ -14,8 +16,18 @@ import click
 
 from archiver_assets.cli.common import Options, common_options
 from archiver_assets.errors import ArchiverError, ConfigError
+from archiver_assets.telemetry.lines import log_to
 
-COMMANDS = ("restore", "accept-source")
+COMMANDS = (
+    "run",
+    "list",
+    "verify",
+    "query",
+    "hold",
+    "restore",
+    "accept-source",
+    "reconcile",
+)
 """In the order of the help. Each is the attribute `command` of the module of its name."""
 
 
@@ -54,7 +66,7 @@ class Commands(click.Group):
         except ArchiverError as error:
             ctx.exit(_say(error, options))
         except KeyboardInterrupt:
-            click.echo("interrupted; whatever was committed stays, and the same command goes on from there", err=True)
+            _tell("interrupted; whatever was committed stays, and the same command goes on from there", options)
             ctx.exit(Status.INTERRUPTED)
 
 
@@ -63,8 +75,16 @@ def _say(error: ArchiverError, options: Options) -> Status:
         facts = {"error": type(error).__name__, "message": error.message, "hint": error.hint, "transient": error.transient}
         click.echo(json.dumps(facts))
     else:
-        click.echo(f"error: {error}", err=True)
+        _tell(f"error: {error}", options)
     return Status.USAGE if isinstance(error, ConfigError) else Status.TRY_AGAIN if error.transient else Status.FAILED
+
+
+def _tell(text: str, options: Options) -> None:
+    if options.log_format == "json":
+        log_to(sys.stderr, "json")
+        logging.getLogger("archiver").error("%s", text)
+    else:
+        click.echo(text, err=True)
 
 
 @click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 140})

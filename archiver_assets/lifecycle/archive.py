@@ -203,7 +203,7 @@ def _make_generation(task: Task, connection: Connection, server: Server, work: _
                         timestamps.add(new)
                         progress.add(new.num_rows)
                     task.reached(Step.BATCH_STREAMED)
-            _require_rows(task, new_rows, progress.rows)
+            _require_rows(task, new_rows, progress.done)
             content.require_same_as(task, reader.connection, days)
             # From here on the store decides how long it takes, and an open transaction would keep VACUUM from every table.
             work.end_reading()
@@ -219,7 +219,7 @@ def _make_generation(task: Task, connection: Connection, server: Server, work: _
     manifest = Manifest(
         **{name: getattr(identity, name) for name in Identity.model_fields},
         object=ObjectFacts(key=stored.key, bytes=stored.bytes, sha256=sink.sha256, etag=stored.etag, version_id=stored.version_id),
-        rows=progress.rows,
+        rows=progress.done,
         content_digest=digest.result(),
         timestamp_min=timestamps.smallest,
         timestamp_max=timestamps.largest,

@@ -108,15 +108,8 @@ def _live(reading: Reading) -> dict[date, tuple[Generation, ...]]:
 def _days_with_manifests(reading: Reading) -> list[date]:
     keys = reading.task(reading.first).table_keys
     manifests = (each.key for each in reading.task(reading.first).store.list(keys.folder) if keys.is_manifest(each.key))
-    days = {_day(key.removeprefix(keys.folder)[len("dt=") :][:10]) for key in manifests}
+    days = {keys.day(key) for key in manifests}
     return sorted(day for day in days if day is not None and reading.first <= day <= reading.last)
-
-
-def _day(name: str) -> date | None:
-    try:
-        return date.fromisoformat(name)
-    except ValueError:
-        return None  # a thirteenth month: nothing that an archive has made
 
 
 def _add_archived(reading: Reading, task: Task, live: Sequence[Generation], parts: _Parts) -> None:

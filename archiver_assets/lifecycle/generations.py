@@ -4,8 +4,9 @@ What belongs here: reading manifests and marks, whether a generation's row versi
 left. What does not: the objects' data.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from archiver_assets.errors import ManifestInvalid, ObjectExists, ObjectMissing, StoreError
 from archiver_assets.lifecycle.sources import identity, require_accepted
@@ -14,6 +15,8 @@ from archiver_assets.source.catalog import Server, Table
 from archiver_assets.store.keys import Mark
 from archiver_assets.store.manifest import Manifest, Receipt, Rejected, decode, encode, sha256_of
 from archiver_assets.store.objects import read_whole
+
+State = Literal["live", "rejected", "former source", "purging", "purged"]
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,15 @@ class Generation:
         """Whether rows of it may still be in the table, to be purged by it. One that somebody rejected purges nothing any more."""
         return self.receipt is None and not self.rejected and not self.former
 
+    @property
+    def state(self) -> State:
+        """What became of it, in a word."""
+        if self.receipt is not None:
+            return "purged"
+        if not self.live:
+            return "rejected"
+        return "former source" if self.former else "purging" if self.purging else "live"
+
 
 @dataclass(frozen=True)
 class Generations:
@@ -68,12 +80,14 @@ class Generations:
 
 def read_generations(task: Task) -> Generations:
     """Return the partition's generations. Raises ManifestInvalid for a manifest or a mark that cannot be believed."""
-    keys = [found.key for found in task.store.list(task.keys.folder)]
+    return generations_among(task, [found.key for found in task.store.list(task.keys.folder)])
+
+
+def generations_among(task: Task, keys: Iterable[str]) -> Generations:
+    """Return the generations that the partition's `keys` are of, as `read_generations` does of those that lie there now."""
+    keys = tuple(keys)
     marks = {mark for key in keys if (mark := task.keys.parse_mark(key))}
-    committed = tuple(_read_generation(task, number, marks) for mark, number in sorted(marks) if mark is Mark.MANIFEST)
-    for orphan in sorted({number for _, number in marks} - {each.number for each in committed}):
-        message = f"expected {task.keys.mark(Mark.MANIFEST, orphan)} beside the other marks of generation {orphan}, found none"
-        raise ManifestInvalid(message, hint="bring the manifest back from an older version or a copy; nothing was deleted")
+    committed = tuple(read_generation(task, number, marks) for number in sorted({number for _, number in marks}))
     numbers = {key: number for key in keys if (number := task.keys.number(key)) is not None}
     named = {each.object_key for each in committed}
     # A number with a mark was committed once: its data are no leftover, whatever its manifest says.
@@ -82,8 +96,12 @@ def read_generations(task: Task) -> Generations:
     return Generations(committed, max(numbers.values(), default=0) + 1, leftovers)
 
 
-def _read_generation(task: Task, number: int, marks: set[tuple[Mark, int]]) -> Generation:
+def read_generation(task: Task, number: int, marks: set[tuple[Mark, int]]) -> Generation:
+    """Return the generation of that number, of which `marks` lie in the store. Raises ManifestInvalid if any cannot be believed."""
     key = task.keys.mark(Mark.MANIFEST, number)
+    if (Mark.MANIFEST, number) not in marks:
+        message = f"expected {key} beside the other marks of generation {number}, found none"
+        raise ManifestInvalid(message, hint="bring the manifest back from an older version or a copy; nothing was deleted")
     data = read_whole(task.store, key)
     manifest = decode(Manifest, data, key=key)
     object_key = _require_own(task, manifest, number, key)

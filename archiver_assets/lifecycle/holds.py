@@ -9,6 +9,7 @@ Whatever cannot be read, or is not understood, raises HoldsUnreadable, also wher
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
+from typing import Literal
 
 from pydantic import ValidationError
 
@@ -21,6 +22,14 @@ from archiver_assets.store.holding import Seen, parse_json, read_hold_objects, w
 from archiver_assets.store.objects import ObjectStore
 
 _OPEN_ENDS = {("start_date", "-infinity"), ("expiration_date", "infinity")}
+
+
+@dataclass(frozen=True)
+class PlacedHold:
+    """A hold, and where it is kept: what is in the bucket can be removed there, what is elsewhere only where it stands."""
+
+    hold: Hold
+    place: Literal["config", "bucket", "table"]
 
 
 @dataclass(frozen=True)
@@ -42,8 +51,15 @@ class HoldPlaces:
 
     def on(self, table: TableConfig) -> tuple[Hold, ...]:
         """Read all places anew, and return the holds on a table, whether they have begun, or ended, or not. Raises HoldsUnreadable."""
-        every = (*self.config.holds, *self._read("objects", self._objects), *self._read("table", self._rows))
-        return tuple(hold for hold in every if hold.names(table.schema_name, table.name))
+        return tuple(placed.hold for placed in self.everywhere() if placed.hold.names(table.schema_name, table.name))
+
+    def everywhere(self) -> tuple["PlacedHold", ...]:
+        """Read all places anew, and return every hold there is, in force or not. Raises HoldsUnreadable."""
+        return (
+            *(PlacedHold(hold, "config") for hold in self.config.holds),
+            *(PlacedHold(hold, "bucket") for hold in self._read("objects", self._objects)),
+            *(PlacedHold(hold, "table") for hold in self._read("table", self._rows)),
+        )
 
     def _objects(self) -> Iterator[Hold]:
         return read_hold_objects(self.store, self.prefix, self.seen)

@@ -39,7 +39,7 @@ def require_accepted(task: Task, server: Server, recorded: Iterable[SourceFacts]
     `recorded` are the sources of the partition's own generations. Where there are none, a manifest of another day is asked.
     """
     keys = task.table_keys
-    accepted = _newest(task.store, keys)
+    accepted = accepted_source(task.store, keys)
     known = {identity(accepted)} if accepted else {identity(each) for each in recorded} or set(_of_another_day(task.store, keys))
     if wrong := sorted(known - {identity(server)}):
         message = f"{task.label}: expected {_described(wrong[0])}, of which the archive is, found {_described(identity(server))}"
@@ -61,7 +61,7 @@ def accept_source(source: Source, store: ObjectStore, keys: TableKeys, *, at: da
     with source.connect() as connection:
         require_primary(connection, keys.folder)
         server = read_server(connection)
-    newest = _newest(store, keys)
+    newest = accepted_source(store, keys)
     known = {identity(newest)} if newest else set(_of_another_day(store, keys))
     if known == {identity(server)}:
         return None
@@ -71,7 +71,8 @@ def accept_source(source: Source, store: ObjectStore, keys: TableKeys, *, at: da
     return accepted
 
 
-def _newest(store: ObjectStore, keys: TableKeys) -> AcceptedSource | None:
+def accepted_source(store: ObjectStore, keys: TableKeys) -> AcceptedSource | None:
+    """Return the source that was accepted last; None where nobody had to, and the archive is of one."""
     numbers = _numbers(store, keys)
     if not numbers:
         return None

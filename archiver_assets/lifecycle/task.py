@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
+from typing import Literal
 
 from archiver_assets.config import Compliance, Encryption, LegalHolds, TableConfig
 from archiver_assets.lifecycle.holds import HoldPlaces
@@ -18,6 +19,8 @@ from archiver_assets.store.keys import PartitionKeys, TableKeys
 from archiver_assets.store.objects import ObjectStore
 
 log = logging.getLogger("archiver")
+
+Unit = Literal["rows", "bytes"]
 
 
 class Step(StrEnum):
@@ -49,12 +52,17 @@ def _pass_by(step: Step) -> None:
     log.debug("reached: %s", step)
 
 
+def unwatched(_progress: "Progress") -> None:
+    """Nobody looks: the log has a line now and then."""
+
+
 @dataclass(frozen=True)
 class Task:
     """One partition of one table.
 
     `prefix` is what all keys begin with, empty or ending in a slash. `clock` gives aware times and stamps documents only: expiry goes by
     the clock of the database. `legal_holds` are those of the config, and `holds_source` is the database of their table, if it names one.
+    `watch` is told of a step that counts, when it begins and whenever it gets on.
     """
 
     table: TableConfig
@@ -71,6 +79,7 @@ class Task:
     sleep: Callable[[float], None] = time.sleep
     monotonic: Callable[[], float] = time.monotonic
     reached: Callable[[Step], None] = _pass_by
+    watch: Callable[["Progress"], None] = unwatched
 
     @property
     def keys(self) -> PartitionKeys:
@@ -92,25 +101,28 @@ class Task:
         """The partition in messages: `D/S/T 2026-08-01`."""
         return f"{self.table.label} {self.partition.key}"
 
-    def progress(self, step: str, total_rows: int) -> "Progress":
-        """Begin to count the rows of a step."""
-        return Progress(f"{step} {self.label}", total_rows, self.monotonic)
+    def progress(self, step: str, total: int, unit: Unit = "rows") -> "Progress":
+        """Begin to count the rows, or the bytes, of a step."""
+        return Progress(f"{step} {self.label}", total, self.monotonic, unit, self.watch)
 
 
-@dataclass
+@dataclass(eq=False)
 class Progress:
-    """Counts rows, and logs a line with rows, rate and time left at most every 10 seconds."""
+    """Counts rows or bytes, tells `watch`, and logs a line with their number, rate and time left at most every 10 seconds."""
 
     what: str
-    total_rows: int
+    total: int
     monotonic: Callable[[], float]
-    rows: int = 0
+    unit: Unit = "rows"
+    watch: Callable[["Progress"], None] = unwatched
+    done: int = 0
     started: float = field(init=False)
     _logged: float = field(init=False)
 
     def __post_init__(self) -> None:
         """Start the clock."""
         self.started = self._logged = self.monotonic()
+        self.watch(self)
 
     @property
     def seconds(self) -> float:
@@ -118,15 +130,16 @@ class Progress:
         return self.monotonic() - self.started
 
     @property
-    def rows_per_second(self) -> float:
-        """The mean rate so far."""
-        return self.rows / self.seconds if self.seconds > 0 else 0.0
+    def rate(self) -> float:
+        """The mean so far, a second."""
+        return self.done / self.seconds if self.seconds > 0 else 0.0
 
-    def add(self, rows: int) -> None:
-        """Count `rows` more."""
-        self.rows += rows
+    def add(self, number: int) -> None:
+        """Count so many more."""
+        self.done += number
+        self.watch(self)
         if self.monotonic() - self._logged >= 10:  # noqa: PLR2004 - seconds, as the docstring says
             self._logged = self.monotonic()
-            rate = max(self.rows_per_second, 1e-9)
-            left = max(self.total_rows - self.rows, 0) / rate
-            log.info("%s: %s of %s rows, %.0f rows/s, %.0f s left", self.what, f"{self.rows:,}", f"{self.total_rows:,}", rate, left)
+            rate, unit = max(self.rate, 1e-9), self.unit
+            left = max(self.total - self.done, 0) / rate
+            log.info("%s: %s of %s %s, %.0f %s/s, %.0f s left", self.what, f"{self.done:,}", f"{self.total:,}", unit, rate, unit, left)

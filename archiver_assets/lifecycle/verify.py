@@ -256,10 +256,12 @@ def _compare_current(task: Task, generation: Generation, compared: _Compared) ->
 
 def _fetch(task: Task, generation: Generation, file: IO[bytes]) -> tuple[int, str]:
     size, digest = 0, hashlib.sha256()
+    progress = task.progress("read back", generation.manifest.object.bytes, "bytes")
     for chunk in task.store.read(generation.object_key, version_id=generation.manifest.object.version_id):
         size += len(chunk)
         digest.update(chunk)
         file.write(chunk)
+        progress.add(len(chunk))
         if size > generation.manifest.object.bytes:
             break  # already a mismatch; the disk need not hold all of it
     file.seek(0)

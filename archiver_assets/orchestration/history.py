@@ -61,6 +61,12 @@ def days_in_progress(instance: dg.DagsterInstance, table: TableConfig, days: Seq
     return frozenset(record.dagster_run.tags[PARTITION_TAG] for record in records if not _is_given_up(instance, record, now))
 
 
+def runs_of_table(instance: dg.DagsterInstance, table: TableConfig, now: datetime) -> list[dg.DagsterRun]:
+    """Return the runs of the table that are at work or queued, and not given up, newest first."""
+    records = instance.get_run_records(dg.RunsFilter(tags=_table_tag(table), statuses=ACTIVE), limit=_MOST_RECORDS)
+    return [record.dagster_run for record in records if not _is_given_up(instance, record, now)]
+
+
 def past_of(instance: dg.DagsterInstance, table: TableConfig, days: Sequence[str], now: datetime) -> dict[str, Past]:
     """Return the past of those of the days that have any: finished runs of archive and purge together, no dry run, of the last 90 days."""
     keys, by_day = table_keys(table), defaultdict[str, list[dg.RunRecord]](list)

@@ -5,6 +5,7 @@ See https://docs.dagster.io/guides/build/assets/metadata-and-tags for the `dagst
 """
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 
 import dagster as dg
 
@@ -16,9 +17,10 @@ from archiver_assets.lifecycle.task import Task
 from archiver_assets.lifecycle.verify import Verification
 from archiver_assets.orchestration.links import Links
 from archiver_assets.orchestration.tables import comparisons_table, findings_table, holds_table, purge_report
-from archiver_assets.source.catalog import Table
+from archiver_assets.source.catalog import Column
 from archiver_assets.source.findings import Finding
 from archiver_assets.store.keys import Mark
+from archiver_assets.store.manifest import ColumnFacts, Receipt
 
 Metadata = Mapping[str, dg.MetadataValue]
 
@@ -30,7 +32,8 @@ def archived_metadata(task: Task, links: Links, archived: Archived) -> Metadata:
         "rows_archived": dg.MetadataValue.int(archived.rows),
         "rows_in_table": dg.MetadataValue.int(archived.rows_in_table),
         "rows_without_day": dg.MetadataValue.int(archived.rows_without_day),
-        **_standard(task, archived.table, archived.rows_in_archive, archived.rows, archived.seconds),
+        **_standard(task, archived.table.columns, archived.rows_in_archive),
+        **_pace(archived.rows, archived.seconds),
         **_object(task, links, archived.generation),
     }
 
@@ -55,7 +58,8 @@ def purged_metadata(task: Task, links: Links, purged: Purged) -> Metadata:
         "vacuum": dg.MetadataValue.text(purged.vacuumed.outcome),
         "bytes_reusable": dg.MetadataValue.int(purged.vacuumed.bytes_reusable),
         "verification": dg.MetadataValue.text(task.table.verification),
-        **_standard(task, purged.table, tally.purged, tally.purged, purged.seconds),
+        **_standard(task, purged.table.columns, tally.purged),
+        **_pace(tally.purged, purged.seconds),
         **_object(task, links, purged.generation),
     }
 
@@ -78,6 +82,41 @@ def restored_metadata(restored: Restored) -> Metadata:
         "dagster/row_count": dg.MetadataValue.int(tally.loaded),
         "dagster/partition_row_count": dg.MetadataValue.int(tally.loaded),
         **_pace(tally.loaded, restored.seconds),
+    }
+
+
+def recorded_archive(task: Task, links: Links, live: Sequence[Generation]) -> Metadata:
+    """Return what the manifests of the generations that count say of the archives that made them, as far as they say it."""
+    newest = live[-1]
+    return {
+        **_recorded(newest.manifest.run_id, newest.manifest.archived_at),
+        "rows_archived": dg.MetadataValue.int(newest.manifest.rows),
+        **_standard(task, newest.manifest.columns, sum(each.manifest.rows for each in live)),
+        **_object(task, links, newest),
+    }
+
+
+def recorded_purge(task: Task, links: Links, generation: Generation, receipts: Sequence[Receipt]) -> Metadata:
+    """Return what the receipts of a day say of the purges that wrote them, `generation` being that of the last one."""
+    newest, purged = receipts[-1], sum(each.rows_purged_by_version + each.rows_purged_by_content for each in receipts)
+    return {
+        **_recorded(newest.run_id, newest.at),
+        "rows_purged": dg.MetadataValue.int(purged),
+        "rows_late": dg.MetadataValue.int(newest.rows_late),
+        "rows_purged_by_version": dg.MetadataValue.int(sum(each.rows_purged_by_version for each in receipts)),
+        "rows_purged_by_content": dg.MetadataValue.int(sum(each.rows_purged_by_content for each in receipts)),
+        "rows_gone": dg.MetadataValue.int(sum(each.rows_gone for each in receipts)),
+        "batches": dg.MetadataValue.int(sum(each.batches for each in receipts)),
+        **_standard(task, generation.manifest.columns, purged),
+        **_object(task, links, generation),
+    }
+
+
+def _recorded(run_id: str, at: datetime) -> Metadata:
+    return {
+        "outcome": dg.MetadataValue.text("reconciled"),
+        "recorded_at": dg.MetadataValue.timestamp(at),
+        "recorded_by_run": dg.MetadataValue.text(run_id),
     }
 
 
@@ -123,14 +162,13 @@ def _description(verification: Verification) -> str:
     return f"read back {verification.bytes_in_object:,} bytes: {verification.rows_in_object:,} rows, as archived"
 
 
-def _standard(task: Task, table: Table, row_count: int, rows_handled: int, seconds: float) -> Metadata:
+def _standard(task: Task, columns: Sequence[Column | ColumnFacts], row_count: int) -> Metadata:
     config = task.table
     return {
         "dagster/row_count": dg.MetadataValue.int(row_count),
         "dagster/partition_row_count": dg.MetadataValue.int(row_count),
         "dagster/table_name": dg.MetadataValue.text(f"{task.source.config.dbname}.{config.schema_name}.{config.name}"),
-        "dagster/column_schema": dg.MetadataValue.table_schema(_column_schema(table)),
-        **_pace(rows_handled, seconds),
+        "dagster/column_schema": dg.MetadataValue.table_schema(_column_schema(columns)),
     }
 
 
@@ -153,9 +191,10 @@ def _object(task: Task, links: Links, generation: Generation | None) -> Metadata
     }
 
 
-def _column_schema(table: Table) -> dg.TableSchema:
-    columns = [
-        dg.TableColumn(column.name, column.pg_type, constraints=dg.TableColumnConstraints(nullable=not column.not_null))
-        for column in table.columns
-    ]
-    return dg.TableSchema(columns)
+def _column_schema(columns: Sequence[Column | ColumnFacts]) -> dg.TableSchema:
+    return dg.TableSchema(
+        [
+            dg.TableColumn(column.name, column.pg_type, constraints=dg.TableColumnConstraints(nullable=not column.not_null))
+            for column in columns
+        ]
+    )

@@ -24,17 +24,21 @@ if TYPE_CHECKING:
     from pyarrow import fs
 
     from archiver_assets.lifecycle.holds import HoldPlaces
-    from archiver_assets.lifecycle.task import Task
+    from archiver_assets.lifecycle.task import Progress, Task
 
 
 @dataclass(frozen=True)
 class Services:
-    """The databases and the store of a config, the clock that the times of Dagster's runs are compared with, and the ticks' sessions."""
+    """The databases and the store of a config, the clock that the times of Dagster's runs are compared with, and the ticks' sessions.
+
+    `watch`, if there is one, is told how the steps of every task get on.
+    """
 
     config: Config
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ, repr=False)
     clock: Callable[[], datetime] = field(default=lambda: datetime.now(UTC), repr=False)
     sessions: SharedSessions = field(default_factory=SharedSessions, repr=False, compare=False)
+    watch: "Callable[[Progress], None] | None" = field(default=None, repr=False)
 
     def source(self, table: TableConfig) -> Source:
         """Return the database of a table."""
@@ -84,7 +88,7 @@ class Services:
 
     def task(self, table: TableConfig, partition_key: str, run_id: str) -> "Task":
         """Return the task of one partition in one run. Raises ValueError for a key that is no day."""
-        from archiver_assets.lifecycle.task import Task  # noqa: PLC0415 -- see above
+        from archiver_assets.lifecycle.task import Task, unwatched  # noqa: PLC0415 -- see above
 
         partition = Partition.from_key(partition_key, table.timezone)
         return Task(
@@ -98,6 +102,7 @@ class Services:
             holds_source=self._holds_source(),
             compliance=self.config.compliance,
             encryption=self.config.s3.encryption,
+            watch=self.watch or unwatched,
         )
 
     def hold_places(self) -> "HoldPlaces":

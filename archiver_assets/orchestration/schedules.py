@@ -81,6 +81,12 @@ def checks_schedule(database: DatabaseConfig, job_name: str, kept: KeptInstance)
     return schedule
 
 
+def every_waiting_day(services: Services, table: TableConfig) -> list[str]:
+    """Return the days of the backlog that are not wholly held, oldest first. Raises what `expired_days` raises."""
+    with closing(expired_days(services.source(table), table, services.hold_places())) as days:
+        return [day.partition.key for day in days if not day.held]
+
+
 def choose_days(instance: Callable[[], dg.DagsterInstance], services: Services, table: TableConfig) -> Choice:
     """Return what a tick of the table decides. Raises what `expired_days` raises."""
     source = services.shared_source(table)

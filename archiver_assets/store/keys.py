@@ -16,6 +16,7 @@ and, from 10,000 on, as many as they need.
 
 import re
 from dataclasses import dataclass
+from datetime import date
 from enum import StrEnum
 from secrets import token_hex
 from typing import Self
@@ -41,6 +42,7 @@ _OBJECT = re.compile(
 
 
 _SOURCE = re.compile(rf"_source-(?P<number>{_NUMBER})\.json")
+_DAY = re.compile(r"dt=(?P<day>[0-9]{4}-[0-9]{2}-[0-9]{2})/")
 _MANIFEST = re.compile(rf"dt=[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}/_manifest-(?:{_NUMBER})\.json")
 
 
@@ -72,6 +74,14 @@ class TableKeys:
         """Return the number of an accepted source; None for any other key."""
         found = _SOURCE.fullmatch(key.removeprefix(self.folder))
         return int(found["number"]) if found else None
+
+    def day(self, key: str) -> date | None:
+        """Return the day in whose folder the key lies; None for any other key, and for a folder that no day has, such as a 13th month's."""
+        found = _DAY.match(key.removeprefix(self.folder)) if key.startswith(self.folder) else None
+        try:
+            return date.fromisoformat(found["day"]) if found else None
+        except ValueError:
+            return None
 
     def is_manifest(self, key: str) -> bool:
         """Tell whether the key is that of a manifest of any partition."""

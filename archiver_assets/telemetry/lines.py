@@ -12,10 +12,14 @@ LogFormat = Literal["text", "json"]
 
 
 def log_to(stream: TextIO, form: LogFormat, level: int = logging.INFO) -> None:
-    """Send the log of this process to `stream` and nowhere else. JSON lines have `timestamp` (UTC), `level`, `logger` and `event`."""
+    """Send the log of this process to `stream` and nowhere else. JSON lines have `timestamp` (UTC), `level`, `logger` and `event`.
+
+    Below WARNING only our own lines are of use to a person: of boto3, of Dagster's storage and of its migrations there are many.
+    """
     handler = logging.StreamHandler(stream)
     handler.setFormatter(_JSON if form == "json" else logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    logging.basicConfig(level=level, handlers=[handler], force=True)
+    logging.basicConfig(level=max(level, logging.WARNING), handlers=[handler], force=True)
+    logging.getLogger("archiver").setLevel(level)
 
 
 _JSON = structlog.stdlib.ProcessorFormatter(

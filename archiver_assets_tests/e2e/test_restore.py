@@ -1,18 +1,16 @@
 """Restoring as people do it: the asset in Dagster, and the command."""
 
 from datetime import date
-from pathlib import Path
 
 import dagster as dg
 import pytest
-import yaml
 
 from archiver_assets.cli.app import main
 from archiver_assets.lifecycle.archive import archive
 from archiver_assets.lifecycle.purge import purge
 from archiver_assets.orchestration.assets import table_keys
 from archiver_assets.orchestration.build import build_definitions
-from archiver_assets_tests.lab import DAY, PASSWORD_VARIABLE, PREFIX, Lab
+from archiver_assets_tests.lab import DAY, Lab
 
 NEXT_DAY = date(2024, 3, 6)
 
@@ -82,26 +80,6 @@ def test_no_job_and_no_schedule_restores(lab: Lab) -> None:
     for job in definitions.resolve_all_job_defs():
         selected = {each for layer in [job.asset_layer] for each in layer.selected_asset_keys}
         assert job.name.startswith("__ASSET_JOB") or key not in selected
-
-
-@pytest.fixture
-def config(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The config file of the lab."""
-    monkeypatch.setenv(PASSWORD_VARIABLE, lab.database.password)
-    path = tmp_path / "config.yaml"
-    table = {"name": "audit_logs", "timestamp_column": "created_at", "primary_key": "id", "retention_days": 30}
-    database = {
-        "name": "lab",
-        "host": lab.database.host,
-        "port": lab.database.port,
-        "user": lab.database.user,
-        "password_env": PASSWORD_VARIABLE,
-        "database": lab.database.name,
-        "tables": [table],
-    }
-    s3 = {"endpoint": lab.endpoint, "bucket": lab.bucket, "prefix": PREFIX, "region": "us-east-1", "path_style": True}
-    path.write_text(yaml.safe_dump({"version": "2.0", "s3": s3, "databases": [database]}))
-    return str(path)
 
 
 def test_the_command_restores_a_range_and_says_what_it_did(lab: Lab, config: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -39,6 +39,13 @@ def test_with_json_an_error_is_the_one_document(arguments: list[str], tmp_path: 
     assert str(missing) in document["message"]
 
 
+def test_a_log_of_json_has_the_error_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--log-format", "json", "verify", "--config", str(tmp_path / "config.yaml")]
+    assert main(arguments) == Status.USAGE
+    (line,) = capsys.readouterr().err.splitlines()
+    assert json.loads(line)["event"].startswith("error: ")
+
+
 def test_an_unknown_command_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["no-such-thing"]) == Status.USAGE
     assert "no-such-thing" in capsys.readouterr().err

@@ -27,8 +27,8 @@ def _log_everything(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, logger="archiver")
 
 
-def begin(clock: FakeClock, total_rows: int = 10_000) -> Progress:
-    return Progress("archive d/s/t 2026-08-01", total_rows, clock)
+def begin(clock: FakeClock, total: int = 10_000) -> Progress:
+    return Progress("archive d/s/t 2026-08-01", total, clock)
 
 
 def test_the_rate_is_the_mean_since_the_start(clock: FakeClock) -> None:
@@ -36,13 +36,13 @@ def test_the_rate_is_the_mean_since_the_start(clock: FakeClock) -> None:
     progress.add(100)
     clock.now += 4
     progress.add(300)
-    assert (progress.rows, progress.seconds, progress.rows_per_second) == (400, 4.0, 100.0)
+    assert (progress.done, progress.seconds, progress.rate) == (400, 4.0, 100.0)
 
 
 def test_without_time_there_is_no_rate(clock: FakeClock) -> None:
     progress = begin(clock)
     progress.add(100)
-    assert progress.rows_per_second == 0.0
+    assert progress.rate == 0.0
 
 
 def test_nothing_is_logged_in_the_first_ten_seconds(clock: FakeClock, caplog: pytest.LogCaptureFixture) -> None:
@@ -78,13 +78,13 @@ def test_a_long_silence_is_followed_by_one_line(clock: FakeClock, caplog: pytest
 
 
 def test_more_rows_than_expected_leave_no_time(clock: FakeClock, caplog: pytest.LogCaptureFixture) -> None:
-    progress = begin(clock, total_rows=10)
+    progress = begin(clock, total=10)
     clock.now += 10
     progress.add(20)
     assert caplog.messages == ["archive d/s/t 2026-08-01: 20 of 10 rows, 2 rows/s, 0 s left"]
 
 
 def test_a_clock_that_stands_still_divides_nothing_by_zero(clock: FakeClock) -> None:
-    progress = begin(clock, total_rows=0)
+    progress = begin(clock, total=0)
     progress.add(0)
-    assert (progress.rows, progress.seconds, progress.rows_per_second) == (0, 0.0, 0.0)
+    assert (progress.done, progress.seconds, progress.rate) == (0, 0.0, 0.0)

@@ -1,0 +1,181 @@
+"""`archiver query`: SQL over the archive, and on request over the table with it, by DuckDB.
+
+What belongs here: the command, what its SQL may see, and the forms of its result. What does not: which rows those are (`reader.py`).
+
+DuckDB sees the datasets that are registered and nothing else: no file, no network, no variable of this process, and no setting can be
+changed back. See https://duckdb.org/docs/stable/operations_manual/securing_duckdb/overview.
+"""
+
+import csv
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import date
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import click
+import pyarrow as pa
+
+from archiver_assets.cli.common import Answer, Json, Options, begin, common_options
+from archiver_assets.cli.selection import choose_tables, days_options, tables_option
+from archiver_assets.config import TableConfig
+from archiver_assets.errors import ConfigError, QueryRefused
+from archiver_assets.reader import archived, archived_and_current
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+_MOST_SHOWN = 1000
+"""Rows that a person is shown; the other forms have all."""
+_ANY_NAME = "archive"
+_QUERIES = {"SELECT", "EXPLAIN"}
+
+
+@click.command("query", short_help="Ask the archive by SQL, with DuckDB.")
+@click.argument("sql")
+@tables_option
+@days_options
+@click.option("--with-table", is_flag=True, help="Also the rows that the table still has and no generation holds; asks the database.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "csv", "json"]),
+    default="table",
+    show_default=True,
+    help=f"A table of at most {_MOST_SHOWN} rows, CSV, or a JSON object a line.",
+)
+@common_options
+@click.pass_obj
+def command(options: Options, /, sql: str, first: date | None, last: date | None, form: str, **chosen: Any) -> None:  # noqa: ANN401 - click's
+    """Run SQL (`-`: read it from stdin) over the archive of the tables that it names, each row version once. It changes nothing.
+
+    A table has the name of the config's; where only one is chosen, it is `archive` too. Give --from and --to where you can: only those
+    days are read.
+    """
+    answer, config = begin(options), options.config()
+    duckdb = _duckdb()
+    text = sys.stdin.read() if sql == "-" else sql
+    open_rows = archived_and_current if chosen.pop("with_table") else archived
+    tables = choose_tables(config, **chosen)
+    with TemporaryDirectory(prefix="archiver-") as folder, ExitStack() as datasets, _refusing(duckdb, tables):
+        connection = datasets.enter_context(duckdb.connect(config={"python_enable_replacements": False}))
+        _require_queries(connection, text)
+        for name, table in _named(connection, text, tables).items():
+            days = (first or date.min, last or date.max)
+            rows = open_rows(config, table.database, table.name, *days, schema=table.schema_name)
+            connection.register(name, datasets.enter_context(rows))
+        _lock(connection, Path(folder))
+        _say(answer, options, connection.sql(text), form)
+
+
+def _duckdb() -> ModuleType:
+    try:
+        import duckdb  # noqa: PLC0415 - an extra: most installations run archives and purges only
+    except ImportError as error:
+        message = "expected DuckDB, which runs the SQL, found that it is not installed"
+        raise ConfigError(message, hint="install it beside this package: pip install 'audit-archiver[query]'") from error
+    return duckdb
+
+
+def _require_queries(connection: "DuckDBPyConnection", sql: str) -> None:
+    """Raise QueryRefused for a statement that is no query: even without access to files, EXPORT DATABASE makes a folder."""
+    kinds = [statement.type.name for statement in connection.extract_statements(sql)]
+    if wrong := [kind for kind in kinds if kind not in _QUERIES] or ([] if kinds else ["none"]):
+        message = f"the query could not be run: expected SELECT, found {', '.join(wrong)}"
+        raise QueryRefused(message, hint="it is run by DuckDB, and changes nothing: ask for rows")
+
+
+def _named(connection: "DuckDBPyConnection", sql: str, tables: list[TableConfig]) -> dict[str, TableConfig]:
+    """Return the tables that the SQL names. Raises ConfigError for a name of several."""
+    found: dict[str, TableConfig] = {}
+    for name in sorted(connection.get_table_names(sql)):
+        fitting = [each for each in tables if each.name == name] or (tables if name == _ANY_NAME else [])
+        if len(fitting) > 1:
+            message = f"expected one table for the name {name!r}, found {', '.join(each.label for each in fitting)}"
+            raise ConfigError(message, hint="choose one by --database, --schema and --table")
+        if fitting:
+            found[name] = fitting[0]
+    return found
+
+
+def _lock(connection: "DuckDBPyConnection", folder: Path) -> None:
+    """Leave the SQL nothing but what is registered; what does not fit into memory goes into `folder`."""
+    connection.execute("SET TimeZone = 'UTC'")
+    connection.execute("SET temp_directory = ?", [str(folder)])
+    for setting in ("enable_external_access", "autoinstall_known_extensions", "autoload_known_extensions"):
+        connection.execute(f"SET {setting} = false")
+    connection.execute("SET lock_configuration = true")
+
+
+@contextmanager
+def _refusing(duckdb: ModuleType, tables: list[TableConfig]) -> Iterator[None]:
+    hint = f"the SQL is DuckDB's, and sees only the archive; tables: {', '.join(sorted({each.name for each in tables}))}"
+    try:
+        yield
+    except duckdb.Error as error:
+        message = f"the query could not be run: {str(error).strip()}"
+        raise QueryRefused(message, hint=hint) from error
+
+
+def _say(answer: Answer, options: Options, result: Any, form: str) -> None:  # noqa: ANN401 - DuckDB's relation
+    reader = pa.RecordBatchReader.from_stream(result)
+    rows = (tuple(row.values()) for batch in reader for row in _unique(batch).to_pylist())
+    names = [field.name for field in reader.schema]
+    if options.as_json:
+        answer.fact("columns", [{"name": field.name, "type": str(field.type)} for field in reader.schema])
+        answer.fact("rows", [[_plain(value) for value in row] for row in rows])
+        answer.end()
+    else:
+        {"table": _table, "csv": _csv, "json": _json}[form](answer, names, rows)
+
+
+def _unique(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Name the columns by their places: a result may have one name twice, which a row as a mapping would lose."""
+    return batch.rename_columns([str(number) for number in range(batch.num_columns)])
+
+
+def _table(answer: Answer, names: list[str], rows: Iterator[tuple[object, ...]]) -> None:
+    shown: list[list[str]] = []
+    for row in rows:
+        if len(shown) == _MOST_SHOWN:
+            answer.table(names, shown)
+            answer.line(f"there are more rows than these {_MOST_SHOWN:,}: --format csv or json has all")
+            return
+        shown.append(["NULL" if value is None else _text(value) for value in row])
+    answer.table(names, shown)
+    answer.line(f"{len(shown)} rows")
+
+
+def _csv(_answer: Answer, names: list[str], rows: Iterator[tuple[object, ...]]) -> None:
+    out = csv.writer(sys.stdout, lineterminator="\n")
+    out.writerow(names)
+    out.writerows(["" if value is None else _text(value) for value in row] for row in rows)
+
+
+def _json(_answer: Answer, names: list[str], rows: Iterator[tuple[object, ...]]) -> None:
+    for row in rows:
+        click.echo(json.dumps({name: _plain(value) for name, value in zip(names, row, strict=True)}, ensure_ascii=False))
+
+
+def _text(value: object) -> str:
+    plain = _plain(value)
+    return plain if isinstance(plain, str) else json.dumps(plain, ensure_ascii=False)
+
+
+def _plain(value: object) -> Json:
+    """Return a value as JSON has it: what is no number, text or list is its text, and bytes are hexadecimal, as PostgreSQL writes them."""
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float):
+        return value if value - value == 0 else str(value)  # NaN and the infinities are no JSON
+    if isinstance(value, bytes):
+        return f"\\x{value.hex()}"
+    if isinstance(value, dict):
+        return {str(name): _plain(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    return str(value)

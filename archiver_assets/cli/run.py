@@ -1,0 +1,216 @@
+"""`archiver run`: archive, check and purge days in this process, as a scheduled run does.
+
+What belongs here: the command, in which order tables and days come, and what a failure leaves out. What does not: running a day
+(`orchestration/running.py`).
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import click
+import dagster as dg
+
+from archiver_assets.cli.app import Status
+from archiver_assets.cli.bars import watching
+from archiver_assets.cli.common import DAY, Answer, Json, Options, begin, common_options, days_between
+from archiver_assets.cli.dagster_instance import instance_option, open_instance
+from archiver_assets.cli.selection import choose_tables, days_options, tables_option
+from archiver_assets.cli.stopping import stoppable
+from archiver_assets.config import TableConfig
+from archiver_assets.errors import ArchiverError, ConfigError
+from archiver_assets.orchestration.metadata import Metadata
+from archiver_assets.orchestration.resources import Services
+from archiver_assets.orchestration.running import DayRun, Failed, Runner, Scope
+from archiver_assets.orchestration.schedules import choose_days, every_waiting_day
+
+_NUMBERS = ("rows_archived", "bytes", "generation", "rows_purged", "rows_late", "rows_held", "rows_locked", "would_archive", "would_purge")
+
+_MONITORED = "this instance monitors its runs, and Kubernetes does not know this process: the run may be shown as failed while it goes on"
+"""Dagster asks its launcher for the worker of each run that has started, and takes a run without one for dead."""
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """Which days, and how."""
+
+    days: tuple[str, ...]
+    every: bool
+    dry_run: bool
+    force: bool
+
+
+@dataclass
+class _Session:
+    """What was done so far, for the answer, and what a failure leaves out."""
+
+    answer: Answer
+    stopped: Callable[[], bool]
+    days: list[Json] = field(default_factory=list)
+    failures: list[Failed] = field(default_factory=list)
+
+    def failed(self, what: str, why: Failed) -> None:
+        self.failures.append(why)
+        self.answer.line(f"FAILED {what}: {why.error}: {why.message}\nHINT: {why.hint}")
+
+
+@click.command("run", short_help="Archive, check and purge days in this process, as a scheduled run does.")
+@tables_option
+@click.option("--partition", type=DAY, help="The one day to run, YYYY-MM-DD.")
+@days_options
+@click.option("--all", "every", is_flag=True, help="All days that wait, and not only as many as a tick of the schedule takes.")
+@click.option("--dry-run", is_flag=True, help="Only say what would be done, and everything that would stop it.")
+@click.option("--force", is_flag=True, help="Also while Dagster has a run of the table: the locks in the database decide alone.")
+@instance_option
+@common_options
+@click.pass_obj
+@click.pass_context
+def command(
+    ctx: click.Context,
+    options: Options,
+    /,
+    partition: date | None,
+    first: date | None,
+    last: date | None,
+    dagster_home: Path | None,
+    **chosen: Any,  # noqa: ANN401 - click's values
+) -> None:
+    """Archive, check and purge days in this process: the same job as the schedule's, with the same locks and proofs.
+
+    Without days these are the ones that the next tick of the schedule would take, oldest first. Recorded in Dagster's instance if there is
+    one. A day that fails does not keep the others from being run, unless the database or the store as a whole is the reason.
+    """
+    answer, config = begin(options), options.config()
+    tables = choose_tables(config, *(chosen.pop(name) for name in ("database", "schema", "table")))
+    wanted = _Wanted(days=_days(partition, first, last), **chosen)
+    with _recording(dagster_home, answer) as instance, stoppable() as stopped, watching(options) as watch:
+        session = _Session(answer, stopped)
+        try:
+            _run_tables(Services(config, watch=watch), instance, tables, wanted, session)
+        finally:  # also of one that is interrupted
+            answer.fact("days", session.days)
+            answer.fact("failures", [_told(each) for each in session.failures])
+            answer.end()
+    if session.failures:
+        ctx.exit(Status.TRY_AGAIN if all(each.transient for each in session.failures) else Status.FAILED)
+
+
+def _days(partition: date | None, first: date | None, last: date | None) -> tuple[str, ...]:
+    if partition is not None and (first or last) is not None:
+        message = "expected either --partition or --from and --to, found both"
+        raise ConfigError(message, hint="give the one day, or the range")
+    if last is not None and first is None:
+        message = f"expected --from beside --to {last}, found none"
+        raise ConfigError(message, hint="give the first day too; without any, the days are those that wait")
+    start = partition or first
+    return () if start is None else tuple(day.isoformat() for day in days_between(start, partition or last or start))
+
+
+@contextmanager
+def _recording(home: Path | None, answer: Answer) -> Iterator[dg.DagsterInstance]:
+    with ExitStack() as closing:
+        instance = closing.enter_context(open_instance(home))
+        answer.fact("recorded", instance is not None)
+        if instance is None:
+            answer.line("not recorded in Dagster: neither DAGSTER_HOME nor --dagster-home names an instance")
+            instance = closing.enter_context(dg.DagsterInstance.ephemeral())
+        elif instance.run_monitoring_enabled:
+            answer.line(f"warning: {_MONITORED}")
+        yield instance
+
+
+def _run_tables(services: Services, instance: dg.DagsterInstance, tables: list[TableConfig], wanted: _Wanted, session: _Session) -> None:
+    unreachable: set[str] = set()
+    for table in tables:
+        if table.database in unreachable:
+            session.answer.line(f"{table.label}: not run, as its database failed before")
+            continue
+        scope = _run_table(Runner(services, instance, table), wanted, session)
+        if scope is Scope.EVERYTHING:
+            session.answer.line("nothing more is run: the store, or the legal holds, cannot be used")
+            return
+        if scope is Scope.DATABASE:
+            unreachable.add(table.database)
+
+
+def _run_table(runner: Runner, wanted: _Wanted, session: _Session) -> Scope:
+    """Run the days of a table, and return the widest scope of a failure."""
+    table = runner.table
+    try:
+        if not wanted.force:
+            runner.require_free()
+        days = wanted.days or _waiting(runner, session, every=wanted.every)
+    except ArchiverError as error:
+        session.failed(table.label, Failed.by(error))
+        return session.failures[-1].scope
+    for day in days:
+        failed = _run_day(runner, day, session, dry_run=wanted.dry_run)
+        if failed is not None and failed.scope is not Scope.DAY:
+            return failed.scope
+    return Scope.DAY
+
+
+def _waiting(runner: Runner, session: _Session, *, every: bool) -> tuple[str, ...]:
+    table = runner.table
+    if every:
+        days = every_waiting_day(runner.services, table)
+        session.answer.line(f"{table.label}: {len(days)} days wait" if days else f"{table.label}: no backlog: no expired day has rows")
+        return tuple(days)
+    choice = choose_days(lambda: runner.instance, runner.services, table)
+    session.answer.line(f"{table.label}: {choice.words}" if choice.chosen else f"{table.label}: no backlog: {choice.words}")
+    return tuple(choice.chosen)
+
+
+def _run_day(runner: Runner, day: str, session: _Session, *, dry_run: bool) -> Failed | None:
+    what = f"{runner.table.label} {day}"
+    try:
+        runner.require_day(day)
+        run = runner.run(day, dry_run=dry_run)
+    except ArchiverError as error:
+        session.failed(what, Failed.by(error))
+        return session.failures[-1]
+    session.days.append(_facts(runner.table, day, run))
+    if run.interrupted or session.stopped():
+        session.answer.line(f"{what}: interrupted")
+        raise KeyboardInterrupt
+    for line in run.described or (() if run.failed else (_sentence(run.steps),)):
+        session.answer.line(f"{what}: {line}")
+    if run.failed is not None:
+        session.failed(what, run.failed)
+    return run.failed
+
+
+def _sentence(steps: Mapping[str, Metadata]) -> str:
+    archived, purged = steps.get("archive", {}), steps.get("purge", {})
+    return (
+        f"{_text(archived, 'outcome')}, {_count(archived, 'rows_archived')} rows archived; "
+        f"{_text(purged, 'outcome')}, {_count(purged, 'rows_purged')} rows purged, "
+        f"{_count(purged, 'rows_late')} late, {_count(purged, 'rows_held')} held"
+    )
+
+
+def _text(metadata: Metadata, name: str) -> str:
+    return str(metadata[name].value) if name in metadata else "nothing"
+
+
+def _count(metadata: Metadata, name: str) -> str:
+    return f"{metadata[name].value:,}" if name in metadata else "0"
+
+
+def _facts(table: TableConfig, day: str, run: DayRun) -> dict[str, Json]:
+    numbers = {step: dict(_numbers(metadata)) for step, metadata in run.steps.items()}
+    failure = None if run.failed is None else _told(run.failed)
+    return {"table": table.label, "day": day, "run_id": run.run_id, "steps": numbers, "dry_run": list(run.described), "failure": failure}
+
+
+def _numbers(metadata: Metadata) -> Iterator[tuple[str, Json]]:
+    for name in ("outcome", *_NUMBERS):
+        if name in metadata and isinstance(value := metadata[name].value, str | int):
+            yield name, value
+
+
+def _told(failed: Failed) -> dict[str, Json]:
+    return {"error": failed.error, "message": failed.message, "hint": failed.hint, "transient": failed.transient}

@@ -1,0 +1,173 @@
+"""A table's days, run in this process as Dagster runs them: the same job, recorded in the same place, with the same tags.
+
+What belongs here: running a day, and what became of it in words and numbers. What does not: which days those are (`schedules.py`), and what
+a person is told while they run (`cli/run.py`).
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+from functools import cached_property
+from typing import Any, Final
+
+import dagster as dg
+
+from archiver_assets.config import TableConfig
+from archiver_assets.errors import ArchiverError, NotExpired, PartitionBusy
+from archiver_assets.orchestration.assets import table_keys
+from archiver_assets.orchestration.build import build_definitions
+from archiver_assets.orchestration.history import runs_of_table
+from archiver_assets.orchestration.metadata import Metadata
+from archiver_assets.orchestration.partitions import PartitionsCatalog, shared_job_name
+from archiver_assets.orchestration.resources import Services
+from archiver_assets.orchestration.tags import run_tags
+
+_SILENT: Final[dict[str, Any]] = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+"""Dagster's own lines say of each event what the archiver's say once; they are among the run's events all the same."""
+
+
+class Scope(IntEnum):
+    """What a failure speaks of, and what need not be tried after it."""
+
+    DAY = 0
+    TABLE = 1
+    DATABASE = 2
+    EVERYTHING = 3
+
+
+_SCOPES: Final = {
+    "TableRefused": Scope.TABLE,
+    "SourceChanged": Scope.TABLE,
+    "SourceUnavailable": Scope.DATABASE,
+    "SourceStrained": Scope.DATABASE,
+    "ConfigError": Scope.DATABASE,
+    "StoreError": Scope.EVERYTHING,
+    "StoreUnavailable": Scope.EVERYTHING,
+    "HoldsUnreadable": Scope.EVERYTHING,
+}
+"""By the class of the error; that of any other is a day's own."""
+
+
+@dataclass(frozen=True)
+class Failed:
+    """Why a day, or the choice of a table's days, failed."""
+
+    error: str
+    message: str
+    hint: str
+    transient: bool
+
+    @classmethod
+    def by(cls, error: ArchiverError) -> "Failed":
+        """Return what an error says."""
+        return cls(type(error).__name__, error.message, error.hint, error.transient)
+
+    @property
+    def scope(self) -> Scope:
+        """What need not be tried any more."""
+        return _SCOPES.get(self.error, Scope.DAY)
+
+
+@dataclass(frozen=True)
+class DayRun:
+    """What became of a day. `steps` are the numbers of each step that ended well, by its name; in a dry run they are what it would do."""
+
+    run_id: str
+    steps: Mapping[str, Metadata]
+    described: tuple[str, ...]
+    failed: Failed | None
+    interrupted: bool
+
+
+@dataclass(frozen=True)
+class Runner:
+    """Runs days of one table, and records them in `instance`."""
+
+    services: Services
+    instance: dg.DagsterInstance
+    table: TableConfig
+
+    @cached_property
+    def _job(self) -> dg.JobDefinition:
+        # Of this table alone: with 1,000 tables the whole code location takes seconds to build.
+        config = self.services.config
+        databases = tuple(
+            each.model_copy(update={"tables": (self.table,)}) for each in config.databases if each.name == self.table.database
+        )
+        definitions = build_definitions(config.model_copy(update={"databases": databases}), self.services)
+        return definitions.resolve_job_def(shared_job_name(self.table))
+
+    def require_free(self) -> None:
+        """Raise PartitionBusy if a run of the table is at work in Dagster, or queued: one at a time, as its queue has it."""
+        for run in runs_of_table(self.instance, self.table, self.services.clock()):
+            message = f"expected no other run of {self.table.label} in Dagster, found {run.run_id} ({run.status.value})"
+            raise PartitionBusy(message, hint="wait for it, or cancel it in the UI; with --force the locks in the database decide alone")
+
+    def require_day(self, day: str) -> None:
+        """Raise NotExpired for a day that is no partition of the table."""
+        partitions = PartitionsCatalog().of(self.table)
+        if not partitions.has_partition_key(day):
+            newest = partitions.get_last_partition_key()
+            message = f"expected an expired day of {self.table.label}, {self.table.start_date} to {newest}, found {day}"
+            raise NotExpired(message, hint="choose one of these days, or change start_date or retention_days if the law allows it")
+
+    def run(self, day: str, *, dry_run: bool = False) -> DayRun:
+        """Archive, check and purge a day, or with `dry_run` say what that would do."""
+        keys = table_keys(self.table)
+        dry = {"ops": {f"{self.table.dagster_name}__archive": {"config": {"dry_run": True}}}} if dry_run else {}
+        result = self._job.execute_in_process(
+            run_config={**_SILENT, **dry},
+            instance=self.instance,
+            partition_key=day,
+            asset_selection=[keys.archive, keys.purge],
+            tags=run_tags(self.table),
+            raise_on_error=False,
+        )
+        errors = [event.step_failure_data for event in result.all_events if event.is_step_failure]
+        return DayRun(
+            run_id=result.run_id,
+            steps=dict(_steps(result)),
+            described=tuple(_described(result)),
+            failed=None if result.success else _why(result, errors),
+            interrupted=any(_is_interrupt(each) for each in errors),
+        )
+
+
+def _steps(result: dg.ExecuteInProcessResult) -> Iterator[tuple[str, Metadata]]:
+    for event in result.get_asset_materialization_events():
+        materialization = event.step_materialization_data.materialization
+        yield materialization.asset_key.path[-1], materialization.metadata
+    for observed in result.get_asset_observation_events():
+        observation = observed.asset_observation_data.asset_observation
+        yield observation.asset_key.path[-1], observation.metadata
+    for evaluation in result.get_asset_check_evaluations():
+        yield evaluation.check_name, evaluation.metadata
+
+
+def _described(result: dg.ExecuteInProcessResult) -> Iterator[str]:
+    for observed in result.get_asset_observation_events():
+        yield observed.asset_observation_data.asset_observation.description or ""
+
+
+def _why(result: dg.ExecuteInProcessResult, errors: list[Any]) -> Failed:
+    for evaluation in result.get_asset_check_evaluations():
+        if not evaluation.passed:
+            what = f"{evaluation.check_name}: {evaluation.description}"
+            return Failed(
+                "NotVerified",
+                what,
+                "no row was deleted by it; run the day again, or restore the object from an older version",
+                transient=False,
+            )
+    for each in errors:
+        said = each.user_failure_data.metadata if each.user_failure_data else {}
+        if "next_step" in said:
+            return Failed(*(said[name].value for name in ("error", "what", "next_step", "transient")))
+        return Failed(
+            each.error.cls_name or "error", each.error.to_string().strip(), "report this; the run's events have its trace", transient=False
+        )
+    return Failed("error", "the run failed before its first step", "look at its events in Dagster", transient=False)
+
+
+def _is_interrupt(failure: Any) -> bool:  # noqa: ANN401 - Dagster's StepFailureData, which is not public
+    return failure.error is not None and failure.error.cls_name in {"DagsterExecutionInterruptedError", "KeyboardInterrupt"}

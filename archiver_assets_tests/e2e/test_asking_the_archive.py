@@ -1,0 +1,113 @@
+"""`archiver query`: SQL over the archive, which sees nothing else."""
+
+import io
+import json
+import sys
+from datetime import date
+from pathlib import Path
+
+import pytest
+import yaml
+
+from archiver_assets.cli.app import Status, main
+from archiver_assets.lifecycle.archive import archive
+from archiver_assets.lifecycle.purge import purge
+from archiver_assets_tests.e2e.conftest import Said
+from archiver_assets_tests.lab import DAY, Lab
+
+NEXT_DAY = date(2024, 3, 6)
+
+
+@pytest.fixture(name="lab")
+def archived_lab(lab: Lab) -> Lab:
+    """A day that is purged, and one that only the table has."""
+    for day in (DAY, NEXT_DAY):
+        lab.fill(day, rows=10)
+    archive(lab.task(DAY))
+    purge(lab.task(DAY))
+    return lab
+
+
+def test_sql_sees_the_archive_under_the_tables_name_and_as_archive(said: Said) -> None:
+    status, out = said("query", "SELECT count(*) AS n, min(created_at) AS first FROM audit_logs")
+    assert status == Status.DONE
+    assert [line.split() for line in out.splitlines()][-3:] == [["10", "2024-03-05", "00:00:00+00:00"], [], ["1", "rows"]]
+    assert said("query", "SELECT count(*) AS n FROM archive WHERE amount > 0", "--format", "csv") == (0, "n\n9\n")
+
+
+def test_with_the_table_also_the_rows_that_are_not_archived_yet(said: Said, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO("SELECT count(*) AS n FROM archive"))
+    assert said("query", "-", "--with-table", "--format", "json", "--from", "2024-01-01", "--to", "2024-12-31") == (0, '{"n": 20}\n')
+    assert said("query", "SELECT count(*) AS n FROM archive", "--with-table", "--to", str(DAY), "--format", "json") == (0, '{"n": 10}\n')
+
+
+def test_every_type_has_a_form_in_every_format(said: Said) -> None:
+    sql = (
+        "SELECT id, id, amount, tags, details, address, NULL AS nothing, 'a,b' AS text, '\\x00'::BLOB AS raw, 'NaN'::DOUBLE AS nan, "
+        "{'a': 1} AS part, true AS yes FROM archive WHERE id = 2"
+    )
+    _, out = said("query", sql, "--json")
+    answer = json.loads(out)
+    (row,) = answer["rows"]
+    assert [each["name"] for each in answer["columns"]][:3] == ["id", "id", "amount"]
+    assert row[:4] == [2, 2, "0.1429", "{a,NULL,1}"]
+    assert row[6:] == [None, "a,b", "\\x00", "nan", {"a": 1}, True]
+    _, out = said("query", sql, "--format", "csv")
+    assert out.splitlines()[1].startswith('2,2,0.1429,"{a,NULL,1}",')
+    _, out = said("query", sql)
+    assert "NULL" in out
+
+
+def test_of_many_rows_a_person_sees_a_thousand(said: Said) -> None:
+    _, out = said("query", "SELECT * FROM range(1001)")
+    assert len(out.splitlines()) < 1010
+    assert "there are more rows than these 1,000: --format csv or json has all" in out
+    _, out = said("query", "SELECT * FROM range(1001)", "--format", "csv")
+    assert len(out.splitlines()) == 1002
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT * FROM read_text('/etc/hostname')",
+        "SELECT * FROM '/etc/hostname.csv'",
+        "SELECT * FROM glob('/*')",
+        "COPY (SELECT 1) TO '{folder}/written.csv'",
+        "ATTACH '{folder}/written.db'",
+        "EXPORT DATABASE '{folder}/written'",
+        "SELECT * FROM read_csv('http://127.0.0.1:1/x')",
+        "INSTALL httpfs",
+        "SET enable_external_access = true",
+        "RESET lock_configuration",
+        "SELECT * FROM tables",
+        "SELECT getenv('HOME')",
+        "SELEC 1",
+        "SELECT 1 / 'x'",
+        "SELECT 1; COPY (SELECT 1) TO '{folder}/written.csv'",
+        "CREATE TABLE mine AS SELECT 1",
+        "",
+    ],
+)
+def test_sql_sees_nothing_but_the_archive(sql: str, tmp_path: Path, config: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["query", sql.format(folder=tmp_path), "--config", config]) == Status.FAILED
+    said = capsys.readouterr().err
+    assert "error: the query could not be run: " in said
+    assert "HINT: " in said
+    assert not list(tmp_path.glob("written*"))
+
+
+def test_a_name_of_two_tables_is_to_be_narrowed(lab: Lab, config: str, said: Said) -> None:
+    document = lab.document()
+    document["databases"].append({**lab.document()["databases"][0], "name": "other"})
+    Path(config).write_text(yaml.safe_dump(document))
+    status, out = said("--json", "query", "SELECT 1 FROM audit_logs")
+    assert status == Status.USAGE
+    assert "found lab/public/audit_logs, other/public/audit_logs" in json.loads(out)["message"]
+    assert said("query", "SELECT count(*) AS n FROM audit_logs", "--database", "lab", "--format", "csv") == (0, "n\n10\n")
+
+
+def test_without_duckdb_it_says_what_to_install(said: Said, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "duckdb", None)
+    status, out = said("--json", "query", "SELECT 1")
+    assert status == Status.USAGE
+    assert json.loads(out)["hint"] == "install it beside this package: pip install 'audit-archiver[query]'"

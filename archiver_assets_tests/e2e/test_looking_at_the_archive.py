@@ -1,0 +1,249 @@
+"""`archiver list` and `archiver verify`: the archive from the store alone, also what accident and malice do to it."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from archiver_assets.cli.app import Status, main
+from archiver_assets.lifecycle.archive import archive
+from archiver_assets.lifecycle.generations import read_generations, reject
+from archiver_assets.lifecycle.purge import purge
+from archiver_assets.store.manifest import AcceptedSource, encode
+from archiver_assets_tests.e2e.conftest import Said
+from archiver_assets_tests.lab import DAY, PASSWORD_VARIABLE, Lab, only
+
+NEXT_DAY = date(2024, 3, 6)
+FOLDER = "archives/lab/public/audit_logs/"
+
+
+@pytest.fixture(autouse=True)
+def _without_a_database(config: str, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ARG001 - which sets the variable
+    monkeypatch.delenv(PASSWORD_VARIABLE)
+
+
+@pytest.fixture(name="lab")
+def archived_lab(lab: Lab) -> Lab:
+    """A day that is purged, and one that is archived."""
+    for day in (DAY, NEXT_DAY):
+        lab.fill(day, rows=10)
+        archive(lab.task(day))
+    purge(lab.task(DAY))
+    return lab
+
+
+def test_the_list_has_a_line_for_each_generation(lab: Lab, said: Said) -> None:
+    status, out = said("list")
+    assert status == Status.DONE
+    lines = out.splitlines()
+    (purged,), (live,) = ([line for line in lines if str(day) in line] for day in (DAY, NEXT_DAY))
+    assert purged.split()[:5] == ["lab/public/audit_logs", str(DAY), "1", "purged", "10"]
+    assert live.split()[:5] == ["lab/public/audit_logs", str(NEXT_DAY), "1", "live", "10"]
+    assert live.split()[-1].startswith(f"s3://{lab.bucket}/{FOLDER}dt={NEXT_DAY}/rows-0001-")
+    assert "2 generations, 20 rows, " in lines[-1]
+
+
+def test_the_list_narrows_to_days_and_tells_programs_the_same(said: Said) -> None:
+    status, out = said("list", "--json", "--from", str(NEXT_DAY), "--table", "audit_logs")
+    (one,) = json.loads(out)["generations"]
+    assert status == Status.DONE
+    assert (one["day"], one["generation"], one["state"], one["rows"]) == (str(NEXT_DAY), 1, "live", 10)
+
+
+def test_rejected_generations_are_listed_when_asked_for(lab: Lab, said: Said) -> None:
+    reject_live(lab)
+    _, out = said("list")
+    assert "1 generations, 10 rows" in out
+    assert "1 more were rejected" in out
+    _, out = said("list", "--all")
+    assert "rejected" in only(out.splitlines(), lambda line: str(NEXT_DAY) in line)
+
+
+def reject_live(lab: Lab) -> None:
+    """Reject the live generation, as a verification does that found its object damaged."""
+    task = lab.task(NEXT_DAY)
+    (generation,) = read_generations(task).live
+    reject(task, generation, ("bytes: expected 2, found 1",))
+
+
+def test_generations_of_a_source_before_the_accepted_one_are_marked_so(lab: Lab, said: Said) -> None:
+    moved = AcceptedSource(system_identifier="7", database_oid=5, at=lab.task().clock(), run_id="a test")
+    lab.store.create(f"{FOLDER}_source-0001.json", encode(moved))
+    _, out = said("list")
+    assert "former source" in only(out.splitlines(), lambda line: str(NEXT_DAY) in line)
+    assert "purged" in only(out.splitlines(), lambda line: str(DAY) in line)
+
+
+def test_a_day_that_cannot_be_told_is_named_beside_the_others(lab: Lab, said: Said) -> None:
+    replace(lab, f"{FOLDER}dt={DAY}/_manifest-0001.json", b"{}")
+    status, out = said("list")
+    assert status == Status.FOUND
+    assert "DAMAGED expected a manifest of the format archiver/1" in out
+    assert str(NEXT_DAY) in out
+
+
+def replace(lab: Lab, key: str, data: bytes) -> None:
+    lab.store.remove(key)
+    lab.store.create(key, data)
+
+
+def test_an_empty_archive_is_no_error(said: Said) -> None:
+    assert said("list", "--to", "2001-01-01") == (0, "0 generations, 0 rows, 0 bytes\n")
+
+
+def test_a_table_that_the_config_does_not_have_is_wrong_usage(said: Said, capsys: pytest.CaptureFixture[str]) -> None:
+    status, out = said("--json", "verify", "--table", "audit_log")
+    assert status == Status.USAGE
+    assert json.loads(out)["hint"] == "the config has: lab/public/audit_logs"
+    assert capsys.readouterr().err == ""
+
+
+def test_a_whole_archive_is_proven_without_a_database(lab: Lab, said: Said) -> None:
+    before = lab.objects()
+    status, out = said("verify")
+    assert status == Status.DONE
+    assert out.startswith("lab/public/audit_logs: 2 of 2 generations of 2 days proven, 20 rows and ")
+    assert out.endswith("; 0 mismatches, 0 warnings\n")
+    assert lab.objects() == before
+
+
+def damaged_object(lab: Lab) -> str:
+    key = only(lab.objects(), lambda key: f"dt={DAY}/rows-" in key)
+    data = lab.content(key)
+    replace(lab, key, data[:100] + bytes([data[100] ^ 1]) + data[101:])
+    return "generation 1: sha256: expected sha256:"
+
+
+def missing_object(lab: Lab) -> str:
+    lab.store.remove(only(lab.objects(), lambda key: f"dt={DAY}/rows-" in key))
+    return "is gone, or hidden by a delete marker"
+
+
+def changed_manifest_of_a_purged_generation(lab: Lab) -> str:
+    key = f"{FOLDER}dt={DAY}/_manifest-0001.json"
+    replace(lab, key, lab.content(key).replace(b'"run-of-a-test"', b'"another-run"'))
+    return "found the digest of another one"
+
+
+def changed_manifest_of_a_purge_that_has_begun(lab: Lab) -> str:
+    lab.store.remove(f"{FOLDER}dt={DAY}/_purged-0001.json")
+    changed_manifest_of_a_purged_generation(lab)
+    return f"{FOLDER}dt={DAY}/_manifest-0001.json was changed: expected sha256:"
+
+
+def missing_manifest(lab: Lab) -> str:
+    lab.store.remove(f"{FOLDER}dt={DAY}/_manifest-0001.json")
+    return f"expected {FOLDER}dt={DAY}/_manifest-0001.json beside the other marks of generation 1, found none"
+
+
+def missing_purging_mark(lab: Lab) -> str:
+    lab.store.remove(f"{FOLDER}dt={DAY}/_purging-0001.json")
+    return "beside the receipt, found none"
+
+
+def damaged_purging_mark(lab: Lab) -> str:
+    replace(lab, f"{FOLDER}dt={DAY}/_purging-0001.json", b"{")
+    return "expected a purging of the format archiver/1"
+
+
+def damaged_source(lab: Lab) -> str:
+    lab.store.create(f"{FOLDER}_source-0001.json", b"[]")
+    return "expected a acceptedsource of the format"
+
+
+DAMAGE = (
+    damaged_object,
+    missing_object,
+    changed_manifest_of_a_purged_generation,
+    changed_manifest_of_a_purge_that_has_begun,
+    missing_manifest,
+    missing_purging_mark,
+    damaged_purging_mark,
+    damaged_source,
+)
+
+
+def test_damage_is_named_and_rejects_nothing(lab: Lab, said: Said) -> None:
+    for damage in DAMAGE:
+        with undone(lab):
+            expected = damage(lab)
+            before = lab.objects()
+            status, out = said("verify")
+            assert status == Status.FOUND, damage
+            lines = [line for line in out.splitlines() if line.startswith("DAMAGED lab/public/audit_logs")]
+            assert any(expected in line for line in lines), out
+            assert f"; {len(lines)} mismatches" in out
+            assert lab.objects() == before
+
+
+@contextmanager
+def undone(lab: Lab) -> Iterator[None]:
+    """Put the objects back as they were: a lab for each damage would take longer than the test."""
+    before = {key: lab.content(key) for key in lab.objects()}
+    yield
+    for key in lab.objects():
+        lab.store.remove(key)
+    for key, data in before.items():
+        lab.store.create(key, data)
+
+
+def left_by_a_crash(lab: Lab) -> str:
+    lab.store.create(f"{FOLDER}dt={DAY}/rows-0002-00000000.parquet", b"half")
+    return "is named by no manifest: left by a crash"
+
+
+def second_object_of_a_generation(lab: Lab) -> str:
+    lab.store.create(f"{FOLDER}dt={DAY}/rows-0001-00000000.parquet", b"half")
+    return "is named by no manifest"
+
+
+def gap(lab: Lab) -> str:
+    for key in [key for key in lab.objects() if f"dt={NEXT_DAY}" in key]:
+        lab.store.remove(key)
+    lab.store.create(f"{FOLDER}dt={NEXT_DAY}/rows-0002-00000000.parquet", b"half")
+    archive(lab.task(NEXT_DAY))  # which leaves out the number of what a crash left
+    return f"dt={NEXT_DAY}/ has no generation 1"
+
+
+def stranger_in_a_folder(lab: Lab) -> str:
+    lab.store.create(f"{FOLDER}dt={DAY}/notes.txt", b"mine")
+    return "notes.txt is none of the archive's objects"
+
+
+def folder_of_no_day(lab: Lab) -> str:
+    lab.store.create(f"{FOLDER}dt=2024-13-01/_manifest-0001.json", b"{}")
+    return "dt=2024-13-01/_manifest-0001.json is none of the archive's objects"
+
+
+def rejected_generation(lab: Lab) -> str:
+    reject_live(lab)
+    return "does not count since"
+
+
+ODDITIES = (left_by_a_crash, second_object_of_a_generation, stranger_in_a_folder, folder_of_no_day, rejected_generation, gap)
+
+
+def test_what_a_crash_leaves_too_is_a_warning(lab: Lab, said: Said) -> None:
+    for oddity in ODDITIES:
+        with undone(lab):
+            expected = oddity(lab)
+            status, out = said("verify")
+            assert status == Status.DONE, oddity
+            assert expected in only(out.splitlines(), lambda line: line.startswith("warning lab/public/audit_logs"))
+
+
+def test_rows_only_reads_the_bytes_and_decodes_nothing(said: Said) -> None:
+    status, out = said("verify", "--rows-only", "--json")
+    (table,) = json.loads(out)["tables"]
+    assert (status, table["proven"], table["rows"]) == (Status.DONE, 2, 20)
+
+
+def test_a_bucket_that_is_not_there_says_what_to_do(lab: Lab, config: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Path(config).write_text(Path(config).read_text().replace(lab.bucket, "no-such-bucket"))
+    assert main(["verify", "--config", config]) == Status.FAILED
+    said = capsys.readouterr().err
+    assert "no-such-bucket" in said
+    assert "HINT: " in said

@@ -1,0 +1,167 @@
+"""`archiver run`: the same runs as Dagster's, in the process of the command."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from datetime import date
+from pathlib import Path
+
+import dagster as dg
+import pytest
+import yaml
+
+from archiver_assets.cli.app import Status
+from archiver_assets.lifecycle.archive import archive
+from archiver_assets.orchestration.assets import table_keys
+from archiver_assets.source.session import partition_lock
+from archiver_assets_tests.e2e.conftest import Said
+from archiver_assets_tests.lab import DAY, Lab
+
+NEXT_DAY = date(2024, 3, 6)
+WHERE = ("--database", "lab", "--table", "audit_logs")
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """DAGSTER_HOME of the command."""
+    folder = tmp_path / "dagster_home"
+    folder.mkdir()
+    (folder / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
+    monkeypatch.setenv("DAGSTER_HOME", str(folder))
+    return folder
+
+
+def test_a_run_is_that_of_the_schedule_and_is_recorded_as_one(lab: Lab, home: Path, said: Said) -> None:
+    for day in (DAY, NEXT_DAY):
+        lab.fill(day, rows=10)
+    status, out = said("run", *WHERE)
+    assert status == Status.DONE
+    assert out.splitlines()[1:] == [
+        f"lab/public/audit_logs {day}: archived, 10 rows archived; purged, 10 rows purged, 0 late, 0 held" for day in (DAY, NEXT_DAY)
+    ]
+    assert lab.count() == 0
+    keys = table_keys(lab.table())
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        assert instance.get_materialized_partitions(keys.archive) == {str(DAY), str(NEXT_DAY)}
+        assert instance.get_materialized_partitions(keys.purge) == {str(DAY), str(NEXT_DAY)}
+        runs = instance.get_runs()
+        assert {run.status for run in runs} == {dg.DagsterRunStatus.SUCCESS}
+        assert all(run.tags["archiver/table"] == "lab/public/audit_logs" and run.tags["archiver/database"] == "lab" for run in runs)
+    status, out = said("run", *WHERE)
+    assert (status, out) == (Status.DONE, "lab/public/audit_logs: no backlog: no expired day has rows\n")
+
+
+def test_a_day_that_fails_keeps_no_other_from_being_run(lab: Lab, said: Said) -> None:
+    for day in (DAY, NEXT_DAY):
+        lab.fill(day, rows=10)
+    archive(lab.task(DAY))
+    key = next(key for key in lab.objects() if f"dt={DAY}/rows-" in key)
+    data = lab.content(key)
+    lab.store.remove(key)
+    lab.store.create(key, data[:-1])
+    # Its rows are archived again at once: the damaged generation covers nothing any more. So that this fails, its manifest is spoilt too.
+    manifest = f"archives/lab/public/audit_logs/dt={DAY}/_manifest-0001.json"
+    lab.store.remove(manifest)
+    lab.store.create(manifest, b"{}")
+    status, out = said("run", *WHERE, "--all", "--json")
+    answer = json.loads(out)
+    assert status == Status.FAILED
+    assert [(each["day"], each["failure"] is None) for each in answer["days"]] == [(str(DAY), False), (str(NEXT_DAY), True)]
+    (failure,) = answer["failures"]
+    assert failure["error"] == "ManifestInvalid"
+    assert manifest in failure["message"]
+    assert answer["recorded"] is False
+    assert lab.count() == 10
+
+
+def test_a_partition_that_is_busy_is_to_be_tried_again(lab: Lab, said: Said) -> None:
+    lab.fill(rows=10)
+    task = lab.task()
+    with task.source.connect() as connection, partition_lock(connection, table=task.table.label, partition=task.partition):
+        status, out = said("run", *WHERE, "--partition", str(DAY))
+    assert status == Status.TRY_AGAIN
+    assert f"FAILED lab/public/audit_logs {DAY}: PartitionBusy: " in out
+    assert "HINT: " in out
+
+
+def test_another_run_of_the_table_in_dagster_is_respected(lab: Lab, home: Path, said: Said) -> None:
+    lab.fill(rows=10)
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        job = dg.GraphDefinition(name="other").to_job()
+        run = instance.create_run_for_job(job, tags={"archiver/table": "lab/public/audit_logs"}, status=dg.DagsterRunStatus.STARTED)
+    status, out = said("run", *WHERE)
+    assert status == Status.TRY_AGAIN
+    assert f"expected no other run of lab/public/audit_logs in Dagster, found {run.run_id} (STARTED)" in out
+    assert lab.count() == 10
+    status, _ = said("run", *WHERE, "--force")
+    assert status == Status.DONE
+    assert lab.count() == 0
+
+
+def test_a_dry_run_says_what_it_would_do_and_does_nothing(lab: Lab, home: Path, said: Said) -> None:
+    lab.fill(rows=10)
+    status, out = said("run", *WHERE, "--from", str(DAY), "--dry-run")
+    assert status == Status.DONE
+    assert f"lab/public/audit_logs {DAY}: Dry run: " in out
+    assert "10 rows to archive of 10 rows in the table" in out
+    assert (lab.count(), lab.objects()) == (10, [])
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        assert instance.get_materialized_partitions(table_keys(lab.table()).archive) == set()
+
+
+@pytest.mark.parametrize("day", ["2014-12-31", "9999-01-01"])
+def test_a_day_that_is_no_partition_is_refused(day: str, said: Said) -> None:
+    status, out = said("run", *WHERE, "--partition", day)
+    assert status == Status.FAILED
+    assert "NotExpired: expected an expired day of lab/public/audit_logs, 2015-01-01 to " in out
+
+
+@pytest.mark.parametrize("arguments", [("--partition", str(DAY), "--from", str(DAY)), ("--to", str(DAY)), ("--table", "nowhere")])
+def test_wrong_usage_begins_nothing(arguments: tuple[str, ...], said: Said) -> None:
+    status, out = said("run", *arguments)
+    assert (status, out) == (Status.USAGE, "")
+
+
+def test_a_wrong_password_is_said_once_for_a_database(said: Said, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("LAB_DB_PASSWORD")
+    status, out = said("run")
+    assert status == Status.FAILED
+    assert out.count("expected its password in the environment variable LAB_DB_PASSWORD, found none") == 1
+
+
+def test_a_bucket_that_is_not_there_ends_everything(lab: Lab, config: str, said: Said) -> None:
+    for day in (DAY, NEXT_DAY):
+        lab.fill(day, rows=10)
+    Path(config).write_text(Path(config).read_text().replace(lab.bucket, "no-such-bucket"))
+    status, out = said("run", "--from", str(DAY), "--to", str(NEXT_DAY))
+    assert status == Status.FAILED
+    assert out.count("FAILED") == 1
+    assert "no-such-bucket" in out
+    assert "nothing more is run: the store" in out
+
+
+def test_signals_in_mid_purge_end_it_cleanly_and_the_next_run_goes_on(lab: Lab, config: str, home: Path, said: Said) -> None:
+    lab.fill(rows=60)
+    Path(config).write_text(yaml.safe_dump(lab.document(batch_size=5, sleep_between_batches=0.2)))
+    command = [sys.executable, "-m", "archiver_assets", "--config", config, "--log-format", "json", "run", *WHERE, "--all"]
+    for sent in (signal.SIGTERM, signal.SIGINT):
+        before = lab.count()
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+            while lab.count() == before:
+                assert process.poll() is None
+                time.sleep(0.02)
+            process.send_signal(sent)
+            out, err = process.communicate(timeout=60)
+        assert process.returncode == Status.INTERRUPTED, err
+        assert "interrupted" in out
+        assert err.splitlines()[-1].count("interrupted; whatever was committed stays") == 1
+        assert all(json.loads(line)["event"] for line in err.splitlines())
+        left = lab.count()
+        assert 0 < left < before
+        assert left % 5 == 0
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        assert {run.status for run in instance.get_runs()} == {dg.DagsterRunStatus.FAILURE}
+    assert said("run", *WHERE, "--all")[0] == Status.DONE
+    assert lab.count() == 0
