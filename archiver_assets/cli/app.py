@@ -15,7 +15,15 @@ import click
 from archiver_assets.cli.common import Options, common_options
 from archiver_assets.errors import ArchiverError, ConfigError
 
-COMMANDS = ("restore", "accept-source")
+COMMANDS = (
+    "init",
+    "validate",
+    "doctor",
+    "plan",
+    "status",
+    "restore",
+    "accept-source",
+)
 """In the order of the help. Each is the attribute `command` of the module of its name."""
 
 

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import click
 from rich import box
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from archiver_assets.config import Config, config_path, load_config
 from archiver_assets.errors import ConfigError
@@ -54,11 +54,11 @@ class Answer:
         """Show rows to a person; those of another place than a terminal get as wide as they are."""
         if self._silent:
             return
-        shown = Table(*columns, box=box.SIMPLE_HEAD, pad_edge=False)
+        shown = Table(*(Column(name, overflow="fold") for name in columns), box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
         for row in rows:
             shown.add_row(*row)
-        console = Console(file=sys.stdout, markup=False, highlight=False, emoji=False)
-        console.print(shown, width=None if console.is_terminal else 10_000, soft_wrap=not console.is_terminal)
+        wide = None if sys.stdout.isatty() else 10_000
+        Console(file=sys.stdout, markup=False, highlight=False, emoji=False, width=wide).print(shown)
 
     def fact(self, name: str, value: Json) -> None:
         """Say something to a program."""

@@ -38,9 +38,12 @@ class HoldPlaces:
 
         Raises HoldsUnreadable.
         """
-        every = (*self.config.holds, *self._read("objects", self._objects), *self._read("table", self._rows))
-        on_table = (hold for hold in every if hold.names(table.schema_name, table.name))
+        on_table = (hold for hold in self.every() if hold.names(table.schema_name, table.name))
         return tuple(hold for hold in on_table if in_force(hold, now, table.timezone))
+
+    def every(self) -> tuple[Hold, ...]:
+        """Read all places anew, and return the holds on whatever table, in force or not. Raises HoldsUnreadable."""
+        return (*self.config.holds, *self._read("objects", self._objects), *self._read("table", self._rows))
 
     def _objects(self) -> Iterator[Hold]:
         return read_hold_objects(self.store, self.prefix, self.seen)

@@ -19,7 +19,7 @@ from archiver_assets.partition import Partition
 from archiver_assets.source.session import Source
 from archiver_assets.store.keys import TableKeys
 from archiver_assets.store.objects import ObjectStore
-from archiver_assets.store.s3 import S3ObjectStore
+from archiver_assets.store.s3 import Patience, S3ObjectStore
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,10 @@ class Services:
     @cached_property
     def store(self) -> ObjectStore:
         """The object store. Made once, since its client takes 0.3 s to make and can be shared by threads."""
+        return self.bucket_store(Patience())
+
+    def bucket_store(self, patience: Patience) -> S3ObjectStore:
+        """Return the bucket with a client of its own, whose calls last no longer than that."""
         s3 = self.config.s3
         return S3ObjectStore.connect(
             bucket=s3.bucket,
@@ -46,6 +50,7 @@ class Services:
             path_style=s3.path_style,
             encryption=s3.encryption,
             kms_key_id=s3.kms_key_id,
+            patience=patience,
         )
 
     @property

@@ -41,6 +41,7 @@ _OBJECT = re.compile(
 
 
 _SOURCE = re.compile(rf"_source-(?P<number>{_NUMBER})\.json")
+_DAY = re.compile(r"dt=(?P<day>[0-9]{4}-[0-9]{2}-[0-9]{2})/")
 _MANIFEST = re.compile(rf"dt=[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}/_manifest-(?:{_NUMBER})\.json")
 
 
@@ -72,6 +73,11 @@ class TableKeys:
         """Return the number of an accepted source; None for any other key."""
         found = _SOURCE.fullmatch(key.removeprefix(self.folder))
         return int(found["number"]) if found else None
+
+    def day(self, key: str) -> str | None:
+        """Return the key of the partition in whose folder an object lies, `YYYY-MM-DD`; None if it is in none."""
+        found = _DAY.match(key.removeprefix(self.folder))
+        return found["day"] if found else None
 
     def is_manifest(self, key: str) -> bool:
         """Tell whether the key is that of a manifest of any partition."""

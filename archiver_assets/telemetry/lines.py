@@ -16,6 +16,7 @@ def log_to(stream: TextIO, form: LogFormat, level: int = logging.INFO) -> None:
     handler = logging.StreamHandler(stream)
     handler.setFormatter(_JSON if form == "json" else logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     logging.basicConfig(level=level, handlers=[handler], force=True)
+    logging.getLogger("botocore").setLevel(logging.WARNING)  # at INFO it says where it found credentials, each time
 
 
 _JSON = structlog.stdlib.ProcessorFormatter(
