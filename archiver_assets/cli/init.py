@@ -4,9 +4,9 @@ What belongs here: the command, its report, and writing the file so that nothing
 text of the file (`lifecycle/drafting.py`).
 """
 
-import os
 from pathlib import Path
-from tempfile import NamedTemporaryFile
+from tempfile import TemporaryDirectory
+from typing import TypeVar
 
 import click
 from pydantic import ValidationError
@@ -14,10 +14,12 @@ from pydantic import ValidationError
 from archiver_assets.cli.app import Status
 from archiver_assets.cli.common import Answer, Json, Options, begin, common_options
 from archiver_assets.cli.looking import paragraph, plural, working
-from archiver_assets.config import DatabaseConfig, S3Config, TableConfig, load_config
+from archiver_assets.config import DatabaseConfig, S3Config, load_config
 from archiver_assets.errors import ConfigError
 from archiver_assets.lifecycle.drafting import Judged, draft_config, judge_tables, size_of
 from archiver_assets.source.session import Source
+
+Model = TypeVar("Model", DatabaseConfig, S3Config)
 
 
 @click.command("init", short_help="Look at a database, and draft a config.")
@@ -64,7 +66,7 @@ def command(
     answer.fact("candidates", [_facts(each) for each in judged])
     answer.fact("config", str(path) if chosen else None)
     if chosen:
-        _write(path, draft_config(database, s3, retention_days, judged))
+        _write(path, draft_config(database, s3, retention_days, judged), force=force)
         answer.line(f"wrote {path} with {plural(len(chosen), 'table')}; the others stand in it as comments, with the reasons")
         answer.line(f"next: read it, then archiver validate --config {path}, doctor and plan")
     else:
@@ -78,8 +80,8 @@ def _database(given: dict[str, str | int | None]) -> DatabaseConfig:
     values = {name: given[name] for name in ("host", "port", "user", "password_env", "sslmode")}
     label = given["name"] or given["dbname"]
     # A database of a config has a table; nothing looks at this one.
-    none = TableConfig.model_construct(database=label)
-    return _valid(DatabaseConfig, {**values, "name": label, "database": given["dbname"], "tables": (none,)})
+    some = {"database": label, "name": "some", "timestamp_column": "at", "primary_key": "id", "retention_days": 1}
+    return _valid(DatabaseConfig, {**values, "name": label, "database": given["dbname"], "tables": (some,)})
 
 
 def _s3(given: dict[str, str | int | None]) -> S3Config:
@@ -87,26 +89,23 @@ def _s3(given: dict[str, str | int | None]) -> S3Config:
     return _valid(S3Config, {**values, "path_style": given["endpoint"] is not None})
 
 
-def _valid[Model: (DatabaseConfig, S3Config)](model: type[Model], values: dict[str, object]) -> Model:
+def _valid(model: type[Model], values: dict[str, object]) -> Model:
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        wrong = [str(each["loc"][0]) for each in error.errors(include_input=False)]
+        wrong = dict.fromkeys(str(each["loc"][0]) for each in error.errors(include_input=False) if each["loc"][0] != "tables")
         described = "; ".join(f"--{name.replace('_', '-')}: expected {model.model_fields[name].description}" for name in wrong)
         raise ConfigError(described, hint="correct the options") from error
 
 
-def _write(path: Path, text: str) -> None:
-    """Write the file, once it is known to be valid, all at once."""
+def _write(path: Path, text: str, *, force: bool) -> None:
+    """Write the file all at once, when it is known to be valid. Raises ConfigError, also if a file came there meanwhile."""
     try:
-        with NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}.", delete=False, encoding="utf-8") as draft:
-            draft.write(text)
-        try:
-            load_config(draft.name)
-            os.chmod(draft.name, 0o644)  # noqa: S103, PTH101 - it holds no secret, and Dagster's processes read it
-            Path(draft.name).replace(path)
-        finally:
-            Path(draft.name).unlink(missing_ok=True)
+        with TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
+            draft = Path(folder) / path.name
+            draft.write_text(text, encoding="utf-8")
+            load_config(draft)
+            draft.replace(path) if force else path.hardlink_to(draft)
     except OSError as error:
         message = f"expected to write {path}, found: {error.strerror}"
         raise ConfigError(message, hint="name a file in a folder that is there and that you may write to, with --output") from error

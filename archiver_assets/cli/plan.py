@@ -93,13 +93,14 @@ def _look(services: Services, table: TableConfig, instance: "DagsterInstance | N
 
 def _say(answer: Answer, config: Config, looked: Looked[_Planned]) -> None:
     answer.line(looked.table.label)
+    plan = looked.found.plan if looked.found else None
     if looked.error:
         say_error(answer, looked.error)
-    elif looked.found and isinstance(looked.found.plan, Refused):
+    if isinstance(plan, Refused):
         entry(answer, "next run", "would be refused, and nothing archived or purged")
-        _say_findings(answer, looked.found.plan)
-    elif looked.found:
-        _say_plan(answer, config, looked.table, looked.found.plan, looked.found.words)
+        _say_findings(answer, plan)
+    if looked.found and isinstance(plan, Plan):
+        _say_plan(answer, config, looked.table, plan, looked.found.words)
     answer.line("")
 
 
@@ -157,7 +158,8 @@ def _counted(rows: int) -> str:
 
 def _say_findings(answer: Answer, plan: Plan | Refused) -> None:
     for finding in plan.findings:
-        entry(answer, "warning" if finding.stops == "nothing" else "stopped", finding.line)
+        name = "warning" if finding.stops == "nothing" else f"no {finding.stops}".replace(" and ", ", ")
+        entry(answer, name, f"{finding.what} ({finding.hint})")
 
 
 def _say_totals(answer: Answer, looked: list[Looked[_Planned]]) -> None:

@@ -9,10 +9,13 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
+from textwrap import wrap
+
+from pydantic import ValidationError
 
 from archiver_assets.config import DatabaseConfig, S3Config, TableConfig
 from archiver_assets.source.candidates import Candidate, TimeColumn, read_candidates, read_oldest_day
-from archiver_assets.source.catalog import read_server
+from archiver_assets.source.catalog import Connection, read_server
 from archiver_assets.source.findings import Finding
 from archiver_assets.source.preflight import SCANNED_ANYWAY, read_preflight
 from archiver_assets.source.session import Source
@@ -26,6 +29,7 @@ _OFTEN_CHANGED = 0.05
 _RIGHTS = {"no_usage", "no_select", "no_delete"}
 """What an administrator mends with one GRANT: no reason to leave a table out."""
 
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 _WORDS = re.compile(
     r"(?:^|_)(audits?|logs?|logins?|events?|history|histories|trails?|journals?|activity|activities|changes)(?:_|$|\d)", re.IGNORECASE
 )
@@ -55,19 +59,32 @@ class Judged:
 
 
 def judge_tables(source: Source, at: Callable[[str], None]) -> list[Judged]:
-    """Return every table of the database, the most promising first. `at` is told which one is looked at. Raises what `Source.connect` does."""
+    """Return every table of the database, the most promising first; `at` is told which one is looked at. Raises as `Source.connect`."""
     with source.connect() as connection:
         read_server(connection)
         judged = []
         for candidate in read_candidates(connection):
             at(f"looking at {candidate.schema}.{candidate.name}")
             column = best_column(candidate.times)
-            findings: Sequence[Finding] = ()
-            if column and candidate.key:
-                findings = read_preflight(connection, _config(source.config.name, candidate, column))
+            findings = _findings(source, connection, candidate, column) if column and candidate.key else []
             oldest = read_oldest_day(connection, candidate, column) if column else None
             judged.append(judge(candidate, column, oldest, findings))
     return sorted(judged, key=lambda each: (not each.recommended, bool(each.against), -each.points, -each.candidate.bytes))
+
+
+def _findings(source: Source, connection: Connection, candidate: Candidate, column: TimeColumn) -> list[Finding]:
+    try:
+        config = TableConfig(
+            database=source.config.name,
+            schema_name=candidate.schema,
+            name=candidate.name,
+            timestamp_column=column.name,
+            primary_key=candidate.key,
+            retention_days=1,
+        )
+    except ValidationError:
+        return [Finding("name", "a name of its schema, its columns or its own is one that no config can hold", "rename it")]
+    return read_preflight(connection, config)
 
 
 def best_column(times: Sequence[TimeColumn]) -> TimeColumn | None:
@@ -121,17 +138,6 @@ def _against(candidate: Candidate, column: TimeColumn | None, findings: Sequence
             yield f"{finding.what} ({finding.hint})"
 
 
-def _config(label: str, candidate: Candidate, column: TimeColumn) -> TableConfig:
-    return TableConfig(
-        database=label,
-        schema_name=candidate.schema,
-        name=candidate.name,
-        timestamp_column=column.name,
-        primary_key=candidate.key,
-        retention_days=1,
-    )
-
-
 def draft_config(database: DatabaseConfig, s3: S3Config, retention_days: int, tables: Sequence[Judged]) -> str:
     """Return the text of a config file: what is recommended, and the rest as comments with the reasons. No secret is in it."""
     parts = [_HEAD, _s3(s3), _DEFAULTS.format(retention_days=retention_days), _database(database)]
@@ -143,19 +149,19 @@ def draft_config(database: DatabaseConfig, s3: S3Config, retention_days: int, ta
 
 
 _HEAD = """\
-# The config of Audit Archiver, drafted by `archiver init`. Read it, correct it, then: archiver validate, archiver doctor, archiver plan.
-# docs/configuration.md lists every key.
+# The config of Audit Archiver, drafted by `archiver init`. Read it and correct it; then come
+# archiver validate, archiver doctor and archiver plan. docs/configuration.md lists every key.
 version: "2.0"
 
 """
 
 _DEFAULTS = """
 defaults:
-  # Rows stay in their table for so many days after the end of their day. Your law, and your application, decide: look at it first.
+  # Rows stay in their table for so many days after the end of their day. The law and your
+  # application decide: look at this one first.
   retention_days: {retention_days}
   # Days are archived every night at 2 o'clock UTC, the oldest first. null for no schedule.
   schedule: "0 2 * * *"
-  # false archives, and deletes no row: leave a table's purge for later by running its archive asset alone.
 
 """
 
@@ -191,9 +197,9 @@ def _database(database: DatabaseConfig) -> str:
 
 def _table(judged: Judged) -> str:
     lines = [
-        *(f"      # {line}\n" for line in _facts(judged)),
-        *(f"      # Still to do: {each.what}: {each.hint}\n" for each in judged.findings if each.stops != "nothing"),
-        *(f"      # Mind: {each.what} ({each.hint})\n" for each in judged.findings if each.stops == "nothing"),
+        _comment(_facts(judged)),
+        *(_comment(f"Still to do: {each.what}: {each.hint}") for each in judged.findings if each.stops != "nothing"),
+        *(_comment(f"Mind: {each.what} ({each.hint})") for each in judged.findings if each.stops == "nothing"),
         *(f"      {line}\n" for line in _keys(judged)),
     ]
     return "".join(lines)
@@ -201,15 +207,20 @@ def _table(judged: Judged) -> str:
 
 def _other(judged: Judged) -> str:
     reasons = judged.against or ("it does not look like an audit table",)
-    lines = [*_facts(judged), *(f"Not recommended: {reason}" for reason in reasons), *_keys(judged)]
-    return "".join(f"      # {line}\n" for line in lines)
+    comments = [_comment(_facts(judged)), *(_comment(f"Not recommended: {reason}") for reason in reasons)]
+    return "".join([*comments, *(f"      # {line}\n" for line in _keys(judged)), "\n"])
 
 
-def _facts(judged: Judged) -> list[str]:
+def _comment(text: str) -> str:
+    """Write a comment of the list of tables. What names hold is one line each: a line break in one would begin a line of the file."""
+    return "".join(f"      # {line}\n" for line in wrap(_CONTROL.sub(" ", text), 100, break_long_words=False, break_on_hyphens=False))
+
+
+def _facts(judged: Judged) -> str:
     candidate = judged.candidate
     name = f"{candidate.schema}.{candidate.name}: {size_of(candidate)}, about {candidate.rows:,} rows"
     since = f", the oldest of {judged.oldest}" if judged.oldest else ""
-    return [f"{name}{since}{''.join(f'; {reason}' for reason in judged.reasons)}."]
+    return f"{name}{since}{''.join(f'; {reason}' for reason in judged.reasons)}."
 
 
 def size_of(candidate: Candidate) -> str:
@@ -219,7 +230,7 @@ def size_of(candidate: Candidate) -> str:
 
 def _keys(judged: Judged) -> list[str]:
     candidate, column = judged.candidate, judged.column
-    if column is None or not candidate.key:
+    if column is None or not candidate.key or any(each.name == "name" for each in judged.findings):
         return []
     key = candidate.key[0] if len(candidate.key) == 1 else list(candidate.key)
     large = not column.indexed and candidate.bytes > SCANNED_ANYWAY
