@@ -1,10 +1,9 @@
 """Config files of a lab on disk, for tests that run `archiver` as people do. What does not belong here: assertions."""
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from archiver_assets_tests.lab import PASSWORD_VARIABLE, PREFIX, Lab
 
@@ -28,10 +27,11 @@ def write_config(
         "user": lab.database.user,
         "password_env": PASSWORD_VARIABLE,
         "database": lab.database.name,
-        "tables": [dict(each) for each in tables or (AUDIT_LOGS_TABLE,)],
+        "tables": list(tables or (AUDIT_LOGS_TABLE,)),
         **database,
     }
     store = {"endpoint": lab.endpoint, "bucket": lab.bucket, "prefix": PREFIX, "region": "us-east-1", "path_style": True, **(s3 or {})}
     path = folder / "config.yaml"
-    path.write_text(yaml.safe_dump({"version": "2.0", "s3": store, "databases": [own, *map(dict, others)], **(top or {})}))
+    # As JSON, which is YAML, and knows no aliases for what stands in it twice.
+    path.write_text(json.dumps({"version": "2.0", "s3": store, "databases": [own, *others], **(top or {})}, indent=2))
     return str(path)

@@ -158,8 +158,8 @@ def _counted(rows: int) -> str:
 
 def _say_findings(answer: Answer, plan: Plan | Refused) -> None:
     for finding in plan.findings:
-        name = "warning" if finding.stops == "nothing" else f"no {finding.stops}".replace(" and ", ", ")
-        entry(answer, name, f"{finding.what} ({finding.hint})")
+        names = {"nothing": "warning", "purge": "no purge", "archive and purge": "refused"}
+        entry(answer, names[finding.stops], f"{finding.what} ({finding.hint})")
 
 
 def _say_totals(answer: Answer, looked: list[Looked[_Planned]]) -> None:
