@@ -51,10 +51,9 @@ def command(ctx: click.Context, options: Options, /, dagster_home: Path | None) 
     """
     answer, config = begin(options), options.config()
     lines: list[Line] = []
-    with working("looking"):
-        for line in _examine(config, dagster_home):
-            lines.append(line)
-            _say(answer, line)
+    for line in _shown_as_they_come(_examine(config, dagster_home)):
+        lines.append(line)
+        _say(answer, line)
     counts = Counter(line.verdict for line in lines)
     answer.line("")
     answer.line(", ".join(f"{counts[verdict]} {verdict}" for verdict in Verdict))
@@ -63,6 +62,16 @@ def command(ctx: click.Context, options: Options, /, dagster_home: Path | None) 
     answer.end()
     if counts[Verdict.FAILED]:
         ctx.exit(Status.FOUND)
+
+
+def _shown_as_they_come(lines: Lines) -> Lines:
+    """Yield the lines, and show that something is being done while the next one is waited for."""
+    while True:
+        with working("looking"):
+            line = next(lines, None)
+        if line is None:
+            return
+        yield line
 
 
 def _examine(config: Config, dagster_home: Path | None) -> Lines:

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from textwrap import wrap
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import click
 from rich.console import Console
-from rich.status import Status as Spinner
+from rich.live import Live
+from rich.spinner import Spinner
 
 from archiver_assets.cli.common import Answer, Json
 from archiver_assets.config import Config, TableConfig
@@ -126,20 +127,16 @@ def look_at_each(tables: Sequence[TableConfig], look: Callable[[TableConfig], Fo
 
 @contextmanager
 def working(what: str) -> Iterator[Callable[[str], None]]:
-    """Show on a terminal what is being done until the block ends; yield what changes it. Elsewhere say nothing."""
-    with Spinner(what, console=Console(file=sys.stderr)) if sys.stderr.isatty() else _Quiet() as spinner:
-        yield spinner.update
+    """Show on a terminal what is being done until the block ends; yield what changes it. Elsewhere say nothing.
 
-
-class _Quiet:
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-    def update(self, _what: str) -> None:
-        """Say nothing."""
+    On stderr, and what the block says on stdout stays there: rich would take it along, out of the file that it was redirected to.
+    """
+    if not sys.stderr.isatty():
+        yield lambda _what: None
+        return
+    spinner = Spinner("dots", what)
+    with Live(spinner, console=Console(file=sys.stderr), transient=True, redirect_stdout=False, redirect_stderr=False):
+        yield lambda text: spinner.update(text=text)
 
 
 def say_error(answer: Answer, error: ArchiverError) -> None:
