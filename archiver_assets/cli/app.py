@@ -19,7 +19,12 @@ from archiver_assets.errors import ArchiverError, ConfigError
 from archiver_assets.telemetry.lines import log_to
 
 COMMANDS = (
+    "init",
+    "validate",
+    "doctor",
+    "plan",
     "run",
+    "status",
     "list",
     "verify",
     "query",

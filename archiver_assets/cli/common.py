@@ -54,7 +54,7 @@ class Answer:
         """Show rows to a person; those of another place than a terminal get as wide as they are."""
         if self._silent:
             return
-        shown = Table(*(Column(name, overflow="fold") for name in columns), box=box.SIMPLE_HEAD, pad_edge=False)
+        shown = Table(*(Column(name, overflow="fold") for name in columns), box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
         for row in rows:
             shown.add_row(*row)
         wide = None if sys.stdout.isatty() else 10_000

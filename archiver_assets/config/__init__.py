@@ -21,6 +21,7 @@ from archiver_assets.config.models import (
 )
 from archiver_assets.config.naming import TableName, checks_schedule_name, dagster_name
 from archiver_assets.config.notifications import Notifications, NotificationTarget
+from archiver_assets.config.prices import Prices, billed_bytes
 
 __all__ = [
     "ACCEPTABLE_RISKS",
@@ -35,6 +36,7 @@ __all__ = [
     "LegalHolds",
     "NotificationTarget",
     "Notifications",
+    "Prices",
     "ReplicaConfig",
     "S3Config",
     "ScratchConfig",
@@ -42,6 +44,7 @@ __all__ = [
     "TableConfig",
     "TableName",
     "VerificationLevel",
+    "billed_bytes",
     "checks_schedule_name",
     "config_path",
     "dagster_name",

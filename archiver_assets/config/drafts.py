@@ -22,6 +22,7 @@ from archiver_assets.config.models import (
 )
 from archiver_assets.config.naming import TableName
 from archiver_assets.config.notifications import Notifications, NotificationTarget
+from archiver_assets.config.prices import Prices
 from archiver_assets.config.problems import Problems, joined_path
 from archiver_assets.config.sections import Section, Values, child, found, items, read
 
@@ -63,10 +64,11 @@ NOTIFICATIONS = Section(models=(Notifications,), required=frozenset(), nested=fr
 NOTIFICATION_TARGET = Section(
     models=(NotificationTarget,), required=frozenset({"name", "url_env"}), hints=dict.fromkeys(("url", "uri", *_PASSWORDS), _URL_HINT)
 )
+PRICES = Section(models=(Prices,), required=frozenset())
 FILE = Section(
     models=(Config,),
     required=frozenset({"version", "s3", "databases"}),
-    nested=frozenset({"s3", "defaults", "databases", "legal_holds", "compliance", "notifications"}),
+    nested=frozenset({"s3", "defaults", "databases", "legal_holds", "compliance", "notifications", "prices"}),
 )
 
 
@@ -124,6 +126,7 @@ class FileDraft:
     compliance: Values
     notifications: Values
     notification_targets: tuple[PlacedValues, ...]
+    prices: Values
 
 
 def read_file(root: Node, problems: Problems) -> FileDraft:
@@ -136,7 +139,7 @@ def read_file(root: Node, problems: Problems) -> FileDraft:
     if legal_holds:
         read(legal_holds, LEGAL_HOLDS, problems)
     holds_table = child(legal_holds, "table") if legal_holds else None
-    notifications = child(root, "notifications")
+    notifications, prices = child(root, "notifications"), child(root, "prices")
     return FileDraft(
         values=values,
         s3=_s3(s3, problems) if s3 else {},
@@ -146,6 +149,7 @@ def read_file(root: Node, problems: Problems) -> FileDraft:
         compliance=read(compliance, COMPLIANCE, problems) if compliance else {},
         notifications=read(notifications, NOTIFICATIONS, problems) if notifications else {},
         notification_targets=_targets(child(notifications, "targets") if notifications else None, problems),
+        prices=read(prices, PRICES, problems) if prices else {},
     )
 
 

@@ -16,6 +16,7 @@ from archiver_assets.config.legal import Compliance, Hold, HoldsTable, LegalHold
 from archiver_assets.config.limits import note_limits
 from archiver_assets.config.models import ColumnConfig, Config, DatabaseConfig, ReplicaConfig, S3Config, ScratchConfig, TableConfig
 from archiver_assets.config.notifications import Notifications, NotificationTarget
+from archiver_assets.config.prices import Prices
 from archiver_assets.config.problems import Problems
 from archiver_assets.config.syntax import compose, read_text
 
@@ -52,6 +53,7 @@ def _config(draft: FileDraft) -> Config:
         "legal_holds": _legal_holds(draft),
         "compliance": Compliance.model_validate(draft.compliance),
         "notifications": _notifications(draft),
+        "prices": Prices.model_validate(draft.prices),
     }
     return Config.model_validate({**draft.values, **sections})
 

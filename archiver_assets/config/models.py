@@ -40,6 +40,7 @@ from archiver_assets.config.labels import Owners, Tags
 from archiver_assets.config.legal import Compliance, LegalHolds
 from archiver_assets.config.naming import TableName, dagster_name
 from archiver_assets.config.notifications import Notifications
+from archiver_assets.config.prices import Prices
 from archiver_assets.errors import ConfigError
 
 SSLMODES = Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"]
@@ -298,6 +299,7 @@ class Config(Model):
     legal_holds: LegalHolds = Field(default=LegalHolds(), description="a mapping with holds, and the table where more of them are")
     compliance: Compliance = Field(default=Compliance(), description="a mapping with limits on the settings of all tables")
     notifications: Notifications = Field(default=Notifications(), description="a mapping that says who is told of failures")
+    prices: Prices = Field(default=Prices(), description="a mapping of what storage costs, for plan and status")
 
     def table(self, database: str, schema: str, name: str) -> TableConfig:
         """Return the table of these names. Raises ConfigError if there is none."""

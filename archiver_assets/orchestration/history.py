@@ -19,6 +19,8 @@ from archiver_assets.orchestration.tags import PARTITION_TAG
 ASSET_JOB = "__ASSET_JOB"
 """The job of runs that are started from an asset, or by a backfill of assets."""
 
+FAILURES_WITHIN = timedelta(days=7)
+
 REMEMBERED = timedelta(days=90)
 """How long a run counts: longer than it takes the waits of `choosing.py` to grow to the longest one."""
 
@@ -81,6 +83,30 @@ def last_was_a_repetition(instance: dg.DagsterInstance, table: TableConfig, now:
     if newest is None:
         return False
     return len(_tries(instance, table, {PARTITION_TAG: newest.dagster_run.tags[PARTITION_TAG]}, now)) > 1
+
+
+@dataclass(frozen=True)
+class Runs:
+    """The runs of a table, whatever they did: the newest one, the end of the newest that succeeded, and how many failed of late."""
+
+    last_status: str
+    last_at: datetime
+    last_run_id: str
+    succeeded_at: datetime | None
+    failed: int
+
+
+def runs_of(instance: dg.DagsterInstance, table: TableConfig, now: datetime) -> Runs | None:
+    """Return how the runs of the table went; None if there is none. The failed ones are those of the last week."""
+    records = instance.get_run_records(dg.RunsFilter(tags=_table_tag(table)), limit=_MOST_RECORDS)
+    if not records:
+        return None
+    succeeded = [_ended(each) for each in records if each.dagster_run.status is dg.DagsterRunStatus.SUCCESS]
+    failed = [each for each in records if each.dagster_run.status is dg.DagsterRunStatus.FAILURE and _ended(each) > now - FAILURES_WITHIN]
+    newest = records[0]
+    return Runs(
+        newest.dagster_run.status.value.lower(), _ended(newest), newest.dagster_run.run_id, max(succeeded, default=None), len(failed)
+    )
 
 
 def got_on(metadata: Mapping[str, dg.MetadataValue]) -> bool:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from archiver_assets.lifecycle.holds import HoldPlaces
     from archiver_assets.lifecycle.task import Progress, Task
+    from archiver_assets.store.s3 import Patience, S3ObjectStore
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,11 @@ class Services:
     @cached_property
     def store(self) -> ObjectStore:
         """The object store. Made once, since its client takes 0.3 s to make and can be shared by threads."""
-        from archiver_assets.store.s3 import S3ObjectStore  # noqa: PLC0415 -- see above
+        return self.bucket_store()
+
+    def bucket_store(self, patience: "Patience | None" = None) -> "S3ObjectStore":
+        """Return the bucket with a client of its own, whose calls last no longer than `patience` says, or as long as a run's."""
+        from archiver_assets.store.s3 import Patience, S3ObjectStore  # noqa: PLC0415 -- see above
 
         s3 = self.config.s3
         return S3ObjectStore.connect(
@@ -62,6 +67,7 @@ class Services:
             path_style=s3.path_style,
             encryption=s3.encryption,
             kms_key_id=s3.kms_key_id,
+            patience=patience or Patience(),
         )
 
     @property

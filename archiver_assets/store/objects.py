@@ -15,7 +15,8 @@ from typing import Protocol
 class StoredObject:
     """One object as the store reports it: `key` as it was given, size in `bytes`; `version_id` is None where versions are off.
 
-    `expires_at` is when the bucket's rules will remove it, as far as the store announces that.
+    `expires_at` is when the bucket's rules will remove it, as far as the store announces that; `modified_at` is when it was stored, as far
+    as a listing tells.
     """
 
     key: str
@@ -23,6 +24,7 @@ class StoredObject:
     etag: str
     version_id: str | None
     expires_at: datetime | None = None
+    modified_at: datetime | None = None
 
 
 class Upload(Protocol):

@@ -203,7 +203,7 @@ class S3ObjectStore:
             # botocore asks for URL-encoded keys and decodes them: XML could not carry every character.
             pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix)
             for each in (entry for page in pages for entry in page.get("Contents", [])):
-                yield StoredObject(each["Key"], each["Size"], each["ETag"].strip('"'), None)
+                yield StoredObject(each["Key"], each["Size"], each["ETag"].strip('"'), None, modified_at=each.get("LastModified"))
 
     def put(self, attempt: Attempt, key: str, data: bytes | bytearray, **options: Any) -> StoredObject:  # noqa: ANN401 -- boto3's own keywords
         """Store `data` whole if `key` is free, encrypted as the store is told to."""

@@ -60,7 +60,7 @@ class AppriseDelivery:
         asset = apprise.AppriseAsset(app_id="Audit Archiver", app_desc="Audit Archiver", app_url="", async_mode=False, image_url_mask="")
         service = apprise.Apprise.instantiate(url, asset=asset)
         if service is None:
-            return f"the variable {target.url_env} does not hold a URL that Apprise knows"
+            return _not_known(target)
         sender = apprise.Apprise(asset=asset)
         sender.add(service)
         result = sender.notify(
@@ -79,6 +79,26 @@ class AppriseDelivery:
             value = self.environ.get(name, "")
             text = text.replace(value, "***") if value else text
         return text
+
+
+def url_problem(target: NotificationTarget, environ: Mapping[str, str] = os.environ) -> str | None:
+    """Return why nothing could be sent to the target, as far as its URL tells; None if it is one that Apprise knows. Sends nothing."""
+    import apprise  # noqa: PLC0415 -- as above
+
+    try:
+        url = target.url(environ).get_secret_value()
+    except ConfigError as error:
+        return error.message.removeprefix(f"target {target.name}: ")
+    with _silence():
+        try:
+            known = apprise.Apprise.instantiate(url) is not None
+        except Exception as error:  # noqa: BLE001 -- as in `send`
+            return f"Apprise raised {type(error).__name__}"
+    return None if known else _not_known(target)
+
+
+def _not_known(target: NotificationTarget) -> str:
+    return f"the variable {target.url_env} does not hold a URL that Apprise knows"
 
 
 class _Silence(logging.Filter):

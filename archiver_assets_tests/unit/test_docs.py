@@ -17,6 +17,7 @@ from archiver_assets.config import (
     LegalHolds,
     Notifications,
     NotificationTarget,
+    Prices,
     ReplicaConfig,
     S3Config,
     ScratchConfig,
@@ -44,6 +45,7 @@ MODELS = [
     Compliance,
     Notifications,
     NotificationTarget,
+    Prices,
 ]
 
 

@@ -1,0 +1,245 @@
+"""`archiver status`: how each table stands, and what wants looking at.
+
+What belongs here: the command, and how a standing is told. What does not: finding it (`lifecycle/standing.py`,
+`orchestration/history.py`), and what waits too long (`orchestration/stalling.py`).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from archiver_assets.cli.app import Status
+from archiver_assets.cli.common import Answer, Json, Options, begin, common_options
+from archiver_assets.cli.looking import (
+    Looked,
+    ago,
+    choose_tables,
+    entry,
+    error_facts,
+    in_bytes,
+    in_dollars,
+    instance_option,
+    look_at_each,
+    open_instance,
+    plural,
+    some,
+    tables_option,
+)
+from archiver_assets.config import Config, TableConfig
+from archiver_assets.lifecycle.backlog import MOST_COUNTED
+from archiver_assets.lifecycle.standing import Standing, read_standing
+from archiver_assets.orchestration.resources import Services
+from archiver_assets.orchestration.stalling import Seen, find_stalled
+
+if TYPE_CHECKING:
+    from dagster import DagsterInstance
+
+    from archiver_assets.orchestration.history import Runs
+
+_COLUMNS = ["table", "waiting", "oldest", "archived", "purged", "in table", "archive", "ratio", "USD/mo"]
+
+
+@dataclass(frozen=True)
+class _Stands:
+    """How a table stands; the days that wait too long; and its runs, if a Dagster instance was asked and knows of any."""
+
+    standing: Standing
+    stalled: tuple[str, ...]
+    runs: "Runs | None"
+
+
+@click.command("status", short_help="Say how each table stands.")
+@tables_option
+@instance_option
+@click.option("--check", is_flag=True, help="End with status 4 if a table waits longer than its max_backlog_days, or cannot be looked at.")
+@common_options
+@click.pass_obj
+@click.pass_context
+def command(
+    ctx: click.Context,
+    options: Options,
+    /,
+    database: str | None,
+    schema: str | None,
+    table: str | None,
+    dagster_home: Path | None,
+    check: bool,  # noqa: FBT001 - a flag of the command
+) -> None:
+    """Say how each table stands: what waits, when it was last archived and purged, what wants looking at, what both sides take up and cost.
+
+    The times of archive and purge are those of manifests and receipts in the bucket. A Dagster instance adds its runs.
+    """
+    answer, config = begin(options), options.config()
+    services, tables = Services(config), choose_tables(config, database, schema, table)
+    with open_instance(dagster_home) as instance:
+        looked = look_at_each(tables, lambda each: _look(services, each, instance))
+    _say(answer, config, looked, services.clock())
+    answer.fact("tables", [_facts(config, each) for each in looked])
+    answer.end()
+    if check and any(each.found is None or each.found.stalled for each in looked):
+        ctx.exit(Status.FOUND)
+
+
+def _look(services: Services, table: TableConfig, instance: "DagsterInstance | None") -> _Stands:
+    source, keys = services.source(table), services.table_keys(table)
+    standing = read_standing(source, table, services.hold_places(), keys, services.config.s3.storage_class)
+    seen: Seen | None = None
+    runs: Runs | None = None
+    if instance is not None:
+        from archiver_assets.orchestration.checking import check_keys, last_seen  # noqa: PLC0415 -- Dagster is imported by now
+        from archiver_assets.orchestration.history import runs_of  # noqa: PLC0415
+
+        seen, runs = last_seen(instance, check_keys(table)[1]), runs_of(instance, table, services.clock())
+    stalled = find_stalled(standing.backlog, table, seen).stalled
+    return _Stands(standing, tuple(day.key for day in stalled), runs)
+
+
+def _say(answer: Answer, config: Config, looked: list[Looked[_Stands]], now: datetime) -> None:
+    answer.table(_COLUMNS, [_row(config, each.table, each.found, now) for each in looked])
+    troubles = [(each, lines) for each in looked if (lines := list(_troubles(each)))]
+    for each, lines in troubles:
+        answer.line(each.table.label)
+        for name, text in lines:
+            entry(answer, name, text)
+        answer.line("")
+    if not troubles:
+        answer.line("nothing wants looking at")
+    found = [each.found.standing for each in looked if each.found]
+    here, there = sum(each.size.all_bytes for each in found), sum(each.archived.bytes for each in found)
+    before = config.prices.monthly_database(here)
+    after = sum(_dollars(config, each) for each in found)
+    answer.line(f"in all: {in_bytes(here)} in tables with their indexes, {in_dollars(before)} a month;")
+    answer.line(f"        {in_bytes(there)} in the bucket ({config.s3.storage_class}), {in_dollars(after)} a month")
+
+
+def _row(config: Config, table: TableConfig, found: _Stands | None, now: datetime) -> list[str]:
+    if found is None:
+        return [table.label, *["?"] * (len(_COLUMNS) - 1)]
+    standing = found.standing
+    waiting, archived = standing.backlog.waiting, standing.archived
+    return [
+        table.label,
+        f"{len(waiting):,} d" if waiting else "",
+        waiting[0].key if waiting else "",
+        ago(archived.last_archived, now),
+        ago(archived.last_purged, now),
+        in_bytes(standing.size.all_bytes),
+        in_bytes(archived.bytes),
+        f"{standing.ratio:.1f}" if standing.ratio else "",
+        f"{_dollars(config, standing):,.2f}",
+    ]
+
+
+def _dollars(config: Config, standing: Standing) -> float:
+    return config.prices.monthly_storage(standing.archived.billed, config.s3.storage_class)
+
+
+def _troubles(looked: Looked[_Stands]) -> Iterator[tuple[str, str]]:
+    """Yield what wants looking at: a word for the margin, and a sentence with the next step."""
+    if looked.error:
+        yield "error", looked.error.message
+        yield "HINT", looked.error.hint
+    if looked.found:
+        yield from _of_backlog(looked.table, looked.found)
+        yield from _of_archive(looked.found.standing)
+        yield from _of_runs(looked.found.runs)
+
+
+def _of_backlog(table: TableConfig, found: _Stands) -> Iterator[tuple[str, str]]:
+    backlog, late = found.standing.backlog, found.standing.late
+    if found.stalled:
+        what = f"{plural(len(found.stalled), 'day')} waited longer than {table.max_backlog_days} days: {some(found.stalled)}"
+        yield "waiting", f"{what}; see why their runs failed, or, if there were none, that the schedule runs"
+    if late:
+        yield "late", f"rows came back into {plural(len(late), 'day')} purged before: {some(late)}; the next runs archive and purge them"
+    if backlog.days_held:
+        yield "held", f"{plural(backlog.days_held, 'expired day')}, all rows of which legal holds keep"
+    if backlog.rows_before_start_date:
+        yield (
+            "never",
+            f"{_counted(backlog.rows_before_start_date)} before start_date, {table.start_date}: set it to the day of the oldest row",
+        )
+    if backlog.rows_without_day:
+        yield "never", f"{_counted(backlog.rows_without_day)} whose {table.timestamp_column} is NULL or infinite stay in the table"
+
+
+def _of_archive(standing: Standing) -> Iterator[tuple[str, str]]:
+    archived = standing.archived
+    if archived.rejected:
+        what = f"{plural(len(archived.rejected), 'generation')} failed verification and does not count: {some(archived.rejected)}"
+        yield "rejected", f"{what}; _rejected-N.json beside it says why; its rows are archived again"
+    if archived.interrupted:
+        yield (
+            "unfinished",
+            f"a purge of {some(archived.interrupted)} has begun and not ended: rows are held, or the next run goes on with it",
+        )
+    if archived.leftovers:
+        yield "leftovers", f"{plural(archived.leftovers, 'object')} that no manifest names; the next archive of the day removes them"
+    for message in archived.damaged:
+        yield "damaged", message
+
+
+def _of_runs(runs: "Runs | None") -> Iterator[tuple[str, str]]:
+    if runs is not None and runs.failed:
+        last = f"the last one, {runs.last_run_id}, ended {runs.last_at.astimezone(UTC):%Y-%m-%d %H:%M} UTC as {runs.last_status}"
+        yield "failed", f"{plural(runs.failed, 'run')} within 7 days; {last}"
+
+
+def _counted(rows: int) -> str:
+    return f"{rows:,} rows{' or more' if rows == MOST_COUNTED else ''}"
+
+
+def _facts(config: Config, looked: Looked[_Stands]) -> Json:
+    name: dict[str, Json] = {"table": looked.table.label}
+    if looked.found is None:
+        return name | {"error": error_facts(looked.error) if looked.error else None}
+    standing, runs = looked.found.standing, looked.found.runs
+    backlog, archived = standing.backlog, standing.archived
+    return name | {
+        "days_waiting": len(backlog.waiting),
+        "oldest_day_waiting": backlog.waiting[0].key if backlog.waiting else None,
+        "rows_waiting": backlog.rows_waiting,
+        "rows_counted_up_to": MOST_COUNTED,
+        "days_stalled": list(looked.found.stalled),
+        "days_late": list(standing.late),
+        "days_held": backlog.days_held,
+        "rows_before_start_date": backlog.rows_before_start_date,
+        "rows_without_day": backlog.rows_without_day,
+        "last_archived_at": _instant(archived.last_archived),
+        "last_purged_at": _instant(archived.last_purged),
+        "days_archived": len(archived.days),
+        "days_purged": len(archived.purged),
+        "days_interrupted": list(archived.interrupted),
+        "generations": archived.generations,
+        "generations_rejected": list(archived.rejected),
+        "leftovers": archived.leftovers,
+        "damaged": list(archived.damaged),
+        "table_bytes": standing.size.table_bytes,
+        "index_bytes": standing.size.index_bytes,
+        "rows_estimated": standing.size.rows,
+        "archive_bytes": archived.bytes,
+        "bytes_per_row_ratio": round(standing.ratio, 2) if standing.ratio else None,
+        "usd_per_month_in_database": round(config.prices.monthly_database(standing.size.all_bytes), 4),
+        "usd_per_month_in_bucket": round(_dollars(config, standing), 4),
+        "runs": _run_facts(runs),
+    }
+
+
+def _run_facts(runs: "Runs | None") -> Json:
+    if runs is None:
+        return None
+    return {
+        "last_run_id": runs.last_run_id,
+        "last_status": runs.last_status,
+        "last_at": _instant(runs.last_at),
+        "last_success_at": _instant(runs.succeeded_at),
+        "failed_within_7_days": runs.failed,
+    }
+
+
+def _instant(at: datetime | None) -> str | None:
+    return None if at is None else at.astimezone(UTC).isoformat()

@@ -1,0 +1,101 @@
+"""Trying out a bucket with an object of one's own: each right that the archiver uses, and each promise that it relies on.
+
+What belongs here: one call for each of them. What does not: their order, and words for people (`lifecycle/examining.py`).
+"""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+from secrets import token_hex
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from archiver_assets.errors import ObjectExists, ObjectMissing
+from archiver_assets.store.encryption import described
+from archiver_assets.store.objects import StoredObject
+from archiver_assets.store.s3 import S3ObjectStore
+from archiver_assets.store.s3_errors import Attempt, translated
+
+CONTENT = b"archiver doctor was here; this object means nothing and may be removed\n"
+
+
+@dataclass
+class Probe:
+    """An object right below the prefix, `_probe-{16 hex}`: no folder of a database, and skipped by all that read the archive.
+
+    Every method raises what the store's own calls raise.
+    """
+
+    store: S3ObjectStore
+    prefix: str
+    key: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Choose a name that nothing has."""
+        self.key = f"{self.prefix}_probe-{token_hex(8)}"
+
+    def list(self) -> datetime | None:
+        """List below the prefix, and return the store's clock, if it tells it."""
+        with translated(Attempt("list", self.store.uri(self.prefix), "s3:ListBucket")):
+            answer = self.store.client.list_objects_v2(Bucket=self.store.bucket, Prefix=self.prefix, MaxKeys=1)
+        return _clock(answer)
+
+    def put(self) -> StoredObject:
+        """Store the object, encrypted as the config says."""
+        return self.store.create(self.key, CONTENT)
+
+    def conditions_are_kept(self) -> bool:
+        """Tell whether the store refuses a second object under the same key, as `If-None-Match: *` asks for."""
+        try:
+            self.store.create(self.key, CONTENT)
+        except ObjectExists:
+            return True
+        return False
+
+    def reads_back(self, made: StoredObject) -> bool:
+        """Tell whether the object reads back as it was written, by its version where the bucket keeps versions."""
+        return b"".join(self.store.read(self.key, version_id=made.version_id)) == CONTENT
+
+    def encryption(self) -> str:
+        """Return what the store reports as the object's encryption."""
+        with translated(Attempt("look at", self.store.uri(self.key), "s3:GetObject")):
+            answer: Any = self.store.client.head_object(Bucket=self.store.bucket, Key=self.key)
+        return described(answer)
+
+    def upload_and_abort(self) -> int:
+        """Begin an upload in parts, send one, and end it as an archive ends those of a crash; return how many were ended."""
+        key = f"{self.key}-parts"
+        place: dict[str, Any] = {"Bucket": self.store.bucket, "Key": key}
+        with translated(Attempt("upload in parts", self.store.uri(key), "s3:PutObject")):
+            upload = self.store.client.create_multipart_upload(**place, **self.store.encryption.options)["UploadId"]
+            self.store.client.upload_part(**place, UploadId=upload, PartNumber=1, Body=CONTENT)
+        return self.store.abort_uploads(key)
+
+    def remove(self, made: StoredObject) -> bool:
+        """Remove the object, its very version if that is allowed; return False where that version stays, hidden by a delete marker."""
+        if made.version_id is None:
+            self.store.remove(self.key)
+            return True
+        try:
+            self.store.client.delete_object(Bucket=self.store.bucket, Key=self.key, VersionId=made.version_id)
+        except (ClientError, BotoCoreError):  # Object Lock, or a right that the archiver does without
+            self.store.remove(self.key)
+            return False
+        return True
+
+    def is_there(self) -> bool:
+        """Tell whether the object is still to be seen."""
+        try:
+            self.store.head(self.key)
+        except ObjectMissing:
+            return False
+        return True
+
+
+def _clock(answer: Any) -> datetime | None:  # noqa: ANN401 -- boto3 has a type of its own for each call
+    date = answer["ResponseMetadata"].get("HTTPHeaders", {}).get("date")
+    try:
+        return parsedate_to_datetime(date) if date else None
+    except ValueError:
+        return None
