@@ -4,6 +4,7 @@ import json
 import re
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -29,13 +30,13 @@ def environment(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DAGSTER_HOME", raising=False)
 
 
-def document(capsys: Capture) -> dict[str, object]:
-    found: dict[str, object] = json.loads(capsys.readouterr().out)
+def document(capsys: Capture) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(capsys.readouterr().out)
     return found
 
 
-def only_table(capsys: Capture) -> dict[str, object]:
-    (table,) = document(capsys)["tables"]  # type: ignore[misc, attr-defined]
+def only_table(capsys: Capture) -> dict[str, Any]:
+    (table,) = document(capsys)["tables"]
     return dict(table)
 
 
@@ -124,7 +125,7 @@ def test_validate_sums_up_what_was_understood_and_connects_to_nothing(lab: Lab, 
     assert re.search(r"public.audit_logs +id +created_at, UTC +30 days +30 3 \* \* \* +\d{4}-\d\d-\d\d 03:30 UTC", said)
     assert re.search(r"public.missing .* never by itself", said)
     assert main(["validate", "--config", config, "--json"]) == Status.DONE
-    assert [each["next_run"] is None for each in document(capsys)["tables"]] == [False, True]  # type: ignore[attr-defined]
+    assert [each["next_run"] is None for each in document(capsys)["tables"]] == [False, True]
 
 
 def test_validate_says_every_problem_at_once(tmp_path: Path, capsys: Capture) -> None:
