@@ -90,7 +90,8 @@ def _look(services: Services, table: TableConfig, instance: "DagsterInstance | N
     seen: Seen | None = None
     runs: Runs | None = None
     if instance is not None:
-        from archiver_assets.orchestration.checking import check_keys, last_seen  # noqa: PLC0415 -- Dagster is imported by now
+        from archiver_assets.orchestration.checking import last_seen  # noqa: PLC0415 -- Dagster is imported by now
+        from archiver_assets.orchestration.checks import check_keys  # noqa: PLC0415 -- as above
         from archiver_assets.orchestration.history import runs_of  # noqa: PLC0415
 
         seen, runs = last_seen(instance, check_keys(table)[1]), runs_of(instance, table, services.clock())

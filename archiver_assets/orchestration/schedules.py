@@ -83,6 +83,8 @@ def checks_schedule(database: DatabaseConfig, job_name: str, kept: KeptInstance)
 
 def every_waiting_day(services: Services, table: TableConfig) -> list[str]:
     """Return the days of the backlog that are not wholly held, oldest first. Raises what `expired_days` raises."""
+    from archiver_assets.lifecycle.backlog import expired_days  # noqa: PLC0415 -- see `choose_days`
+
     with closing(expired_days(services.source(table), table, services.hold_places())) as days:
         return [day.partition.key for day in days if not day.held]
 
