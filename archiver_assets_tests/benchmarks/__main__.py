@@ -5,6 +5,7 @@ does not: the comparisons (`registry.py`) and any verdict by exit code. Imports 
 """
 
 import argparse
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,6 +23,8 @@ from archiver_assets_tests.benchmarks.workload import DEFAULT_ROWS, LARGE, LARGE
 def main() -> None:
     """Measure everything, or what was asked for; print as it comes, and all targets at the end."""
     arguments = _arguments()
+    # Servers and their folders are not to outlive a run that somebody ends.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     large = arguments.size == LARGE
     rows, into = arguments.rows or (LARGE_ROWS if large else DEFAULT_ROWS), arguments.into / (LARGE if large else "")
     try:

@@ -54,7 +54,7 @@ def bars_of(result: Result) -> list[Bar]:
 
 
 def save_charts(results: Sequence[Result], folder: Path) -> None:
-    """Write the chart of each workload that has a ratio among its results."""
+    """Write the chart of each workload that has a ratio among its results, as `WORKLOAD.svg`."""
     for workload in dict.fromkeys(result.workload for result in results):
         group = [result for result in results if result.workload == workload]
         bars = [bar for result in group for bar in bars_of(result)]

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from archiver_assets_tests.benchmarks.chart import save_charts
+from archiver_assets_tests.benchmarks.chart import bars_of, save_charts
 from archiver_assets_tests.benchmarks.comparing import Comparison, Result, load_result
 from archiver_assets_tests.benchmarks.machine import described
 from archiver_assets_tests.benchmarks.places import RESULTS, ROOT
@@ -43,7 +43,9 @@ def rewritten(page: str, results: Sequence[Result]) -> str:
     missing = [_not_yet(each) for each in COMPARISONS if each.targets and each.id not in found]
     machines = dict.fromkeys(f"Measured with {described(result.machine)}.\n" for result in results)
     tables = [line for result in results for line in [*methods_table(result), ""]]
-    parts = {"targets": [*targets_table([*results, *missing]), "", *machines], "methods": tables}
+    drawn = dict.fromkeys(result.workload for result in results if bars_of(result))
+    pictures = [f"![Ratios on the workload {name}](pictures/bench/{name}.svg)\n" for name in drawn]
+    parts = {"targets": [*targets_table([*results, *missing]), "", *machines, *pictures], "methods": tables}
     for name, lines in parts.items():
         begin, end = f"<!-- {name}: begin -->\n", f"<!-- {name}: end -->"
         before, rest = page.split(begin)
