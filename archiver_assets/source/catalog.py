@@ -233,15 +233,22 @@ def split(connection: Connection, days: sql.Days, rows: int, parts: int) -> list
     Fewer where many rows have the same timestamp: a range cannot part them. The server is asked for each border but the first, from the
     border before it on, so that it reads each entry of the index at most once.
     """
-    ranges, rest, step = [], days, max(rows // parts, 1)
+    if min(parts, rows) == 1:
+        return [days]
+    ranges, rest, last = [], days, _timestamp_after(connection, days, 0)
     for _ in range(min(parts, rows) - 1):
-        found = connection.execute(sql.timestamp_after(rest, step)).fetchone()
-        if found is None:
+        border = _timestamp_after(connection, rest, max(rows // parts, 1))
+        if border is None or last is None:
             break
-        if found["timestamp"] > rest.lower:  # else no row lies before it
-            ranges.append(replace(rest, upper=found["timestamp"]))
-            rest = replace(rest, lower=found["timestamp"])
+        if border > last:  # else no row lies before it
+            ranges.append(replace(rest, upper=border))
+            rest, last = replace(rest, lower=border), border
     return [*ranges, rest]
+
+
+def _timestamp_after(connection: Connection, days: sql.Days, rows: int) -> datetime | date | None:
+    row = connection.execute(sql.timestamp_after(days, rows)).fetchone()
+    return row["timestamp"] if row else None
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ import adbc_driver_manager
 import adbc_driver_postgresql
 import psycopg
 import pyarrow as pa
+from adbc_driver_manager._reader import AdbcRecordBatchReader
 
 from archiver_assets.source import sql, sql_session
 from archiver_assets.source.catalog import XMIN, Column, Table
@@ -77,8 +78,9 @@ def read_rows(
     with _errors(source), _cursor(source, cancel or Cancel()) as cursor:
         cursor.execute(sql_session.import_snapshot(snapshot_id).as_string())
         cursor.execute(query.as_string())
-        reader = cursor.fetch_record_batch()
-        for batch in reader:
+        # The reader that `fetch_record_batch` gives is pyarrow's own, whose errors are OSErrors without an SQLSTATE.
+        stream = cursor.fetch_arrow()  # whose memory must outlive the reader's import
+        for batch in AdbcRecordBatchReader._import_from_c(stream.address):  # noqa: SLF001 -- pyarrow's own name for it
             yield to_stored(batch, table.schema, label)
 
 
