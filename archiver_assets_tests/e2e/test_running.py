@@ -1,7 +1,6 @@
 """`archiver run`: the same runs as Dagster's, in the process of the command."""
 
 import json
-import signal
 import subprocess
 import sys
 import time
@@ -111,17 +110,16 @@ def test_a_dry_run_says_what_it_would_do_and_does_nothing(lab: Lab, home: Path, 
         assert instance.get_materialized_partitions(table_keys(lab.table()).archive) == set()
 
 
-@pytest.mark.parametrize("day", ["2014-12-31", "9999-01-01"])
-def test_a_day_that_is_no_partition_is_refused(day: str, said: Said) -> None:
-    status, out = said("run", *WHERE, "--partition", day)
-    assert status == Status.FAILED
-    assert "NotExpired: expected an expired day of lab/public/audit_logs, 2015-01-01 to " in out
+def test_a_day_that_is_no_partition_is_refused(said: Said) -> None:
+    for day in ("2014-12-31", "9999-01-01"):
+        status, out = said("run", *WHERE, "--partition", day)
+        assert status == Status.FAILED
+        assert "NotExpired: expected an expired day of lab/public/audit_logs, 2015-01-01 to " in out
 
 
-@pytest.mark.parametrize("arguments", [("--partition", str(DAY), "--from", str(DAY)), ("--to", str(DAY)), ("--table", "nowhere")])
-def test_wrong_usage_begins_nothing(arguments: tuple[str, ...], said: Said) -> None:
-    status, out = said("run", *arguments)
-    assert (status, out) == (Status.USAGE, "")
+def test_wrong_usage_begins_nothing(said: Said) -> None:
+    for arguments in (("--partition", str(DAY), "--from", str(DAY)), ("--to", str(DAY)), ("--table", "nowhere")):
+        assert said("run", *arguments) == (Status.USAGE, "")
 
 
 def test_a_wrong_password_is_said_once_for_a_database(said: Said, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -142,25 +140,23 @@ def test_a_bucket_that_is_not_there_ends_everything(lab: Lab, config: str, said:
     assert "nothing more is run: the store" in out
 
 
-def test_signals_in_mid_purge_end_it_cleanly_and_the_next_run_goes_on(lab: Lab, config: str, home: Path, said: Said) -> None:
+def test_a_signal_in_mid_purge_ends_it_cleanly_and_the_next_run_goes_on(lab: Lab, config: str, home: Path, said: Said) -> None:
     lab.fill(rows=60)
     Path(config).write_text(yaml.safe_dump(lab.document(batch_size=5, sleep_between_batches=0.2)))
     command = [sys.executable, "-m", "archiver_assets", "--config", config, "--log-format", "json", "run", *WHERE, "--all"]
-    for sent in (signal.SIGTERM, signal.SIGINT):
-        before = lab.count()
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-            while lab.count() == before:
-                assert process.poll() is None
-                time.sleep(0.02)
-            process.send_signal(sent)
-            out, err = process.communicate(timeout=60)
-        assert process.returncode == Status.INTERRUPTED, err
-        assert "interrupted" in out
-        assert err.splitlines()[-1].count("interrupted; whatever was committed stays") == 1
-        assert all(json.loads(line)["event"] for line in err.splitlines())
-        left = lab.count()
-        assert 0 < left < before
-        assert left % 5 == 0
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        while lab.count() == 60:
+            assert process.poll() is None
+            time.sleep(0.02)
+        process.terminate()
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == Status.INTERRUPTED, err
+    assert "interrupted" in out
+    assert all(json.loads(line)["event"] for line in err.splitlines())
+    assert "interrupted; whatever was committed stays" in err.splitlines()[-1]
+    left = lab.count()
+    assert 0 < left < 60
+    assert left % 5 == 0
     with dg.DagsterInstance.from_config(str(home)) as instance:
         assert {run.status for run in instance.get_runs()} == {dg.DagsterRunStatus.FAILURE}
     assert said("run", *WHERE, "--all")[0] == Status.DONE
