@@ -148,7 +148,7 @@ def test_unknown_keys_are_seen_at_every_level(tmp_path: Path) -> None:
 
 def test_an_unknown_key_near_to_none_lists_the_known_ones(tmp_path: Path) -> None:
     assert problem_of(tmp_path, SHORTEST + "zzz: []\n") == (
-        "config.yaml:13: zzz: unknown key; expected one of compliance, databases, defaults, legal_holds, notifications, s3, version"
+        "config.yaml:13: zzz: unknown key; expected one of compliance, databases, defaults, legal_holds, notifications, prices, s3, version"
     )
 
 
