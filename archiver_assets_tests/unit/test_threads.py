@@ -92,7 +92,9 @@ def test_after_an_error_no_call_is_made_and_everything_raises_it(error: BaseExce
 
 
 def test_the_end_makes_one_fail_who_waits_for_room_and_begins_nothing_more() -> None:
-    go, made, errors = threading.Event(), [], []
+    go = threading.Event()
+    made: list[int] = []
+    errors: list[str] = []
 
     def wait_for_room() -> None:
         try:
@@ -122,8 +124,14 @@ def test_items_of_all_streams_come_each_once_and_each_stream_s_in_order() -> Non
 
 def test_the_error_of_one_stream_ends_the_others_and_is_the_one_that_is_raised() -> None:
     gates = [Gate(2, 3), Gate()]
+
+    def interrupt() -> None:
+        for gate in gates:
+            gate.interrupted.set()
+
+    streams: list[Callable[[], Iterator[int]]] = [gates[0], failing, gates[1]]
     with pytest.raises(ValueError, match="the first error"):
-        list(gathered([gates[0], failing, gates[1]], lambda: [gate.interrupted.set() for gate in gates] and None))
+        list(gathered(streams, interrupt))
     assert all(gate.closed.is_set() for gate in gates)
 
 
