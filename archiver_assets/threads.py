@@ -18,6 +18,13 @@ Item = TypeVar("Item")
 END_SECONDS = 10.0
 """How long the end of a block waits for a thread that hangs in a call."""
 _NUDGE_SECONDS = 0.2
+_LISTEN_SECONDS = 0.5
+"""How long the main thread waits before it hears of a Ctrl-C: ADBC's own handler of SIGINT, unlike Python's, interrupts no wait."""
+
+
+def _wait_for(changed: threading.Condition, met: Callable[[], bool]) -> None:
+    while not met():
+        changed.wait(_LISTEN_SECONDS)
 
 
 class Behind:
@@ -69,7 +76,7 @@ class Behind:
             self._thread.join(END_SECONDS)
 
     def _wait_until(self, done: Callable[[], bool]) -> None:
-        self._changed.wait_for(lambda: self._error is not None or self._over or done())
+        _wait_for(self._changed, lambda: self._error is not None or self._over or done())
         if self._error is not None:
             raise self._error
         if self._over:
@@ -156,7 +163,7 @@ class _Meeting(Generic[Item]):
     def items(self) -> Iterator[Item]:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: bool(self._items) or self._error is not None or not self._working)
+                _wait_for(self._changed, lambda: bool(self._items) or self._error is not None or not self._working)
                 if self._error is not None:
                     raise self._error
                 if not self._items:

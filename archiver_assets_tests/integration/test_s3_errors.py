@@ -364,18 +364,22 @@ def test_an_abort_that_fails_is_logged_and_does_not_hide_the_first_error(serve: 
     assert "could not abort the upload of s3://bucket/a" in caplog.text
 
 
-def test_after_a_lost_part_nothing_can_be_committed(serve: Serve) -> None:
+@pytest.mark.parametrize("hears", ["commit", "the next part"])
+def test_after_a_lost_part_nothing_can_be_committed(serve: Serve, hears: str) -> None:
+    """The part is sent while the next one fills, so that a later call is the one that fails, and every one after it."""
     script = Script([(200, {}, STARTED.encode()), (500, {}, error_body("InternalError")), (204, {}, b"")])
     with serve(script).upload("a") as writer:
-        with pytest.raises(StoreUnavailable):
-            writer.write(bytes(PART_SIZE))
+        writer.write(bytes(PART_SIZE))
+        with pytest.raises(StoreUnavailable, match="InternalError"):
+            writer.commit() if hears == "commit" else writer.write(bytes(PART_SIZE))
         with pytest.raises(ValueError, match="is over"):
             writer.commit()
+    assert [method for method, _, _ in script.requests] == ["POST", "PUT", "DELETE"]
 
 
 def test_content_of_more_parts_than_s3_takes_is_refused_by_name(serve: Serve) -> None:
     def too_much(writer: Upload) -> None:
-        vars(writer)["_parts"] = [{}] * MAX_PARTS
+        vars(writer)["_begun"] = MAX_PARTS
         writer.write(bytes(PART_SIZE))
 
     with serve(Script([])).upload("a") as writer, pytest.raises(StoreError, match="10000 parts of 16 MiB"):
