@@ -124,19 +124,12 @@ def test_items_of_all_streams_come_each_once_and_each_stream_s_in_order() -> Non
 
 def test_the_error_of_one_stream_ends_the_others_and_is_the_one_that_is_raised() -> None:
     gates = [Gate(2, 3), Gate()]
-<<<<<<< HEAD
-    streams: list[Callable[[], Iterator[int]]] = [gates[0], failing, gates[1]]
-=======
->>>>>>> archive
 
     def interrupt() -> None:
         for gate in gates:
             gate.interrupted.set()
 
-<<<<<<< HEAD
-=======
     streams: list[Callable[[], Iterator[int]]] = [gates[0], failing, gates[1]]
->>>>>>> archive
     with pytest.raises(ValueError, match="the first error"):
         list(gathered(streams, interrupt))
     assert all(gate.closed.is_set() for gate in gates)
