@@ -6,7 +6,7 @@ What does not: S3 (`s3.py`), the names of objects (`keys.py`), what is inside th
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
@@ -16,7 +16,7 @@ class StoredObject:
     """One object as the store reports it: `key` as it was given, size in `bytes`; `version_id` is None where versions are off.
 
     `expires_at` is when the bucket's rules will remove it, as far as the store announces that; `modified_at` is when it was stored, as far
-    as a listing tells.
+    as a listing tells: two reports of one object are equal without it.
     """
 
     key: str
@@ -24,7 +24,7 @@ class StoredObject:
     etag: str
     version_id: str | None
     expires_at: datetime | None = None
-    modified_at: datetime | None = None
+    modified_at: datetime | None = field(default=None, compare=False)
 
 
 class Upload(Protocol):
