@@ -3,16 +3,20 @@
 What belongs here: opening it. What does not: what is recorded there.
 """
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
-import dagster as dg
 
 from archiver_assets.errors import ConfigError
 
+if TYPE_CHECKING:
+    from dagster import DagsterInstance
+
+_CONNECT_SECONDS = "10"
 Body = TypeVar("Body", bound=Callable[..., Any])
 
 
@@ -22,16 +26,19 @@ def instance_option(body: Body) -> Body:
         "--dagster-home",
         type=click.Path(path_type=Path),
         envvar="DAGSTER_HOME",
-        help="The folder with the dagster.yaml of the instance that this is recorded in.  [default: $DAGSTER_HOME, if it is set]",
+        help="The folder with the dagster.yaml of Dagster's instance.  [default: $DAGSTER_HOME, if it is set]",
     )(body)
 
 
 @contextmanager
-def open_instance(home: Path | None) -> Iterator[dg.DagsterInstance | None]:
+def open_instance(home: Path | None) -> "Iterator[DagsterInstance | None]":
     """Open the instance of that folder; None where no folder is named. Raises ConfigError if it cannot be opened."""
     if home is None:
         yield None
         return
+    import dagster as dg  # noqa: PLC0415 -- importing it takes 1.4 s, which only those pay who have an instance
+
+    os.environ.setdefault("PGCONNECT_TIMEOUT", _CONNECT_SECONDS)  # Dagster's own storage would wait for ever for a host that is silent
     try:
         instance = dg.DagsterInstance.from_config(str(home.absolute()))
     except Exception as error:  # the boundary to Dagster and whatever storage its config names, whose errors have no common root

@@ -1,91 +1,31 @@
-"""What the commands that look at many tables share: choosing them, going on after one that fails, and writing numbers for people.
+"""What the commands that look at many tables share: going on after one that fails, and writing numbers for people.
 
-What belongs here: that, and opening Dagster's instance if there is one. What does not: what any command looks for.
+What belongs here: that. What does not: what any command looks for, and how tables are chosen (`selection.py`).
 """
 
-import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from pathlib import Path
 from textwrap import wrap
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
-import click
 from rich.console import Console
 from rich.live import Live
 from rich.spinner import Spinner
 
 from archiver_assets.cli.common import Answer, Json
-from archiver_assets.config import Config, TableConfig
-from archiver_assets.errors import ArchiverError, ConfigError, SourceUnavailable, StoreUnavailable
+from archiver_assets.config import TableConfig
+from archiver_assets.errors import ArchiverError, SourceUnavailable, StoreUnavailable
 
-if TYPE_CHECKING:
-    from dagster import DagsterInstance
-
-Body = TypeVar("Body", bound=Callable[..., Any])
 Found = TypeVar("Found")
 
 WIDTH = 100
 """Columns that text for people is wrapped at."""
 
 _MARGIN = 16
-_CONNECT_SECONDS = "10"
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
-
-
-def tables_option(body: Body) -> Body:
-    """Add `--database`, `--schema` and `--table`, each of which narrows down the tables that are looked at."""
-    for option in (
-        click.option("--table", help="Only tables of this name.  [default: all]"),
-        click.option("--schema", help="Only tables of this schema.  [default: all]"),
-        click.option("--database", help="Only tables of the database with this label.  [default: all]"),
-    ):
-        body = option(body)
-    return body
-
-
-def instance_option(body: Body) -> Body:
-    """Add `--dagster-home`."""
-    return click.option(
-        "--dagster-home",
-        type=click.Path(path_type=Path),
-        envvar="DAGSTER_HOME",
-        help="The folder with the dagster.yaml of the instance to ask, too.  [default: $DAGSTER_HOME, if it is set]",
-    )(body)
-
-
-def choose_tables(config: Config, database: str | None, schema: str | None, table: str | None) -> list[TableConfig]:
-    """Return the tables that were chosen, in the order of the config. Raises ConfigError if there is none."""
-    wanted = {"database": database, "schema_name": schema, "name": table}
-    chosen = [each for _, each in config.tables() if all(value in {None, getattr(each, name)} for name, value in wanted.items())]
-    if not chosen:
-        said = " ".join(f"--{name.removesuffix('_name').replace('name', 'table')} {value}" for name, value in wanted.items() if value)
-        labels = ", ".join(each.label for _, each in config.tables())
-        message = f"expected a configured table that fits {said}, found none"
-        raise ConfigError(message, hint=f"choose among: {labels}")
-    return chosen
-
-
-@contextmanager
-def open_instance(home: Path | None) -> "Iterator[DagsterInstance | None]":
-    """Open the Dagster instance of that folder; None where no folder is named. Raises ConfigError if it cannot be opened."""
-    if home is None:
-        yield None
-        return
-    import dagster as dg  # noqa: PLC0415 -- importing it takes 1.4 s, which only those pay who have an instance
-
-    os.environ.setdefault("PGCONNECT_TIMEOUT", _CONNECT_SECONDS)  # Dagster's own storage would wait for ever for a host that is silent
-    try:
-        instance = dg.DagsterInstance.from_config(str(home))
-    except Exception as error:  # the boundary to Dagster and whatever storage its config names, whose errors have no common root
-        message = f"expected a Dagster instance in {home}, found: {first_line(error)}"
-        hint = "correct dagster.yaml and the variables that it names, see that its storage answers, or unset DAGSTER_HOME to do without"
-        raise ConfigError(message, hint=hint) from error
-    with instance:
-        yield instance
 
 
 def first_line(error: Exception) -> str:

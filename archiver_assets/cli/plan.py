@@ -13,22 +13,9 @@ import click
 
 from archiver_assets.cli.app import Status
 from archiver_assets.cli.common import Answer, Json, Options, begin, common_options
-from archiver_assets.cli.looking import (
-    Looked,
-    choose_tables,
-    entry,
-    error_facts,
-    in_bytes,
-    in_dollars,
-    in_time,
-    instance_option,
-    look_at_each,
-    minute,
-    open_instance,
-    plural,
-    say_error,
-    tables_option,
-)
+from archiver_assets.cli.dagster_instance import instance_option, open_instance
+from archiver_assets.cli.looking import Looked, entry, error_facts, in_bytes, in_dollars, in_time, look_at_each, minute, plural, say_error
+from archiver_assets.cli.selection import choose_tables, tables_option
 from archiver_assets.config import Config, TableConfig
 from archiver_assets.lifecycle.backlog import MOST_COUNTED
 from archiver_assets.lifecycle.inventory import read_inventory

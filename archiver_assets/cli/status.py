@@ -14,21 +14,9 @@ import click
 
 from archiver_assets.cli.app import Status
 from archiver_assets.cli.common import Answer, Json, Options, begin, common_options
-from archiver_assets.cli.looking import (
-    Looked,
-    ago,
-    choose_tables,
-    entry,
-    error_facts,
-    in_bytes,
-    in_dollars,
-    instance_option,
-    look_at_each,
-    open_instance,
-    plural,
-    some,
-    tables_option,
-)
+from archiver_assets.cli.dagster_instance import instance_option, open_instance
+from archiver_assets.cli.looking import Looked, ago, entry, error_facts, in_bytes, in_dollars, look_at_each, plural, some
+from archiver_assets.cli.selection import choose_tables, tables_option
 from archiver_assets.config import Config, TableConfig
 from archiver_assets.lifecycle.backlog import MOST_COUNTED
 from archiver_assets.lifecycle.standing import Standing, read_standing
