@@ -25,7 +25,8 @@ from archiver_assets.source import sql
 from archiver_assets.source.catalog import XMIN, Table, read_table
 from archiver_assets.source.reading import read_rows
 from archiver_assets.source.session import Source, open_snapshot
-from archiver_assets_tests.servers import Database
+from archiver_assets_tests.conftest import fresh_database
+from archiver_assets_tests.servers import Database, PostgresServer
 from archiver_assets_tests.tables import REFUSED
 
 PARTITION = Partition(date(2024, 3, 5), "UTC")
@@ -198,11 +199,20 @@ def table_config(**changes: object) -> TableConfig:
     return TableConfig.model_validate(values)
 
 
+@pytest.fixture(scope="module")
+def kept(postgres_server: PostgresServer) -> Iterator[Database]:
+    """A database for all of these tests: each makes its table anew."""
+    with fresh_database(postgres_server) as made:
+        with psycopg.connect(made.dsn) as connection:
+            connection.execute(TYPES)
+        yield made
+
+
 @pytest.fixture
-def place(database: Database) -> Place:
-    with psycopg.connect(database.dsn) as connection:
-        connection.execute(TYPES)
-    return Place(database)
+def place(kept: Database) -> Place:
+    with psycopg.connect(kept.dsn) as connection:
+        connection.execute("DROP TABLE IF EXISTS public.events")
+    return Place(kept)
 
 
 def sent_integers(place: Place, pg_type: str) -> Iterator[int | None]:
@@ -285,7 +295,8 @@ def test_the_empty_string_is_not_null(place: Place) -> None:
     assert stored["v"].to_pylist() == ["", "NULL", None]
 
 
-def test_the_role_s_own_settings_change_no_text(place: Place) -> None:
+def test_the_role_s_own_settings_change_no_text(database: Database) -> None:
+    place = Place(database)
     place.make("interval", ["1 year 2 days"])
     with psycopg.connect(place.database.dsn) as connection:
         for setting in ("IntervalStyle = iso_8601", "DateStyle = 'German, DMY'", "TimeZone = 'Asia/Kolkata'", "bytea_output = escape"):
