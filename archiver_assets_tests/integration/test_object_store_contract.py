@@ -282,9 +282,10 @@ def test_uploading_and_reading_200_mib_takes_the_memory_of_a_few_parts(store: Ob
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert peak < 3 * PART_SIZE
+    # One part fills while another is sent, and each is copied once on its way.
+    assert peak < 4 * PART_SIZE
     # What malloc keeps for itself and tracemalloc does not see counts too.
-    assert resident() - before < 4 * PART_SIZE
+    assert resident() - before < 5 * PART_SIZE
 
 
 def resident() -> int:
