@@ -5,14 +5,17 @@ What belongs here: the command and its columns. What does not: reading marks (`l
 
 from dataclasses import dataclass, field
 from datetime import date
+from functools import partial
 
 import click
 
 from archiver_assets.cli.app import Status
 from archiver_assets.cli.common import Answer, Json, Options, begin, common_options
 from archiver_assets.cli.selection import choose_tables, days_options, tables_option
+from archiver_assets.config import TableConfig
 from archiver_assets.lifecycle.generations import Generation
 from archiver_assets.lifecycle.survey import list_table, survey
+from archiver_assets.lifecycle.task import Task
 from archiver_assets.orchestration.resources import Services
 from archiver_assets.store.manifest import format_instant
 
@@ -39,12 +42,10 @@ def command(
     ctx: click.Context,
     options: Options,
     /,
-    database: str | None,
-    schema: str | None,
-    table: str | None,
     first: date | None,
     last: date | None,
     everything: bool,  # noqa: FBT001 - click's flag
+    **names: str | None,
 ) -> None:
     """List the generations of each day: one for each object that a manifest commits. No database is asked.
 
@@ -53,9 +54,9 @@ def command(
     """
     answer, config = begin(options), options.config()
     services, found = Services(config), _Found()
-    for chosen in choose_tables(config, database, schema, table):
+    for chosen in choose_tables(config, **names):
         objects = list_table(services.store, services.table_keys(chosen)).between(first, last)
-        for day in survey(lambda day, chosen=chosen: services.task(chosen, day.isoformat(), "archiver list"), objects):  # type: ignore[misc]
+        for day in survey(partial(_task, services, chosen), objects):
             if day.problem is not None:
                 found.problems.append(day.problem.message)
             found.rejected += len(day.generations) - len(day.live)
@@ -64,6 +65,10 @@ def command(
     _say(answer, found, everything=everything)
     if found.problems:
         ctx.exit(Status.FOUND)
+
+
+def _task(services: Services, table: TableConfig, day: date) -> Task:
+    return services.task(table, day.isoformat(), "archiver list")
 
 
 def _say(answer: Answer, found: _Found, *, everything: bool) -> None:

@@ -51,18 +51,16 @@ def command(
     ctx: click.Context,
     options: Options,
     /,
-    database: str | None,
-    schema: str | None,
-    table: str | None,
     dagster_home: Path | None,
     check: bool,  # noqa: FBT001 - a flag of the command
+    **names: str | None,
 ) -> None:
     """Say how each table stands: what waits, when it was last archived and purged, what wants looking at, what both sides take up and cost.
 
     The times of archive and purge are those of manifests and receipts in the bucket. A Dagster instance adds its runs.
     """
     answer, config = begin(options), options.config()
-    services, tables = Services(config), choose_tables(config, database, schema, table)
+    services, tables = Services(config), choose_tables(config, **names)
     with open_instance(dagster_home) as instance:
         looked = look_at_each(tables, lambda each: _look(services, each, instance))
     _say(answer, config, looked, services.clock())
@@ -80,7 +78,7 @@ def _look(services: Services, table: TableConfig, instance: "DagsterInstance | N
     if instance is not None:
         from archiver_assets.orchestration.checking import last_seen  # noqa: PLC0415 -- Dagster is imported by now
         from archiver_assets.orchestration.checks import check_keys  # noqa: PLC0415 -- as above
-        from archiver_assets.orchestration.history import runs_of  # noqa: PLC0415
+        from archiver_assets.orchestration.history import runs_of  # noqa: PLC0415 -- as above
 
         seen, runs = last_seen(instance, check_keys(table)[1]), runs_of(instance, table, services.clock())
     stalled = find_stalled(standing.backlog, table, seen).stalled

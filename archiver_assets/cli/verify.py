@@ -31,12 +31,10 @@ def command(
     ctx: click.Context,
     options: Options,
     /,
-    database: str | None,
-    schema: str | None,
-    table: str | None,
     first: date | None,
     last: date | None,
     rows_only: bool,  # noqa: FBT001 - click's flag
+    **names: str | None,
 ) -> None:
     """Read every generation that counts back, whole, and compare it with its manifest and with the marks beside it.
 
@@ -48,7 +46,7 @@ def command(
     mismatches = 0
     answer.fact("tables", tables)
     with watching(options) as watch:
-        for chosen in choose_tables(config, database, schema, table):
+        for chosen in choose_tables(config, **names):
             # The level is of this reading alone, and may be below the config's: no purge relies on it.
             checked = chosen.model_copy(update={"verification": level})
             found = list(_inspected(Services(config), checked, (first, last), watch, answer))

@@ -183,12 +183,46 @@ def count_uncovered(task: Task, reader: Reader, covered: Coverage) -> int:
 
 def _make_generation(task: Task, connection: Connection, server: Server, work: _Work, number: int) -> Generation:
     _require_real_day(task)
-    reader, new_rows = work.reader, work.new_rows
-    table, days = reader.table, reader.table.days(task.partition)
-    identity = _identity(task, server, reader, number)
+    reader, identity = work.reader, _identity(task, server, work.reader, number)
+    uploaded = _upload(task, work, identity)
+    task.reached(Step.OBJECT_UPLOADED)
+    _require_conditions_kept(task, uploaded.object.key)
+    if reader.read_from == "primary":  # a standby is sent nothing that is not flushed
+        _wait_until_flushed(task, connection, reader.snapshot)
+    task.reached(Step.WAL_FLUSHED)
+    manifest = Manifest(
+        **{name: getattr(identity, name) for name in Identity.model_fields},
+        object=uploaded.object,
+        rows=uploaded.rows,
+        content_digest=uploaded.content_digest,
+        timestamp_min=uploaded.timestamps.smallest,
+        timestamp_max=uploaded.timestamps.largest,
+        columns=_column_facts(reader.table),
+        ddl=reader.table.ddl,
+        archived_at=task.clock(),
+    )
+    _require_still_locked(connection)
+    generation = _commit(task, manifest)
+    task.reached(Step.MANIFEST_CREATED)
+    return generation
+
+
+@dataclass(frozen=True)
+class _Uploaded:
+    """A whole object that no manifest names yet, and what was learned of its rows on the way."""
+
+    object: ObjectFacts
+    rows: int
+    content_digest: str
+    timestamps: TimestampRange
+
+
+def _upload(task: Task, work: _Work, identity: Identity) -> _Uploaded:
+    """Stream the rows into an object, and compare them with the server in the same snapshot before it is complete."""
+    reader, table = work.reader, work.reader.table
+    days, key = table.days(task.partition), task.keys.new_rows(identity.generation)
     content, digest, timestamps = Content(table), ContentDigest(table.schema), TimestampRange(table, task.partition.timezone)
-    progress = task.progress("archive", new_rows)
-    key = task.keys.new_rows(number)
+    progress = task.progress("archive", work.new_rows)
     with Behind("encoding", _BATCHES_TO_ENCODE) as encoding, task.store.upload(key) as upload:
         sink = _HashingSink(upload)
         with ParquetEncoder(sink, table.schema, identity.footer()) as encoder:
@@ -203,7 +237,7 @@ def _make_generation(task: Task, connection: Connection, server: Server, work: _
                         timestamps.add(new)
                         progress.add(new.num_rows)
                     task.reached(Step.BATCH_STREAMED)
-            _require_rows(task, new_rows, progress.done)
+            _require_rows(task, work.new_rows, progress.done)
             content.require_same_as(task, reader.connection, days)
             # From here on the store decides how long it takes, and an open transaction would keep VACUUM from every table.
             work.end_reading()
@@ -211,26 +245,8 @@ def _make_generation(task: Task, connection: Connection, server: Server, work: _
             encoding.wait()
         task.reached(Step.OBJECT_ENCODED)
         stored = upload.commit()
-    task.reached(Step.OBJECT_UPLOADED)
-    _require_conditions_kept(task, key)
-    if reader.read_from == "primary":  # a standby is sent nothing that is not flushed
-        _wait_until_flushed(task, connection, reader.snapshot)
-    task.reached(Step.WAL_FLUSHED)
-    manifest = Manifest(
-        **{name: getattr(identity, name) for name in Identity.model_fields},
-        object=ObjectFacts(key=stored.key, bytes=stored.bytes, sha256=sink.sha256, etag=stored.etag, version_id=stored.version_id),
-        rows=progress.done,
-        content_digest=digest.result(),
-        timestamp_min=timestamps.smallest,
-        timestamp_max=timestamps.largest,
-        columns=_column_facts(table),
-        ddl=table.ddl,
-        archived_at=task.clock(),
-    )
-    _require_still_locked(connection)
-    generation = _commit(task, manifest)
-    task.reached(Step.MANIFEST_CREATED)
-    return generation
+    facts = ObjectFacts(key=stored.key, bytes=stored.bytes, sha256=sink.sha256, etag=stored.etag, version_id=stored.version_id)
+    return _Uploaded(facts, progress.done, digest.result(), timestamps)
 
 
 def _uncovered(table: Table, covered: Coverage, batch: pa.RecordBatch) -> pa.RecordBatch:

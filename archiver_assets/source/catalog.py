@@ -1,6 +1,6 @@
 """What the catalog says of a table: its columns, its key, its identity, and whether it can be archived and purged safely.
 
-What belongs here: reading the catalog into frozen values, and refusing. What does not: the statements (`sql.py`), rows of the table.
+What belongs here: reading the catalog into frozen values, and refusing. What does not: the statements (`sql_catalog.py`), and rows.
 Call `read_table` with ACCESS SHARE on the table, so that what it returns stays true.
 """
 

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from archiver_assets.config import TableConfig
 from archiver_assets.errors import SourceChanged, SourceError, SourceTimeout
-from archiver_assets.source import sql, sql_restore
+from archiver_assets.source import sql, sql_purge, sql_restore
 from archiver_assets.source.bindings import XidArray
 from archiver_assets.source.catalog import XMIN, Connection, Leaf, Table, read_facts, read_table
 from archiver_assets.source.literals import to_array_text, to_input_text
@@ -129,7 +129,7 @@ def _delete_unlocked(connection: Connection, target: Target, batch: Batch, read_
 def _delete_at_once(connection: Connection, target: Target, batch: Batch, read_holds: ReadHolds, lock_milliseconds: int) -> Deleted:
     held = read_holds()
     with connection.transaction():
-        connection.execute(sql.begin_batch(target.table.relation, lock_milliseconds, _BATCH_MILLISECONDS), prepare=False)
+        connection.execute(sql_purge.begin_batch(target.table.relation, lock_milliseconds, _BATCH_MILLISECONDS), prepare=False)
         target = as_it_is_now(connection, target)
         try:
             deleted = _delete(connection, target, batch, held)
@@ -180,10 +180,10 @@ def _delete(connection: Connection, target: Target, batch: Batch, held: Sequence
 def _delete_believed(connection: Connection, target: Target, versions: pa.RecordBatch, held: Sequence[sql.HeldRows]) -> int:
     numbered = _numbered(target, versions)
     if numbered is not None:
-        statement, bound = sql.delete_numbered(target.days, target.key[0][0], held), numbered
+        statement, bound = sql_purge.delete_numbered(target.days, target.key[0][0], held), numbered
     else:
         timestamp = target.table.timestamp
-        statement = sql.delete_versions(target.days, target.key, timestamp.pg_type, held)
+        statement = sql_purge.delete_versions(target.days, target.key, timestamp.pg_type, held)
         extremes = pc.min_max(versions.column(timestamp.name))
         bounds = [text for name in ("min", "max") for text in to_input_text(pa.repeat(extremes[name], 1))]
         bound = [*_versions(target, versions), *bounds]
@@ -192,7 +192,7 @@ def _delete_believed(connection: Connection, target: Target, versions: pa.Record
 
 
 def _numbered(target: Target, versions: pa.RecordBatch) -> list[object] | None:
-    """Return what `sql.delete_numbered` binds, or None if the key is no number or its numbers lie too far apart."""
+    """Return what `sql_purge.delete_numbered` binds, or None if the key is no number or its numbers lie too far apart."""
     if len(target.key) != 1 or not pa.types.is_integer(versions.column(target.key[0][0]).type):
         return None
     numbers = versions.column(target.key[0][0]).to_numpy().astype(np.int64)
@@ -213,7 +213,7 @@ class _Found:
 
 def _find(connection: Connection, target: Target, batch: Batch, held: Sequence[sql.HeldRows]) -> dict[int, _Found]:
     """Return what the table has under the batch's keys, by the position in the batch."""
-    found = connection.execute(sql.find_keys(target.days, target.key, held), _versions(target, batch.versions))
+    found = connection.execute(sql_purge.find_keys(target.days, target.key, held), _versions(target, batch.versions))
     return {row["position"] - 1: _Found(row["same"], row["inside"], row["held"]) for row in found}
 
 
@@ -237,7 +237,7 @@ def _delete_equal(connection: Connection, target: Target, batch: Batch, position
     rows = batch.content(first, last).take(pa.array([position - first for position in positions]))
     columns = [(column.name, column.pg_type) for column in target.table.columns]
     arrays = [to_array_text(rows.column(name)) for name, _ in columns]
-    return connection.execute(sql.delete_equal(target.days, [name for name, _ in target.key], columns, held), arrays).rowcount
+    return connection.execute(sql_purge.delete_equal(target.days, [name for name, _ in target.key], columns, held), arrays).rowcount
 
 
 @dataclass(frozen=True)
@@ -278,7 +278,9 @@ def count_versions(connection: Connection, target: Target, leaf: sql.Relation, b
     believed = batch.versions.filter(batch.believed)
     if not believed.num_rows:
         return 0
-    return int(connection.execute(sql.count_versions(target.days, leaf, target.key), _versions(target, believed)).fetchall()[0]["rows"])
+    return int(
+        connection.execute(sql_purge.count_versions(target.days, leaf, target.key), _versions(target, believed)).fetchall()[0]["rows"]
+    )
 
 
 def _versions(target: Target, versions: pa.RecordBatch) -> list[object]:

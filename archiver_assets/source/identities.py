@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from archiver_assets.source import sql
+from archiver_assets.source import sql, sql_purge
 from archiver_assets.source.catalog import Connection, Table
 
 Identities = npt.NDArray[np.bytes_]
@@ -46,8 +46,8 @@ def of_leaf(connection: Connection, table: Table, days: sql.Days, leaf: sql.Rela
     """Yield the versions of all rows of a leaf, in the order of its pages. The caller keeps others from writing to it."""
     forms = [(column.name, _FORMS[column.field.type]) for column in table.key]
     width = sum(form.width for _, form in forms) + 4
-    pages = sum(int(row["pages"]) for row in connection.execute(sql.leaf_pages(leaf)))
-    statement = sql.leaf_versions(days, leaf, [(name, form.send) for name, form in forms])
+    pages = sum(int(row["pages"]) for row in connection.execute(sql_purge.leaf_pages(leaf)))
+    statement = sql_purge.leaf_versions(days, leaf, [(name, form.send) for name, form in forms])
     for first in range(0, pages, _PAGES):
         row = connection.execute(statement, [f"({first},0)", f"({first + _PAGES},0)"], binary=True).fetchall()[0]
         raw = np.frombuffer(row["versions"] or b"", np.uint8).reshape(row["rows"], width)

@@ -13,7 +13,7 @@ from datetime import date, datetime
 
 import psycopg
 
-from archiver_assets.source import sql, sql_catalog
+from archiver_assets.source import sql, sql_catalog, sql_purge
 from archiver_assets.source.catalog import Connection
 from archiver_assets.source.deleting import Target, as_it_is_now
 
@@ -70,7 +70,7 @@ def day_leaves(connection: Connection, target: Target, expired: datetime | date)
 
 def is_empty(connection: Connection, leaf: DayLeaf) -> bool:
     """Tell whether the session sees no row in the leaf."""
-    return not connection.execute(sql.first_of_leaf(leaf.relation)).fetchall()
+    return not connection.execute(sql_purge.first_of_leaf(leaf.relation)).fetchall()
 
 
 def drop_leaf(connection: Connection, target: Target, leaf: DayLeaf, proves: Callable[[Target], bool]) -> bool:
@@ -83,15 +83,15 @@ def drop_leaf(connection: Connection, target: Target, leaf: DayLeaf, proves: Cal
     try:
         with connection.transaction():
             connection.execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE")
-            connection.execute(sql.batch_limits(_LOCK_MILLISECONDS, _STATEMENT_MILLISECONDS))
-            connection.execute(sql.lock_table_for_delete(target.table.relation))
+            connection.execute(sql_purge.batch_limits(_LOCK_MILLISECONDS, _STATEMENT_MILLISECONDS))
+            connection.execute(sql_purge.lock_table_for_delete(target.table.relation))
             target = as_it_is_now(connection, target)
-            connection.execute(sql.lock_leaf(leaf.relation))
+            connection.execute(sql_purge.lock_leaf(leaf.relation))
             _require_same(connection, target, leaf)
             if not proves(target):
                 return False
-            connection.execute(sql.detach_leaf(target.table.relation, leaf.relation))
-            connection.execute(sql.drop_leaf(leaf.relation))
+            connection.execute(sql_purge.detach_leaf(target.table.relation, leaf.relation))
+            connection.execute(sql_purge.drop_leaf(leaf.relation))
     except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected) as error:
         raise LeafBusy(str(error)) from error
     except _REFUSALS as error:
@@ -101,7 +101,7 @@ def drop_leaf(connection: Connection, target: Target, leaf: DayLeaf, proves: Cal
 
 def rows_of(connection: Connection, leaf: DayLeaf) -> int:
     """Count the rows of the leaf that the session sees."""
-    return int(connection.execute(sql.count_leaf(leaf.relation)).fetchall()[0]["rows"])
+    return int(connection.execute(sql_purge.count_leaf(leaf.relation)).fetchall()[0]["rows"])
 
 
 def _require_same(connection: Connection, target: Target, leaf: DayLeaf) -> None:

@@ -1,9 +1,9 @@
-"""SQL that reads, compares and deletes the rows of a configured table, one function a statement, and the terms that it is made of.
+"""SQL that reads and compares the rows of a configured table, one function a statement, and the terms that all SQL on rows is made of.
 
 What belongs here: composed statements (`psycopg.sql`), each commented with the lock it takes and the index it needs. What does not:
-running them; and the SQL of sessions, of the catalog and of restores (`sql_session.py`, `sql_catalog.py`, `sql_restore.py`). Identifiers
-are always `sql.Identifier`. Values are bound as `$1`, for raw cursors, so that a `%` in a name means nothing; the bounds of a range are
-literals, because they also stand in a COPY, which cannot bind.
+running them; and the SQL of sessions, of the catalog, of purges and of restores (`sql_session.py`, `sql_catalog.py`, `sql_purge.py`,
+`sql_restore.py`). Identifiers are always `sql.Identifier`. Values are bound as `$1`, for raw cursors, so that a `%` in a name is just that;
+the bounds of a range are literals, because they also stand in a COPY, which cannot bind.
 """
 
 from collections.abc import Collection, Iterable, Sequence
@@ -98,29 +98,6 @@ def quoted(name: str) -> str:
 def lock_table(relation: Relation) -> sql.Composed:
     """ACCESS SHARE, which only waits for, and only stops, statements that change the table itself. Takes no snapshot."""
     return sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(relation.identifier)
-
-
-def lock_table_for_delete(relation: Relation) -> sql.Composed:
-    """ROW EXCLUSIVE on the table and its leaves, as a DELETE takes it: nobody can alter or rename them, or add triggers or foreign keys."""
-    return sql.SQL("LOCK TABLE {} IN ROW EXCLUSIVE MODE").format(relation.identifier)
-
-
-def batch_limits(lock_milliseconds: int, milliseconds: int) -> sql.Composed:
-    """To the end of the transaction let no statement wait for a lock, or take, longer than this or than the session allows. No lock."""
-    return sql.SQL(
-        "SELECT set_config('lock_timeout', {lock}, true), set_config('statement_timeout', least("
-        "{most}, nullif(extract(epoch FROM current_setting('statement_timeout')::interval) * 1000, 0)::bigint)::text, true)"
-    ).format(lock=sql.Literal(str(lock_milliseconds)), most=sql.Literal(milliseconds))
-
-
-def begin_batch(relation: Relation, lock_milliseconds: int, milliseconds: int) -> sql.Composed:
-    """Begin a transaction's work, in one round trip: READ COMMITTED, the lock of `lock_table_for_delete`, then the limits of a batch.
-
-    In this order, so that the table is waited for as long as the session says, and only rows for `lock_milliseconds`. Not to be prepared.
-    """
-    return sql.SQL("SET TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE; {}; {}").format(
-        lock_table_for_delete(relation), batch_limits(lock_milliseconds, milliseconds)
-    )
 
 
 def count_rows(days: Days) -> sql.Composed:
@@ -291,162 +268,15 @@ def compare_rows(days: Days, key: Sequence[str], columns: Sequence[tuple[str, st
     )
 
 
-def delete_versions(days: Days, key: Sequence[tuple[str, str]], pg_type: str, held: Sequence[HeldRows]) -> sql.Composed:
-    """Delete the rows whose key and xmin are in the bound arrays, if still in range and not `held`; `key` gives names and types.
-
-    After the arrays comes that of the leaves (oid) in which a row version means what it meant when it was archived, then the least and the
-    greatest timestamp of the versions, as text of the column's `pg_type`. These two say nothing new of a version; they let the server read
-    a batch's rows by one pass over their stretch of the index on the timestamp, and a hash join, in place of a descent of the key's index
-    for each, where the planner finds that cheaper. To know, it must be planned with the values.
-
-    ROW EXCLUSIVE, and a row lock on each row that it deletes. Needs the unique index on the key. In READ COMMITTED a row that another
-    transaction changes while this statement waits for it is checked again, with its new xmin, and stays.
-    """
-    return sql.SQL("DELETE FROM {} AS t USING {} WHERE {} AND {} AND {} AND {} AND NOT {}").format(
-        days.relation.identifier,
-        _given_versions(key),
-        _same_key(key),
-        _same_version(key),
-        _between(days, pg_type, len(key) + 3),
-        days.condition("t"),
-        any_held(held),
-    )
-
-
-def delete_numbered(days: Days, column: str, held: Sequence[HeldRows]) -> sql.Composed:
-    """Delete as `delete_versions` does, where the key is one column of integers that lie close together.
-
-    Most audit tables number their rows. Bound are the xmins of all numbers from `$2` to `$3`, as an array, with 0, which no row has, where
-    a number was not archived; and the leaves. So a row's version is looked up by its place, which costs next to nothing beside the
-    deletion, while the join of `delete_versions` costs half as much as that, or more.
-
-    Locks as `delete_versions`. Wants the unique index on the key: it reads the numbers' stretch of it.
-    """
-    # CASE, because the order of other conditions is the planner's, and a number far away would be no subscript.
-    return sql.SQL(
-        "DELETE FROM {table} AS t WHERE {number} >= $2::bigint AND {number} <= $3::bigint"
-        " AND CASE WHEN {number} BETWEEN $2::bigint AND $3::bigint THEN t.xmin = ($1::xid[])[{number} - $2::bigint + 1] ELSE false END"
-        " AND {leaves} AND {range} AND NOT {held}"
-    ).format(
-        table=days.relation.identifier,
-        number=sql.Identifier("t", column),
-        leaves=_in_leaves(4),
-        range=days.condition("t"),
-        held=any_held(held),
-    )
-
-
-def _given_versions(key: Sequence[tuple[str, str]]) -> sql.Composed:
-    # As set-returning functions of a SELECT arrays are spread row by row; as functions in FROM each would be stored whole first.
-    arrays = [f"unnest(${number}::{pg_type}[])" for number, pg_type in enumerate(_bound_types(key, xmin=True), start=1)]
-    names = [*(f"column{position}" for position in range(len(key))), "stored_xmin"]
-    fields = sql.SQL(", ").join(
-        sql.SQL("{} AS {}").format(trusted(array), sql.Identifier(name)) for array, name in zip(arrays, names, strict=True)
-    )
-    return sql.SQL("(SELECT {}) AS given").format(fields)
-
-
-def _between(days: Days, pg_type: str, number: int) -> sql.Composed:
-    return sql.SQL("{column} >= {first} AND {column} <= {last}").format(
-        column=sql.Identifier("t", days.column),
-        first=trusted(f"${number}::{pg_type}"),
-        last=trusted(f"${number + 1}::{pg_type}"),
-    )
-
-
-def delete_equal(days: Days, key: Sequence[str], columns: Sequence[tuple[str, str]], held: Sequence[HeldRows]) -> sql.Composed:
-    """Delete the rows that are, byte by byte, those of the bound arrays, one array a column, and not `held`; `columns` gives names, types.
-
-    Images, or PostgreSQL's text, are compared and not values, for which 1.0 equals 1.00 and 0 equals -0. Locks as `delete_versions`: a row
-    that changes while this statement waits for it is compared again, and stays if it is another one now.
-    """
-    return sql.SQL("DELETE FROM {} AS t USING {} WHERE {} AND {} AND {} AND NOT {}").format(
-        days.relation.identifier,
-        given_rows(columns, xmin=False),
-        joined_by(key, columns),
-        same_image(columns, range(len(columns))),
-        days.condition("t"),
-        any_held(held),
-    )
-
-
-def find_keys(days: Days, key: Sequence[tuple[str, str]], held: Sequence[HeldRows]) -> sql.Composed:
-    """Of the keys and xmins in the bound arrays (the last is that of the leaves), find those of which the table has a row.
-
-    The answer has a row for each: its `position` from 1, whether the row is the `same` version, whether it is `inside` the range, and
-    whether it is `held`. ACCESS SHARE. Needs the unique index on the key.
-    """
-    return sql.SQL("SELECT given.position, {} AS same, {} AS inside, {} AS held FROM {} AS t JOIN {} ON {}").format(
-        _same_version(key),
-        days.condition("t"),
-        any_held(held),
-        days.relation.identifier,
-        given_rows(key, xmin=True, ordinality=True),
-        _same_key(key),
-    )
-
-
-def lock_leaf(leaf: Relation) -> sql.Composed:
-    """ACCESS EXCLUSIVE: nobody reads or writes the leaf, and whoever did has ended, so that what it holds is committed."""
-    return sql.SQL("LOCK TABLE ONLY {} IN ACCESS EXCLUSIVE MODE").format(leaf.identifier)
-
-
-def count_leaf(leaf: Relation) -> sql.Composed:
-    """ACCESS SHARE."""
-    return sql.SQL("SELECT count(*) AS rows FROM ONLY {}").format(leaf.identifier)
-
-
-def leaf_pages(leaf: Relation) -> sql.Composed:
-    """Count the leaf's pages, in one row. ACCESS SHARE, for as long as it looks."""
-    return sql.SQL("SELECT pg_relation_size({}::regclass) / current_setting('block_size')::bigint AS pages").format(
-        sql.Literal(leaf.identifier.as_string())
-    )
-
-
-def leaf_versions(days: Days, leaf: Relation, key: Sequence[tuple[str, str]]) -> sql.Composed:
-    """Read the versions of the leaf's rows from one place, `$1`, up to another, `$2`: all of them as one value.
-
-    `key` gives names and the functions that write a value's binary form. The answer has the `rows`, how many of them are `inside` the
-    range, and the `versions`, NULL for no rows. ACCESS SHARE; reads only the pages between.
-    """
-    parts = [sql.SQL("{}({})").format(sql.Identifier("pg_catalog", send), sql.Identifier("t", name)) for name, send in key]
-    return sql.SQL(
-        "SELECT count(*) AS rows, count(*) FILTER (WHERE {}) AS inside, string_agg({} || xidsend(t.xmin), ''::bytea) AS versions"
-        " FROM ONLY {} AS t WHERE t.ctid >= $1::tid AND t.ctid < $2::tid"
-    ).format(days.condition("t"), sql.SQL(" || ").join(parts), leaf.identifier)
-
-
-def first_of_leaf(leaf: Relation) -> sql.Composed:
-    """ACCESS SHARE; one row, if there is any."""
-    return sql.SQL("SELECT 1 FROM ONLY {} LIMIT 1").format(leaf.identifier)
-
-
-def count_versions(days: Days, leaf: Relation, key: Sequence[tuple[str, str]]) -> sql.Composed:
-    """Count the leaf's rows whose key and xmin are in the bound arrays, all different, as for `delete_versions`. ACCESS SHARE."""
-    return sql.SQL("SELECT count(*) AS rows FROM ONLY {} AS t JOIN {} ON {} AND {} AND {}").format(
-        leaf.identifier, given_rows(key, xmin=True), _same_key(key), _same_version(key), days.condition("t")
-    )
-
-
-def detach_leaf(relation: Relation, leaf: Relation) -> sql.Composed:
-    """ACCESS EXCLUSIVE on the table too, for as long as the catalog is changed."""
-    return sql.SQL("ALTER TABLE {} DETACH PARTITION {}").format(relation.identifier, leaf.identifier)
-
-
-def drop_leaf(leaf: Relation) -> sql.Composed:
-    """ACCESS EXCLUSIVE. Refused by the server while views or foreign keys depend on the leaf."""
-    return sql.SQL("DROP TABLE {} RESTRICT").format(leaf.identifier)
-
-
 def joined_by(key: Sequence[str], columns: Sequence[tuple[str, str]]) -> sql.Composed:
     """Join `t` with the given rows of `columns` by the key."""
     places = {name: (pg_type, position) for position, (name, pg_type) in enumerate(columns)}
-    return _equal((name, *places[name]) for name in key)
+    return equal((name, *places[name]) for name in key)
 
 
 def given_rows(columns: Sequence[tuple[str, str]], *, xmin: bool, ordinality: bool = False) -> sql.Composed:
     """Spread bound arrays, one a column (names and types), into rows `given`, with the versions and the position from 1 if asked for."""
-    arrays = [f"${number}::{pg_type}[]" for number, pg_type in enumerate(_bound_types(columns, xmin=xmin), start=1)]
+    arrays = [f"${number}::{pg_type}[]" for number, pg_type in enumerate(bound_types(columns, xmin=xmin), start=1)]
     names = [*(f"column{position}" for position in range(len(columns))), *(["stored_xmin"] if xmin else [])]
     names += ["position"] if ordinality else []
     return sql.SQL("unnest({}) {} AS given({})").format(
@@ -456,7 +286,8 @@ def given_rows(columns: Sequence[tuple[str, str]], *, xmin: bool, ordinality: bo
     )
 
 
-def _bound_types(columns: Sequence[tuple[str, str]], *, xmin: bool) -> list[str]:
+def bound_types(columns: Sequence[tuple[str, str]], *, xmin: bool) -> list[str]:
+    """Return the types that arrays of these columns, names and types, are bound as the elements of, and that of the xmins if asked for."""
     # Types come from the catalog's format_type, which quotes and qualifies them.
     return [*("text" if travels_as_text(pg_type) else pg_type for _, pg_type in columns), *(["xid"] if xmin else [])]
 
@@ -466,14 +297,11 @@ def given_value(pg_type: str, position: int) -> sql.Composed:
     return sql.SQL("{}{}").format(sql.Identifier("given", f"column{position}"), trusted(f"::{pg_type}" if travels_as_text(pg_type) else ""))
 
 
-def _equal(columns: Iterable[tuple[str, str, int]]) -> sql.Composed:
+def equal(columns: Iterable[tuple[str, str, int]]) -> sql.Composed:
+    """Tell whether `t` has the values of the given row in these columns: names, types, and positions in the given row."""
     return sql.SQL(" AND ").join(
         sql.SQL("{} = {}").format(sql.Identifier("t", name), given_value(pg_type, position)) for name, pg_type, position in columns
     )
-
-
-def _same_key(key: Sequence[tuple[str, str]]) -> sql.Composed:
-    return _equal((name, pg_type, position) for position, (name, pg_type) in enumerate(key))
 
 
 def same_image(columns: Sequence[tuple[str, str]], positions: Iterable[int]) -> sql.Composed:
@@ -493,14 +321,6 @@ def same_image(columns: Sequence[tuple[str, str]], positions: Iterable[int]) -> 
         # The function behind `*=`, which between two row constructors would be taken column by column.
         same.append(sql.SQL("record_image_eq(ROW({}), ROW({}))").format(stored, given))
     return sql.SQL(" AND ").join(same)
-
-
-def _same_version(key: Sequence[tuple[str, str]]) -> sql.Composed:
-    return sql.SQL("(t.xmin = given.stored_xmin AND {})").format(_in_leaves(len(key) + 2))  # after the arrays of keys and xmins
-
-
-def _in_leaves(number: int) -> sql.Composed:
-    return sql.SQL("t.tableoid = ANY ({}::oid[])").format(trusted(f"${number}"))
 
 
 def travels_as_text(pg_type: str) -> bool:

@@ -9,21 +9,16 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from archiver_assets.config import TableConfig
 from archiver_assets.lifecycle.archive import archive
 from archiver_assets.lifecycle.task import Step
-from archiver_assets_tests.benchmarks.measuring import Done, Meter, NotMeasured, report_part
+from archiver_assets_tests.benchmarks.measuring import Done, Meter, report_part
 from archiver_assets_tests.benchmarks.methods.place import task
 
 
 def archived(meter: Meter, prefix: str, readers: int) -> Done:
     """Archive the day; the figures are the size of the object, and the seconds of the parts."""
-    if readers > 1 and "parallelism" not in TableConfig.model_fields:
-        message = "the config has no `parallelism` yet"
-        raise NotMeasured(message)
-    changes = {"parallelism": readers} if readers > 1 else {}
     times: dict[Step, list[float]] = {}
-    day = replace(task(prefix, **changes), reached=lambda step: times.setdefault(step, []).append(time.perf_counter()))
+    day = replace(task(prefix, parallelism=readers), reached=lambda step: times.setdefault(step, []).append(time.perf_counter()))
     meter.start()
     made = archive(day)
     meter.stop()
