@@ -10,7 +10,8 @@ from archiver_assets.errors import NotVerified, SourceUnavailable, StoreError, S
 from archiver_assets.lifecycle.archive import archive
 from archiver_assets.lifecycle.purge import purge
 from archiver_assets.lifecycle.verify import verify
-from archiver_assets.store.s3 import PART_SIZE, Patience, S3ObjectStore
+from archiver_assets.store.s3 import Patience, S3ObjectStore
+from archiver_assets.store.s3_upload import PART_SIZE
 from archiver_assets_tests.lab import Lab, only
 from archiver_assets_tests.proxies import Fault, HttpProxy, Rule, TcpProxy
 

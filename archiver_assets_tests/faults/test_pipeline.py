@@ -14,7 +14,7 @@ from archiver_assets.errors import SourceUnavailable, StoreUnavailable
 from archiver_assets.lifecycle.archive import archive
 from archiver_assets.lifecycle.task import Step
 from archiver_assets.source import reading
-from archiver_assets.store import s3
+from archiver_assets.store import s3_upload
 from archiver_assets.store.parquet import ParquetEncoder
 from archiver_assets_tests.lab import Lab
 
@@ -32,7 +32,7 @@ OURS = "FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_b
 def filled(lab: Lab, s3_server: EmbeddedS3, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
     """A day of about 48 MB, small batches and parts, and nothing left at the end."""
     monkeypatch.setattr(reading, "_BATCH_BYTES", 256 * 1024)
-    monkeypatch.setattr(s3, "PART_SIZE", 4 * 1024)
+    monkeypatch.setattr(s3_upload, "PART_SIZE", 4 * 1024)
     monkeypatch.setattr("archiver_assets.store.parquet.ROW_GROUP_BYTES", 1024 * 1024)
     lab.execute(FILL)
     before = set(threading.enumerate())
@@ -83,15 +83,15 @@ def test_an_interrupt_while_readers_stream_ends_them_all(filled: Lab) -> None:
 
 
 def test_a_part_that_cannot_be_sent_ends_the_readers(filled: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = s3.S3Upload._sent_part
+    real = s3_upload.S3Upload._sent_part
 
-    def failing(upload: s3.S3Upload, number: int, part: bytes) -> object:
+    def failing(upload: s3_upload.S3Upload, number: int, part: bytes) -> object:
         if number < 3:
             return real(upload, number, part)
         message = "the third part"
         raise StoreUnavailable(message, hint="-")
 
-    monkeypatch.setattr(s3.S3Upload, "_sent_part", failing)
+    monkeypatch.setattr(s3_upload.S3Upload, "_sent_part", failing)
     with pytest.raises(StoreUnavailable, match="the third part"):
         archive_with(filled)
 
@@ -115,9 +115,9 @@ def test_an_encoder_that_fails_ends_the_readers(filled: Lab, monkeypatch: pytest
 def test_an_interrupt_does_not_wait_for_a_store_that_hangs(filled: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(threads, "END_SECONDS", 0.2)
     hangs, goes_on = threading.Event(), threading.Event()
-    real = s3.S3Upload._sent_part
+    real = s3_upload.S3Upload._sent_part
 
-    def hanging(upload: s3.S3Upload, number: int, part: bytes) -> object:
+    def hanging(upload: s3_upload.S3Upload, number: int, part: bytes) -> object:
         answer = real(upload, number, part)
         hangs.set()
         assert goes_on.wait(30)
@@ -128,7 +128,7 @@ def test_an_interrupt_does_not_wait_for_a_store_that_hangs(filled: Lab, monkeypa
         time.sleep(0.3)  # by now all queues are full, and the main thread waits for room in one
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
-    monkeypatch.setattr(s3.S3Upload, "_sent_part", hanging)
+    monkeypatch.setattr(s3_upload.S3Upload, "_sent_part", hanging)
     interrupting = threading.Thread(target=interrupt)
     interrupting.start()
     with pytest.raises(KeyboardInterrupt):

@@ -14,7 +14,8 @@ from archiver_assets.demo.seaweed import EmbeddedS3
 from archiver_assets.errors import ObjectExists, StoreError, StoreUnavailable
 from archiver_assets.store.encryption import Encryption, EncryptionKind
 from archiver_assets.store.objects import StoredObject
-from archiver_assets.store.s3 import PART_SIZE, Patience, S3ObjectStore
+from archiver_assets.store.s3 import Patience, S3ObjectStore
+from archiver_assets.store.s3_upload import PART_SIZE
 
 KEY_ID = "1234abcd-12ab-34cd-56ef-1234567890ab"
 KEY_ARN = f"arn:aws:kms:us-east-1:111122223333:key/{KEY_ID}"

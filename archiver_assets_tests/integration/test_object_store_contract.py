@@ -20,7 +20,8 @@ import pytest
 from archiver_assets.demo.seaweed import EmbeddedS3
 from archiver_assets.errors import ObjectExists, ObjectMissing
 from archiver_assets.store.objects import ObjectStore, Upload
-from archiver_assets.store.s3 import MIB, PART_SIZE, Patience, S3ObjectStore
+from archiver_assets.store.s3 import Patience, S3ObjectStore
+from archiver_assets.store.s3_upload import MIB, PART_SIZE
 from archiver_assets_tests.doubles import MemoryObjectStore
 
 ALL = ("weed", "moto", "memory")

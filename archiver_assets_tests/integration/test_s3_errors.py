@@ -18,7 +18,8 @@ from archiver_assets.demo.processes import free_ports
 from archiver_assets.demo.seaweed import EmbeddedS3
 from archiver_assets.errors import ObjectExists, StoreError, StoreUnavailable
 from archiver_assets.store.objects import Upload
-from archiver_assets.store.s3 import CONFLICT_PAUSES, MAX_PARTS, MIB, PART_SIZE, RESUME_PAUSES, Patience, S3ObjectStore
+from archiver_assets.store.s3 import CONFLICT_PAUSES, RESUME_PAUSES, Patience, S3ObjectStore
+from archiver_assets.store.s3_upload import MAX_PARTS, MIB, PART_SIZE
 
 HASTY = Patience(max_attempts=1, connect_timeout=2, read_timeout=2)
 RESUMING = Patience(max_attempts=6)
