@@ -16,6 +16,7 @@ import click
 
 from archiver_assets.cli.common import Options, common_options
 from archiver_assets.errors import ArchiverError, ConfigError
+from archiver_assets.memory import give_memory_back
 from archiver_assets.telemetry.lines import log_to
 
 COMMANDS = (
@@ -101,6 +102,7 @@ def archiver() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
+    give_memory_back()
     try:
         archiver.main(arguments, prog_name="archiver")
     except SystemExit as ended:

@@ -10,10 +10,10 @@ file without a name, so the disk needs room for one object, and a killed process
 import hashlib
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from functools import cached_property
+from functools import cached_property, partial
 from typing import IO
 
 import pyarrow as pa
@@ -28,6 +28,7 @@ from archiver_assets.source.session import partition_lock
 from archiver_assets.store.digest import content_digest
 from archiver_assets.store.manifest import Manifest
 from archiver_assets.store.parquet import open_parquet, read_batches
+from archiver_assets.threads import gathered
 
 
 @dataclass(frozen=True)
@@ -276,7 +277,9 @@ def _compare_content(manifest: Manifest, file: IO[bytes], compared: _Compared, *
         _compare_footer(manifest, parquet, compared)
         _compare_columns(manifest, parquet.schema_arrow, compared)
         if decode:
-            compared.same("content_digest", manifest.content_digest, content_digest(parquet.schema_arrow, read_batches(parquet)))
+            # Decoded by another thread than the one that hashes: both leave Python to others while they are at it.
+            with closing(gathered([partial(read_batches, parquet)], lambda: None)) as batches:
+                compared.same("content_digest", manifest.content_digest, content_digest(parquet.schema_arrow, batches))
     except (pa.ArrowException, OSError, TypeError, ValueError) as error:
         # ValueError, because no checksum guards the footer, and a column's name in a damaged one may be no UTF-8.
         compared.wrong("content", "Parquet", f"it does not decode as Parquet: {' '.join(str(error).split())}")
