@@ -270,6 +270,39 @@ def test_a_leaf_that_is_swapped_while_a_purge_deletes_keeps_its_rows(lab: Lab) -
     assert (len(notes(lab)), all(note.startswith("other") for note in notes(lab))) == (16, True)
 
 
+def test_a_leaf_that_was_attached_since_is_not_dropped_for_the_same_keys_and_xmins(lab: Lab) -> None:
+    lab.execute("""
+        TRUNCATE ev_05; CREATE TABLE other (LIKE ev INCLUDING ALL);
+        INSERT INTO ev SELECT n, '2024-03-05 10:00+00', 'archived' FROM generate_series(1, 5) n;
+        INSERT INTO other SELECT n, '2024-03-05 10:00+00', 'other leaf' FROM generate_series(1, 5) n
+    """)
+    archive(lab.task())
+    lab.execute(
+        "ALTER TABLE ev DETACH PARTITION ev_05; ALTER TABLE ev ATTACH PARTITION other FOR VALUES FROM ('2024-03-05') TO ('2024-03-06')"
+    )
+    assert lab.execute("SELECT count(*) FROM ev_05 JOIN other USING (id) WHERE ev_05.xmin = other.xmin") == [(5,)]
+    purged = purge(lab.task())
+    assert (purged.dropped, purged.tally.purged, notes(lab)) == ((), 0, ["other leaf"] * 5)
+
+
+def test_a_leaf_that_got_other_columns_while_the_drop_waits_is_not_dropped(lab: Lab) -> None:
+    archive(lab.task())
+    reshape = """
+        ALTER TABLE ev DETACH PARTITION ev_05; ALTER TABLE ev_05 DROP note; ALTER TABLE ev_05 ADD note text DEFAULT 'another';
+        ALTER TABLE ev ATTACH PARTITION ev_05 FOR VALUES FROM ('2024-03-05') TO ('2024-03-06')
+    """
+    with writer(lab, "SELECT * FROM ev_05") as other:
+
+        def change(_seconds: float) -> None:
+            if not other.closed:
+                other.execute(reshape)
+                other.commit()
+                other.close()
+
+        purged = purge(lab.task(sleep=change))
+    assert (purged.dropped, purged.tally.purged, notes(lab)) == ((), 0, ["another"] * 20)
+
+
 def test_a_leaf_that_is_detached_while_the_drop_waits_stays_whole(lab: Lab) -> None:
     archive(lab.task())
     with writer(lab, "SELECT * FROM ev_05") as other:
