@@ -12,6 +12,7 @@ import pytest
 
 from archiver_assets.config import Hold, HoldCondition
 from archiver_assets.errors import TableRefused
+from archiver_assets.lifecycle import emptying
 from archiver_assets.lifecycle.archive import archive
 from archiver_assets.lifecycle.purge import Purged, purge
 from archiver_assets.lifecycle.task import Step, Task
@@ -283,6 +284,14 @@ def test_a_leaf_that_was_attached_since_is_not_dropped_for_the_same_keys_and_xmi
     assert lab.execute("SELECT count(*) FROM ev_05 JOIN other USING (id) WHERE ev_05.xmin = other.xmin") == [(5,)]
     purged = purge(lab.task())
     assert (purged.dropped, purged.tally.purged, notes(lab)) == ((), 0, ["other leaf"] * 5)
+
+
+def test_versions_that_prove_nothing_since_a_failover_drop_no_leaf(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    archive(lab.task())
+    monkeypatch.setattr(emptying, "versions_believed", lambda *_: False)  # as on another timeline
+    purged = purge(lab.task())
+    assert (purged.tally.rows.by_version, purged.tally.rows.by_content) == (0, 20)
+    assert purged.dropped == ("ev_05",), "when it is empty"
 
 
 def test_a_leaf_that_got_other_columns_while_the_drop_waits_is_not_dropped(lab: Lab) -> None:

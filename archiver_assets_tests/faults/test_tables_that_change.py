@@ -107,17 +107,20 @@ def test_a_label_of_an_enum_counts_however_deep_in_a_type_it_is(lab: Lab) -> Non
     assert [kind for kind, one, other in zip(kinds, before, fingerprints(), strict=True) if one == other] == []
 
 
-def test_rows_of_a_leaf_attached_since_stay_even_with_the_same_keys_and_xmins(lab: Lab) -> None:
-    lab.execute("""
-        CREATE TABLE ev (id int NOT NULL, at timestamptz NOT NULL, note text, PRIMARY KEY (id, at)) PARTITION BY RANGE (at);
-        CREATE TABLE ev1 PARTITION OF ev FOR VALUES FROM ('2024-03-05') TO ('2024-03-06');
+@pytest.mark.parametrize(
+    ("by", "key", "bounds"), [("at", ("id", "at"), "FROM ('2024-03-05') TO ('2024-03-06')"), ("id", ("id",), "FROM (1) TO (100)")]
+)
+def test_rows_of_a_leaf_attached_since_stay_even_with_the_same_keys_and_xmins(lab: Lab, by: str, key: tuple[str, ...], bounds: str) -> None:
+    lab.execute(f"""
+        CREATE TABLE ev (id int NOT NULL, at timestamptz NOT NULL, note text, PRIMARY KEY ({", ".join(key)})) PARTITION BY RANGE ({by});
+        CREATE TABLE ev1 PARTITION OF ev FOR VALUES {bounds};
         CREATE TABLE ev2 (LIKE ev INCLUDING ALL);
         INSERT INTO ev1 SELECT n, '2024-03-05 10:00+00', 'archived' FROM generate_series(1, 5) n;
         INSERT INTO ev2 SELECT n, '2024-03-05 10:00+00', 'other leaf' FROM generate_series(1, 5) n
     """)
-    table = lab.table(name="ev", timestamp_column="at", primary_key=("id", "at"))
+    table = lab.table(name="ev", timestamp_column="at", primary_key=key)
     archive(lab.task(table=table))
-    lab.execute("ALTER TABLE ev DETACH PARTITION ev1; ALTER TABLE ev ATTACH PARTITION ev2 FOR VALUES FROM ('2024-03-05') TO ('2024-03-06')")
+    lab.execute(f"ALTER TABLE ev DETACH PARTITION ev1; ALTER TABLE ev ATTACH PARTITION ev2 FOR VALUES {bounds}")
     assert lab.execute("SELECT count(*) FROM ev1 JOIN ev2 USING (id) WHERE ev1.xmin = ev2.xmin") == [(5,)]
 
     purged = purge(lab.task(table=table))
