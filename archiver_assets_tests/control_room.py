@@ -189,6 +189,12 @@ class Desk:
         assert event
         return event.message or ""
 
+    def engine_events(self, run_id: str) -> list[str]:
+        """Return what Dagster itself did with a run, the oldest first: the messages, each with its error, if there was one."""
+        records = self.instance.get_records_for_run(run_id, of_type=dg.DagsterEventType.ENGINE_EVENT, ascending=True).records
+        events = [record.event_log_entry.get_dagster_event() for record in records]
+        return [f"{event.message} {event.engine_event_data.error or ''}" for event in events]
+
     def _query(self, query: str, params: object, headers: Mapping[str, str] | None) -> dict[str, Any]:
         body = json.dumps({"query": query, "variables": {"params": params}}).encode()
         request = urllib.request.Request(self.address, body, {"Content-Type": "application/json", **(headers or {})})  # noqa: S310 - http

@@ -27,6 +27,7 @@ from archiver_assets.source.session import is_locked
 from archiver_assets_tests.commands import write_config
 from archiver_assets_tests.control_room import ControlRoom, open_control_room
 from archiver_assets_tests.e2e.conftest import Said
+from archiver_assets_tests.faults.test_faulty_connections import LARGE_ROWS
 from archiver_assets_tests.forking import fork_server
 from archiver_assets_tests.lab import DAY, PASSWORD_VARIABLE, Lab, only
 from archiver_assets_tests.local_cluster import CLUSTER, POD_IMPORTS
@@ -150,6 +151,24 @@ def test_a_run_killed_in_each_of_its_steps_fails_with_the_reason_and_the_next_go
     assert room.runs(*LEFT) == []
 
 
+@pytest.mark.torture
+def test_what_a_run_killed_in_the_midst_of_a_large_upload_leaves_is_ended_by_the_next(
+    lab: Lab, open_room: Callable[..., ControlRoom], s3_server: EmbeddedS3
+) -> None:
+    lab.execute(LARGE_ROWS)
+    room = open_room(batch_size=5000)
+    CLUSTER.deaths = [Death(Step.OBJECT_ENCODED, signal.SIGKILL), None]
+    for left in (1, 0):
+        run = launch(room)
+        room.dequeue()
+        CLUSTER.pod_of(run).join()
+        room.monitor()
+        assert uploads(lab, s3_server) == left
+
+    assert room.run(run).status is dg.DagsterRunStatus.SUCCESS
+    assert lab.count() == 0
+
+
 def test_a_run_killed_between_two_leaves_is_finished_by_the_next(lab: Lab, open_room: Callable[..., ControlRoom]) -> None:
     lab.execute(LEAVES)
     room = open_room(name="ev", timestamp_column="at", primary_key=["id", "at"], purge_method="drop_partition")
@@ -190,8 +209,10 @@ def test_a_run_over_its_time_is_ended_at_a_batch(lab: Lab, open_room: Callable[.
     assert (purge(lab.task()).outcome, lab.count()) == ("purged", 0)
 
 
-def test_an_evicted_run_says_that_it_was_interrupted(lab: Lab, open_room: Callable[..., ControlRoom]) -> None:
-    """The kubelet gives the pod time to end itself: Dagster hears of it from the run."""
+def test_an_evicted_run_says_that_it_was_interrupted_and_another_pod_of_it_does_nothing(
+    lab: Lab, open_room: Callable[..., ControlRoom]
+) -> None:
+    """The kubelet gives the pod time to end itself: Dagster hears of it from the run. The other pod is one that starts too late."""
     lab.fill(rows=ROWS)
     room = open_room()
     CLUSTER.deaths = [Death(Step.BATCH_DELETED, signal.SIGTERM, 2)]
@@ -202,7 +223,13 @@ def test_an_evicted_run_says_that_it_was_interrupted(lab: Lab, open_room: Callab
     assert room.run(run).status is dg.DagsterRunStatus.FAILURE
     assert "Execution was interrupted unexpectedly" in room.end_of(run)
     wait_for_the_end_of_its_sessions(lab)
-    assert lab.count() == ROWS - 2 * BATCH
+
+    CLUSTER.create_namespaced_job(CLUSTER.pod_of(run).job, "audit-archiver", 1)
+    CLUSTER.pod_of(run).join()
+
+    (*_, ignored, _exited) = room.engine_events(run)
+    assert "Ignoring a run worker that started after the run had already finished." in ignored
+    assert (room.run(run).status, lab.count()) == (dg.DagsterRunStatus.FAILURE, ROWS - 2 * BATCH)
     assert (purge(lab.task()).outcome, lab.count()) == ("purged", 0)
 
 

@@ -28,7 +28,7 @@ from archiver_assets_tests.torture.writer import Writer, log_all
 
 pytestmark = [pytest.mark.torture, pytest.mark.timeout(1200)]
 
-KILLS = 12
+KILLS = int(os.environ.get("TORTURE_KILLS", "12"))
 SEED = int(os.environ.get("TORTURE_SEED", "20240305"))
 PATIENCE = 90.0
 """Seconds for a run to start, to end, or to be found dead."""
@@ -80,10 +80,12 @@ def test_runs_killed_at_random_moments_beside_writers_lose_nothing_and_finish(
             time.sleep(chance.uniform(0, LONGEST_LIFE))
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+            before = lab.count()
             _wait(partial(_ended, desk, run), dagster)
             if desk.run(run).status is dg.DagsterRunStatus.FAILURE:
                 assert "exit code 137: OOMKilled" in desk.end_of(run), f"seed {SEED}: {desk.end_of(run)}"
             assert checker.violations() == [], f"seed {SEED}"
+            print(f"{desk.run(run).status.value}: {before} rows in the table, {len(checker.objects())} objects")  # noqa: T201 - for who wants to know
 
     run = _launch(desk)
     _wait(partial(_ended, desk, run), dagster)
