@@ -13,6 +13,8 @@ import pytest
 from dagster._core.events import DagsterEvent
 
 from archiver_assets.config import config_path, load_config
+from archiver_assets.orchestration.running import PROCESS_GONE
+from archiver_assets.telemetry.endings import ending_of
 from archiver_assets.telemetry.events import EventLog, Failed
 from archiver_assets_tests.control_room import IN_MEMORY, ControlRoom, open_control_room
 from archiver_assets_tests.local_cluster import CLUSTER, Event, State, ended, waiting
@@ -189,6 +191,19 @@ def test_a_run_whose_job_is_refused_fails_at_once(room: ControlRoom) -> None:
     assert "Reason: of the test" in room.engine_events(run)[-1]
     failed = told(room, run)
     assert (failed.kind, failed.hint) == ("run failure UNKNOWN", "read the end of the run's log")
+
+
+@pytest.mark.parametrize(
+    ("message", "kind"),
+    [
+        (PROCESS_GONE, "KILLED"),
+        ("This job is being forcibly marked as failed. The computational resources", "MAX_RUNTIME"),
+        ("This run has been marked as failed from outside the execution context.", "UNKNOWN"),
+        ("", "UNKNOWN"),
+    ],
+)
+def test_every_end_has_a_name(message: str, kind: str) -> None:
+    assert ending_of(message).kind == f"run failure {kind}"
 
 
 def test_a_run_over_its_time_fails_and_says_so(room: ControlRoom) -> None:

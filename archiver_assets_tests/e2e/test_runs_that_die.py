@@ -19,11 +19,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from archiver_assets.cli.app import Status, main
+from archiver_assets.config import config_path, load_config
 from archiver_assets.demo.seaweed import EmbeddedS3
 from archiver_assets.lifecycle.purge import purge
 from archiver_assets.lifecycle.task import Progress, Step
 from archiver_assets.orchestration.running import PROCESS_GONE, Runner
 from archiver_assets.source.session import is_locked
+from archiver_assets.telemetry.events import EventLog
 from archiver_assets_tests.commands import write_config
 from archiver_assets_tests.control_room import ControlRoom, open_control_room
 from archiver_assets_tests.e2e.conftest import Said
@@ -169,6 +171,7 @@ def test_what_a_run_killed_in_the_midst_of_a_large_upload_leaves_is_ended_by_the
     assert lab.count() == 0
 
 
+@pytest.mark.torture
 def test_a_run_killed_between_two_leaves_is_finished_by_the_next(lab: Lab, open_room: Callable[..., ControlRoom]) -> None:
     lab.execute(LEAVES)
     room = open_room(name="ev", timestamp_column="at", primary_key=["id", "at"], purge_method="drop_partition")
@@ -222,6 +225,8 @@ def test_an_evicted_run_says_that_it_was_interrupted_and_another_pod_of_it_does_
 
     assert room.run(run).status is dg.DagsterRunStatus.FAILURE
     assert "Execution was interrupted unexpectedly" in room.end_of(run)
+    (failed,) = EventLog(room.instance, load_config(config_path())).after(0, time.time() + 60).events[-1:]
+    assert (getattr(failed, "kind", None), failed.item.partition) == ("run failure INTERRUPTED", str(DAY))
     wait_for_the_end_of_its_sessions(lab)
 
     CLUSTER.create_namespaced_job(CLUSTER.pod_of(run).job, "audit-archiver", 1)
