@@ -160,14 +160,13 @@ def test_what_a_run_killed_in_the_midst_of_a_large_upload_leaves_is_ended_by_the
     lab.execute(LARGE_ROWS)
     room = open_room(batch_size=5000)
     CLUSTER.deaths = [Death(Step.OBJECT_ENCODED, signal.SIGKILL), None]
-    for left in (1, 0):
+    for status, left in ((dg.DagsterRunStatus.FAILURE, 1), (dg.DagsterRunStatus.SUCCESS, 0)):
         run = launch(room)
         room.dequeue()
         CLUSTER.pod_of(run).join()
         room.monitor()
-        assert uploads(lab, s3_server) == left
+        assert (room.run(run).status, uploads(lab, s3_server)) == (status, left)
 
-    assert room.run(run).status is dg.DagsterRunStatus.SUCCESS
     assert lab.count() == 0
 
 
@@ -212,6 +211,25 @@ def test_a_run_over_its_time_is_ended_at_a_batch(lab: Lab, open_room: Callable[.
     assert (purge(lab.task()).outcome, lab.count()) == ("purged", 0)
 
 
+def test_a_run_that_is_cancelled_in_the_ui_ends_at_a_batch_and_is_no_failure(lab: Lab, open_room: Callable[..., ControlRoom]) -> None:
+    lab.fill(rows=ROWS)
+    room = open_room(sleep_between_batches=5.0)
+    run = launch(room)
+    room.dequeue()
+    wait_until(lambda: lab.count() < ROWS)
+
+    room.terminate(run)
+    CLUSTER.pod_of(run).join()
+
+    assert (room.run(run).status, lab.count()) == (dg.DagsterRunStatus.CANCELED, ROWS - BATCH)
+    wait_for_the_end_of_its_sessions(lab)
+    room.monitor()
+    failed = [
+        each for each in EventLog(room.instance, load_config(config_path())).after(0, time.time() + 60).events if hasattr(each, "kind")
+    ]
+    assert failed == []
+
+
 def test_an_evicted_run_says_that_it_was_interrupted_and_another_pod_of_it_does_nothing(
     lab: Lab, open_room: Callable[..., ControlRoom]
 ) -> None:
@@ -235,6 +253,7 @@ def test_an_evicted_run_says_that_it_was_interrupted_and_another_pod_of_it_does_
     (*_, ignored, _exited) = room.engine_events(run)
     assert "Ignoring a run worker that started after the run had already finished." in ignored
     assert (room.run(run).status, lab.count()) == (dg.DagsterRunStatus.FAILURE, ROWS - 2 * BATCH)
+    assert not [key for key in lab.objects() if "_purged" in key]
     assert (purge(lab.task()).outcome, lab.count()) == ("purged", 0)
 
 
