@@ -25,6 +25,7 @@ from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import InProcessWorkspaceLoadTarget
 from dagster._daemon.backfill import execute_backfill_iteration
+from dagster._daemon.monitoring import execute_run_monitoring_iteration
 from dagster._daemon.run_coordinator.queued_run_coordinator_daemon import QueuedRunCoordinatorDaemon
 from dagster._scheduler.scheduler import ScheduleIterationTimes, launch_scheduled_runs
 from dagster._serdes import ConfigurableClass, ConfigurableClassData
@@ -134,11 +135,10 @@ IN_PROCESS = {"module": "dagster._core.launcher.sync_in_memory_run_launcher", "c
 
 
 @dataclass
-class ControlRoom:
-    """A webserver, and a daemon that works when it is told to."""
+class Desk:
+    """A webserver at work, and the records that it and the daemon keep."""
 
     instance: dg.DagsterInstance
-    context: WorkspaceProcessContext
     address: str
 
     def launch(
@@ -172,6 +172,47 @@ class ControlRoom:
         """Cancel a run, as the UI does."""
         self._query("mutation($params: String!) { terminateRun(runId: $params) { __typename } }", run_id, None)
 
+    def runs(self, *statuses: dg.DagsterRunStatus, **tags: str) -> list[dg.DagsterRun]:
+        """Return the runs of these statuses, or all, the oldest first."""
+        return list(self.instance.get_runs(dg.RunsFilter(statuses=list(statuses) or None, tags=tags), ascending=True))
+
+    def run(self, run_id: str) -> dg.DagsterRun:
+        """Return one run."""
+        found = self.instance.get_run_by_id(run_id)
+        assert found
+        return found
+
+    def end_of(self, run_id: str) -> str:
+        """Return the message of the failure that ended a run."""
+        (record,) = self.instance.get_records_for_run(run_id, of_type=dg.DagsterEventType.RUN_FAILURE).records
+        event = record.event_log_entry.dagster_event
+        assert event
+        return event.message or ""
+
+    def engine_events(self, run_id: str) -> list[str]:
+        """Return what Dagster itself did with a run, the oldest first: the messages, each with its error, if there was one."""
+        records = self.instance.get_records_for_run(run_id, of_type=dg.DagsterEventType.ENGINE_EVENT, ascending=True).records
+        events = [record.event_log_entry.get_dagster_event() for record in records]
+        return [f"{event.message} {event.engine_event_data.error or ''}" for event in events]
+
+    def _query(self, query: str, params: object, headers: Mapping[str, str] | None) -> dict[str, Any]:
+        body = json.dumps({"query": query, "variables": {"params": params}}).encode()
+        request = urllib.request.Request(self.address, body, {"Content-Type": "application/json", **(headers or {})})  # noqa: S310 - http
+        with urllib.request.urlopen(request, timeout=60) as response:  # noqa: S310 - as above
+            answer = json.load(response)
+        assert "errors" not in answer, answer
+        (result,) = answer["data"].values()
+        assert result["__typename"].endswith("Success"), result
+        found: dict[str, Any] = answer["data"]
+        return found
+
+
+@dataclass
+class ControlRoom(Desk):
+    """A webserver, and a daemon that works when it is told to."""
+
+    context: WorkspaceProcessContext
+
     def submit_backfills(self) -> None:
         """Let the daemon work once on every backfill."""
         self._work(execute_backfill_iteration(self.context, _LOG))
@@ -186,30 +227,13 @@ class ControlRoom:
         """Let the daemon start once what the limits allow."""
         self._work(QueuedRunCoordinatorDaemon(interval_seconds=0).run_iteration(self.context))
 
-    def runs(self, *statuses: dg.DagsterRunStatus, **tags: str) -> list[dg.DagsterRun]:
-        """Return the runs of these statuses, or all, the oldest first."""
-        return list(self.instance.get_runs(dg.RunsFilter(statuses=list(statuses) or None, tags=tags), ascending=True))
-
-    def run(self, run_id: str) -> dg.DagsterRun:
-        """Return one run."""
-        found = self.instance.get_run_by_id(run_id)
-        assert found
-        return found
+    def monitor(self) -> None:
+        """Let the daemon look once after every run that has not ended."""
+        self._work(execute_run_monitoring_iteration(self.context, _LOG))
 
     def _work(self, iteration: Iterable[Any]) -> None:
         problems = [str(each) for each in iteration if each is not None]
         assert not [each for each in problems if "Error" in each], problems
-
-    def _query(self, query: str, params: object, headers: Mapping[str, str] | None) -> dict[str, Any]:
-        body = json.dumps({"query": query, "variables": {"params": params}}).encode()
-        request = urllib.request.Request(self.address, body, {"Content-Type": "application/json", **(headers or {})})  # noqa: S310 - http
-        with urllib.request.urlopen(request, timeout=60) as response:  # noqa: S310 - as above
-            answer = json.load(response)
-        assert "errors" not in answer, answer
-        (result,) = answer["data"].values()
-        assert result["__typename"].endswith("Success"), result
-        found: dict[str, Any] = answer["data"]
-        return found
 
 
 _LOG = logging.getLogger("control-room")
@@ -228,7 +252,7 @@ def open_control_room(folder: Path, instance_yaml: str) -> Iterator[ControlRoom]
         WorkspaceProcessContext(instance, InProcessWorkspaceLoadTarget(origin)) as context,
         _serving(context) as port,
     ):
-        yield ControlRoom(instance, context, f"http://127.0.0.1:{port}/graphql")
+        yield ControlRoom(instance, f"http://127.0.0.1:{port}/graphql", context)
 
 
 @contextmanager

@@ -29,7 +29,7 @@ from archiver_assets.orchestration.schedules import choose_days, every_waiting_d
 
 _NUMBERS = ("rows_archived", "bytes", "generation", "rows_purged", "rows_late", "rows_held", "rows_locked", "would_archive", "would_purge")
 
-_MONITORED = "this instance monitors its runs, and Kubernetes does not know this process: the run may be shown as failed while it goes on"
+_MONITORED = "this instance monitors its runs, and Kubernetes does not know this process: the run may be shown as failed until it has ended"
 """Dagster asks its launcher for the worker of each run that has started, and takes a run without one for dead."""
 
 

@@ -5,10 +5,12 @@ a person is told while they run (`cli/run.py`).
 """
 
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cached_property
 from typing import Any, Final
+from uuid import uuid4
 
 import dagster as dg
 
@@ -20,10 +22,15 @@ from archiver_assets.orchestration.history import runs_of_table
 from archiver_assets.orchestration.metadata import Metadata
 from archiver_assets.orchestration.partitions import PartitionsCatalog, shared_job_name
 from archiver_assets.orchestration.resources import Services
-from archiver_assets.orchestration.tags import run_tags
+from archiver_assets.orchestration.tags import COMMAND_TAG, run_tags
+from archiver_assets.source.session import is_alive, mark_alive
 
 _SILENT: Final[dict[str, Any]] = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 """Dagster's own lines say of each event what the archiver's say once; they are among the run's events all the same."""
+
+
+PROCESS_GONE: Final = "The process of this run is gone, killed or lost with its machine. What it committed stays, and the next run goes on."
+"""What ends the record of a run that could not do so itself."""
 
 
 class Scope(IntEnum):
@@ -98,8 +105,14 @@ class Runner:
         return definitions.resolve_job_def(shared_job_name(self.table))
 
     def require_free(self) -> None:
-        """Raise PartitionBusy if a run of the table is at work in Dagster, or queued: one at a time, as its queue has it."""
+        """Raise PartitionBusy if a run of the table is at work in Dagster, or queued: one at a time, as its queue has it.
+
+        One of this command whose process is gone counts no more, and is recorded as failed; to see that, the database is asked.
+        """
         for run in runs_of_table(self.instance, self.table, self.services.clock()):
+            if COMMAND_TAG in run.tags and not self._is_alive(run):
+                self.instance.report_run_failed(run, PROCESS_GONE)
+                continue
             message = f"expected no other run of {self.table.label} in Dagster, found {run.run_id} ({run.status.value})"
             raise PartitionBusy(message, hint="wait for it, or cancel it in the UI; with --force the locks in the database decide alone")
 
@@ -113,16 +126,18 @@ class Runner:
 
     def run(self, day: str, *, dry_run: bool = False) -> DayRun:
         """Archive, check and purge a day, or with `dry_run` say what that would do."""
-        keys = table_keys(self.table)
+        keys, run_id = table_keys(self.table), str(uuid4())
         dry = {"ops": {f"{self.table.dagster_name}__archive": {"config": {"dry_run": True}}}} if dry_run else {}
-        result = self._job.execute_in_process(
-            run_config={**_SILENT, **dry},
-            instance=self.instance,
-            partition_key=day,
-            asset_selection=[keys.archive, keys.purge],
-            tags=run_tags(self.table),
-            raise_on_error=False,
-        )
+        with self._marked_alive(run_id):
+            result = self._job.execute_in_process(
+                run_config={**_SILENT, **dry},
+                instance=self.instance,
+                partition_key=day,
+                asset_selection=[keys.archive, keys.purge],
+                tags={**run_tags(self.table), COMMAND_TAG: "run"},
+                run_id=run_id,
+                raise_on_error=False,
+            )
         errors = [event.step_failure_data for event in result.all_events if event.is_step_failure]
         return DayRun(
             run_id=result.run_id,
@@ -131,6 +146,20 @@ class Runner:
             failed=None if result.success else _why(result, errors),
             interrupted=any(_is_interrupt(each) for each in errors),
         )
+
+    @contextmanager
+    def _marked_alive(self, run_id: str) -> Iterator[None]:
+        """Let the table's database know that this process lives, for the time of the block: of a record alone nobody could tell."""
+        with ExitStack() as session:
+            if not self.instance.is_ephemeral:
+                # Of a database that cannot be reached the run itself says more.
+                with suppress(ArchiverError):
+                    mark_alive(session.enter_context(self.services.source(self.table).connect()), run_id)
+            yield
+
+    def _is_alive(self, run: dg.DagsterRun) -> bool:
+        with self.services.source(self.table).connect() as connection:
+            return is_alive(connection, run.run_id)
 
 
 def _steps(result: dg.ExecuteInProcessResult) -> Iterator[tuple[str, Metadata]]:

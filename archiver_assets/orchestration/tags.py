@@ -11,6 +11,8 @@ from archiver_assets.config import TableConfig
 DATABASE_TAG = "archiver/database"
 TABLE_TAG = "archiver/table"
 PARTITION_TAG = "dagster/partition"
+COMMAND_TAG = "archiver/command"
+"""Of runs in the process of a command: `run`. Their process is known to no launcher."""
 USER_TAG = "user"
 """Dagster's own: its UI shows the value as the one who created the run."""
 

@@ -243,7 +243,7 @@ def partition_lock(connection: Connection, *, table: str, partition: Partition) 
     """
     require_primary(connection, table)
     number = _lock_number(table, partition)
-    row = connection.execute(sql_session.LOCK_PARTITION, [number]).fetchone()
+    row = connection.execute(sql_session.LOCK, [number]).fetchone()
     if row is None or not row["locked"]:
         message = f"partition {partition.key} of {table} is being worked on by another session"
         raise PartitionBusy(message, hint="let the other run finish, or end it; then run again")
@@ -251,17 +251,39 @@ def partition_lock(connection: Connection, *, table: str, partition: Partition) 
         yield
     finally:
         if _idle(connection):
-            connection.execute(sql_session.UNLOCK_PARTITION, [number])
+            connection.execute(sql_session.UNLOCK, [number])
 
 
 def is_locked(connection: Connection, *, table: str, partition: Partition) -> bool:
     """Tell whether a session holds the lock of `partition_lock` at this moment, without getting into anybody's way."""
-    row = connection.execute(sql_session.PARTITION_LOCKED, [_lock_number(table, partition)]).fetchone()
+    return _holds_anyone(connection, _lock_number(table, partition))
+
+
+def mark_alive(connection: Connection, run_id: str) -> None:
+    """Say, to `is_alive`, that a run's process lives: until the session ends, however it ends."""
+    connection.execute(sql_session.LOCK, [_run_number(run_id)])
+
+
+def is_alive(connection: Connection, run_id: str) -> bool:
+    """Tell whether the process of a run lives, or at least its session does."""
+    return _holds_anyone(connection, _run_number(run_id))
+
+
+def _holds_anyone(connection: Connection, number: int) -> bool:
+    row = connection.execute(sql_session.LOCKED, [number]).fetchone()
     return bool(row and row["locked"])
 
 
 def _lock_number(table: str, partition: Partition) -> int:
-    # Advisory locks are per database and a signed 64-bit number. The label D is left out on purpose: two labels of one database must meet.
+    # The label D is left out on purpose: two labels of one database must meet.
     schema_and_table = table.split("/", 1)[1]
-    digest = hashlib.sha256(f"audit-archiver {schema_and_table} {partition.key}".encode()).digest()
-    return int.from_bytes(digest[:8], "big", signed=True)
+    return _number(f"audit-archiver {schema_and_table} {partition.key}")
+
+
+def _run_number(run_id: str) -> int:
+    return _number(f"audit-archiver run {run_id}")
+
+
+def _number(text: str) -> int:
+    # Advisory locks are per database and a signed 64-bit number.
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big", signed=True)

@@ -6,9 +6,11 @@ What belongs here, and how it is written: as in `sql.py`.
 from psycopg import sql
 
 # Settings that every session of the archiver pins, so that a value's text is the same whatever role, database or server says.
-# `client_connection_check_interval` makes the server notice a client that was killed in the middle of a long statement. A session that
-# waits for an upload or a pause holds the lock of its partition and no transaction: `idle_session_timeout` must not end it. The timeouts
-# that the config decides are added by `Source.settings`.
+# `client_connection_check_interval` makes the server notice a client that was killed in the middle of a long statement, and the keepalives
+# one whose machine is gone without a word, within a minute: the system's own would hold the lock of its partition for two hours. They do
+# nothing while a client is slow to read, which `tcp_user_timeout` would take for dead. A session that waits for an upload or a pause holds
+# the lock of its partition and no transaction: `idle_session_timeout` must not end it. The timeouts that the config decides are added by
+# `Source.settings`.
 PINNED_SETTINGS = {
     "TimeZone": "UTC",
     "DateStyle": "ISO, YMD",
@@ -22,6 +24,9 @@ PINNED_SETTINGS = {
     "lock_timeout": "30s",
     "idle_session_timeout": "0",
     "client_connection_check_interval": "10s",
+    "tcp_keepalives_idle": "30",
+    "tcp_keepalives_interval": "10",
+    "tcp_keepalives_count": "3",
 }
 
 # Catalog only; no lock on the table.
@@ -48,11 +53,11 @@ STANDBY = """
 # Catalog only.
 IN_RECOVERY = "SELECT pg_is_in_recovery() AS in_recovery"
 
-# A session-level advisory lock: no row, no table. Released by `UNLOCK_PARTITION` or by the end of the session, however it ends.
-LOCK_PARTITION = "SELECT pg_try_advisory_lock($1) AS locked"
-UNLOCK_PARTITION = "SELECT pg_advisory_unlock($1)"
+# A session-level advisory lock: no row, no table. Released by `UNLOCK` or by the end of the session, however it ends.
+LOCK = "SELECT pg_try_advisory_lock($1) AS locked"
+UNLOCK = "SELECT pg_advisory_unlock($1)"
 # No lock: whether a session holds that advisory lock, without asking for it, which would be in the way of whoever asks next.
-PARTITION_LOCKED = """
+LOCKED = """
     SELECT EXISTS (
         SELECT FROM pg_locks
         WHERE locktype = 'advisory' AND granted AND objsubid = 1 AND ((classid::bigint << 32) | objid::bigint) = $1::bigint

@@ -14,12 +14,13 @@ from typing import Final
 
 import dagster as dg
 from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluation
-from dagster._core.events import JobFailureData, StepMaterializationData
+from dagster._core.events import JobFailureData, RunFailureReason, StepMaterializationData
 from dagster._core.events.log import EventLogEntry
 from dagster_shared.error import SerializableErrorInfo
 
 from archiver_assets import errors
 from archiver_assets.config import Config, TableConfig
+from archiver_assets.telemetry.endings import ending_of
 
 PAGE: Final = 500
 """Events of one kind that are read at once."""
@@ -154,10 +155,9 @@ class EventLog:
         item = self._item(run, step_failure.step_key if step_failure else None)
         if item is None or (error and error.cls_name == _FAILED_CHECK):
             return None
-        if error is None:
-            reason = run.tags.get("dagster/failure_reason", "UNKNOWN")
-            text = "Dagster ended the run, or lost it; no step of it failed"
-            return Failed(entry.timestamp, item, f"run failure {reason}", "", entry.run_id, text, "read the end of the run's log")
+        if error is None or (data and data.failure_reason is RunFailureReason.UNEXPECTED_TERMINATION):
+            ending = ending_of((entry.dagster_event and entry.dagster_event.message) or "")
+            return Failed(entry.timestamp, item, ending.kind, "", entry.run_id, ending.text, ending.hint)
         return Failed(entry.timestamp, item, error.cls_name or "Exception", "", entry.run_id, *_words(error))
 
     def _item(self, run: dg.DagsterRun, step_key: str | None) -> Item | None:

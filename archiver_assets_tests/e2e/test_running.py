@@ -159,5 +159,6 @@ def test_a_signal_in_mid_purge_ends_it_cleanly_and_the_next_run_goes_on(lab: Lab
     assert left % 5 == 0
     with dg.DagsterInstance.from_config(str(home)) as instance:
         assert {run.status for run in instance.get_runs()} == {dg.DagsterRunStatus.FAILURE}
+    Path(config).write_text(yaml.safe_dump(lab.document()))
     assert said("run", *WHERE, "--all")[0] == Status.DONE
     assert lab.count() == 0

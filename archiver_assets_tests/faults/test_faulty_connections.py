@@ -1,7 +1,12 @@
 """Networks that cut, delay and lose, stores that fail and stores that lie: what passes is survived, what stays ends before any delete."""
 
+import os
+import socket
+import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +15,8 @@ from archiver_assets.errors import NotVerified, SourceUnavailable, StoreError, S
 from archiver_assets.lifecycle.archive import archive
 from archiver_assets.lifecycle.purge import purge
 from archiver_assets.lifecycle.verify import verify
+from archiver_assets.source.session import Connection, is_alive, mark_alive
+from archiver_assets.source.sql_session import PINNED_SETTINGS
 from archiver_assets.store.s3 import Patience, S3ObjectStore
 from archiver_assets.store.s3_upload import PART_SIZE
 from archiver_assets_tests.lab import Lab, only
@@ -212,6 +219,34 @@ def test_a_database_that_stays_away_is_named_and_nothing_is_deleted(lab: Lab, da
             verb(harmed.task())
 
     assert lab.count() == ROWS
+
+
+def vanish(connection: Connection) -> None:
+    """Let the client's end be gone without a word to the server, as when its machine loses power. Skips where that is not allowed."""
+    tcp_repair = 19
+    with socket.socket(fileno=os.dup(connection.fileno())) as twin, Path(os.devnull).open("rb") as nothing:
+        try:
+            twin.setsockopt(socket.IPPROTO_TCP, tcp_repair, 1)
+        except PermissionError:
+            pytest.skip("taking a socket away silently needs CAP_NET_ADMIN")
+        os.dup2(nothing.fileno(), connection.fileno())
+
+
+@pytest.mark.skipif(not hasattr(socket, "SO_PEERCRED"), reason="Linux alone lets a socket vanish")
+def test_a_lock_whose_holder_vanished_without_a_word_is_freed(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert int(PINNED_SETTINGS["tcp_keepalives_idle"]) <= 60
+    monkeypatch.setitem(PINNED_SETTINGS, "tcp_keepalives_idle", "1")
+    source = lab.task().source
+    holder = source.open(source.conninfo(), source.settings)
+    mark_alive(holder, "a run")
+    time.sleep(0.3)  # until the answer is acknowledged: what is not is sent again, and finds nobody
+    with source.connect() as connection, closing(holder):
+        vanish(holder)
+        assert is_alive(connection, "a run")
+        deadline = time.monotonic() + 10
+        while is_alive(connection, "a run"):
+            assert time.monotonic() < deadline, "the server has not noticed"
+            time.sleep(0.05)
 
 
 @pytest.mark.parametrize(("kind", "verb"), [("/rows-", "upload"), ("/_manifest", "create")])

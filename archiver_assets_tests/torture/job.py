@@ -11,9 +11,8 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from multiprocessing import forkserver
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from types import FrameType
@@ -30,6 +29,8 @@ from archiver_assets.lifecycle.verify import verify
 from archiver_assets.partition import Partition
 from archiver_assets.source.session import Source
 from archiver_assets.store.s3 import S3ObjectStore
+from archiver_assets_tests.forking import fork_server
+from archiver_assets_tests.torture.death import Death
 
 BUSY_TRIES, BUSY_SECONDS = 60, 0.05
 DONE, FAILED, TERMINATED = 0, 3, 143
@@ -42,18 +43,6 @@ class Terminated(BaseException):
 
 class VerificationFailed(Exception):
     """A verification found mismatches, which in Dagster keeps the purge from running."""
-
-
-@dataclass(frozen=True)
-class Death:
-    """The process sends itself a signal when it reaches a step for the n-th time."""
-
-    step: Step
-    signal: signal.Signals
-    nth: int = 1
-
-    def __str__(self) -> str:
-        return f"{self.signal.name} at {self.step!r}, time {self.nth}"
 
 
 @dataclass(frozen=True)
@@ -140,20 +129,6 @@ def start(job: Job) -> ForkServerProcess:
     return process
 
 
-def _wait_for_imports() -> None:
-    """Be forked, which happens when the server has imported everything."""
-
-
-@contextmanager
-def job_server() -> Iterator[None]:
-    """Have a process from which jobs are forked, for the block. It ends with us in any case, when its pipe from us closes."""
-    context = multiprocessing.get_context("forkserver")
-    # pytest too, because each child imports our main module again, which may be pytest's script.
-    context.set_forkserver_preload(["archiver_assets_tests.torture.warm", "pytest"])
-    try:
-        first = context.Process(target=_wait_for_imports)
-        first.start()
-        first.join()
-        yield
-    finally:
-        forkserver._forkserver._stop()  # type: ignore[attr-defined]
+def job_server() -> AbstractContextManager[None]:
+    """Have a process from which jobs are forked, for the block."""
+    return fork_server("archiver_assets_tests.torture.warm")

@@ -22,7 +22,8 @@ from archiver_assets.lifecycle.task import Step
 from archiver_assets.source.session import Source
 from archiver_assets_tests.lab import AUDIT_LOGS, Lab
 from archiver_assets_tests.torture.checker import LOG, Checker
-from archiver_assets_tests.torture.job import DONE, FAILED, TERMINATED, Death, Job, start
+from archiver_assets_tests.torture.death import Death
+from archiver_assets_tests.torture.job import DONE, FAILED, TERMINATED, Job, start
 from archiver_assets_tests.torture.writer import Writer, log_all
 
 DAYS = ("2024-03-04", "2024-03-05", "2024-03-06")

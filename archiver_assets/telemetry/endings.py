@@ -1,0 +1,109 @@
+"""Why a run ended that no step of it ended: killed, evicted, over its time, never started.
+
+What belongs here: from what Dagster's run monitoring and Kubernetes say of such a run to a kind, a sentence and a next step of ours. What
+does not: reading events (`events.py`).
+
+The message of the run's failure event holds what `K8sRunLauncher.get_run_worker_debug_info` found: the states of the pod and its
+containers, and Kubernetes' events; of a run that never started the end of its output too. Only what stands in the table below is sent.
+See https://docs.dagster.io/deployment/execution/run-monitoring and https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True)
+class Ending:
+    """What a message calls it; incidents are grouped by `kind`."""
+
+    kind: str
+    text: str
+    hint: str
+
+
+_NEVER_STARTED: Final = r"seconds to start\..*"
+_GOES_ON: Final = "the next run of the day goes on"
+_ENDINGS: Final = (
+    (
+        _NEVER_STARTED + r"\b(ErrImagePull|ImagePullBackOff|ErrImageNeverPull|InvalidImageName)\b",
+        "ImagePullBackOff",
+        "its pod never started: the image cannot be pulled",
+        "correct the image's name or tag, or the pull secret, and delete the Job that is left",
+    ),
+    (
+        _NEVER_STARTED + r"\b(CreateContainerConfigError|FailedMount)\b",
+        "CreateContainerConfigError",
+        "its pod never started: a Secret, a ConfigMap or a key that it names is not there",
+        "create what the end of the run's log names, and delete the Job that is left",
+    ),
+    (
+        _NEVER_STARTED + r"\bFailedScheduling\b",
+        "FailedScheduling",
+        "its pod never started: no node has room for it, or fits its affinity and tolerations",
+        "add a node, or lower the requests, and delete the Job that is left",
+    ),
+    (
+        r"\bOOMKilled\b",
+        "OOMKilled",
+        "its pod took more memory than its limit, and was killed",
+        "raise the memory limit of the runs' pods",
+    ),
+    (
+        _NEVER_STARTED,
+        "START_TIMEOUT",
+        "its pod did not start in time, or died before the run began",
+        "read the end of the run's log, and delete the Job that is left",
+    ),
+    (
+        r"\b(Evicted|Preempting|Preempted)\b|node was low on resource|imminent node shutdown",
+        "Evicted",
+        "its pod was evicted from its node",
+        f"see why the node had no room; {_GOES_ON}",
+    ),
+    (
+        r"\bDeadlineExceeded\b",
+        "DeadlineExceeded",
+        "its Job took longer than activeDeadlineSeconds",
+        f"{_GOES_ON}; if it always takes so long, raise the deadline, and max_runtime_seconds below it",
+    ),
+    (
+        r"^Exceeded maximum runtime of |^This job is being forcibly marked as failed",
+        "MAX_RUNTIME",
+        "it took longer than run_monitoring lets it, and was ended",
+        f"{_GOES_ON}; if it always takes so long, raise max_runtime_seconds, or the tag dagster/max_runtime of the run",
+    ),
+    (
+        r"Execution was interrupted unexpectedly",
+        "INTERRUPTED",
+        "its process was told to end, and nobody had asked Dagster for it: by an eviction, a drained node, or the Job's deadline",
+        f"{_GOES_ON}; the events of its pod say who did it",
+    ),
+    (
+        r"worker status UNKNOWN: 'Job \S+ could not be found'",
+        "NOT_FOUND",
+        "Kubernetes has no Job of it: deleted, or the run is one of `archiver run`, which goes on",
+        "see who deleted it; a run that goes on corrects its record at its end",
+    ),
+    (
+        r"worker status UNKNOWN",
+        "UNKNOWN",
+        "Kubernetes could not be asked for its pod, which may go on",
+        "see whether the API server answers the daemon; a run that goes on corrects its record at its end",
+    ),
+    (
+        r"worker status FAILED|^The process of this run is gone",
+        "KILLED",
+        "its process died, or its pod was deleted, without a word",
+        f"read the end of the run's log; {_GOES_ON}",
+    ),
+)
+"""By what the message holds; the first that fits counts. Events of a pod's start outlast it, and count only where it never started."""
+
+
+def ending_of(message: str) -> Ending:
+    """Return the ending that the message of a run's failure event tells."""
+    for pattern, name, text, hint in _ENDINGS:
+        if re.search(pattern, message, re.DOTALL):
+            return Ending(f"run failure {name}", text, hint)
+    return Ending("run failure UNKNOWN", "Dagster ended the run, or lost it; no step of it failed", "read the end of the run's log")
