@@ -11,8 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import click
 import dagster as dg
+import pytest
 import yaml
+from dagster._cli import ENV_PREFIX, create_dagster_cli
 from dagster._config import process_config, resolve_to_config_type
 from dagster._core.instance.ref import InstanceRef
 from dagster._core.remote_origin import ManagedGrpcPythonEnvCodeLocationOrigin
@@ -74,8 +77,8 @@ def code_locations(workspace: Path) -> list[CodeLocation]:
     return [_code_location(origin) for origin in origins if isinstance(origin, ManagedGrpcPythonEnvCodeLocationOrigin)]
 
 
-def launched_job(launcher_config: Section, folder: Path, image: str | None = None) -> dict[str, Any]:
-    """Return the Kubernetes Job, as it would be sent, that a K8sRunLauncher of this config makes for a run.
+def launched_job(launcher_config: Section, folder: Path, image: str | None = None, tags: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Return the Kubernetes Job, as it would be sent, that a K8sRunLauncher of this config makes for a run with these tags.
 
     `image` is what the code server says its own is. A kubeconfig is written to `folder`. Raises for a field that Kubernetes does not know.
     """
@@ -88,7 +91,7 @@ def launched_job(launcher_config: Section, folder: Path, image: str | None = Non
     outside = {**launcher_config, "load_incluster_config": False, "kubeconfig_file": str(kubeconfig)}
     data = ConfigurableClassData("dagster_k8s", "K8sRunLauncher", yaml.safe_dump(outside))
     launcher = K8sRunLauncher(inst_data=data, **_checked(data))
-    context = launcher.get_container_context_for_run(dg.DagsterRun(job_name="any"))
+    context = launcher.get_container_context_for_run(dg.DagsterRun(job_name="any", tags=tags))
     job = construct_dagster_k8s_job(
         job_config=context.get_k8s_job_config(job_image=image, run_launcher=launcher),
         args=["dagster", "api", "execute_run"],
@@ -98,6 +101,22 @@ def launched_job(launcher_config: Section, folder: Path, image: str | None = Non
     )
     sent: dict[str, Any] = ApiClient().sanitize_for_serialization(job)
     return {**sent, "metadata": {**sent["metadata"], "namespace": context.namespace}}
+
+
+def option_of(environment: Mapping[str, str], *names: str, option: str) -> object:
+    """Return what an option of the command `dagster NAMES` is by the variables of an environment alone, None if they do not say."""
+    group = create_dagster_cli()  # type: ignore[no-untyped-call] # Dagster's, without annotations
+    context = click.Context(group, info_name="dagster", auto_envvar_prefix=ENV_PREFIX)
+    for name in names:
+        assert isinstance(context.command, click.Group)
+        command = context.command.get_command(context, name)
+        assert command
+        context = click.Context(command, parent=context, info_name=name)
+    (found,) = (each for each in context.command.params if each.name == option)
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        return found.value_from_envvar(context)
 
 
 def _checked(data: ConfigurableClassData | None) -> dict[str, Any]:
