@@ -8,6 +8,7 @@ from typing import Final
 
 from archiver_assets.config.document import INVALID, Entries, Items, Node, Scalar
 from archiver_assets.config.fields import identifier_problem
+from archiver_assets.config.kubernetes import Kubernetes
 from archiver_assets.config.labels import tag_problem
 from archiver_assets.config.legal import Compliance, Hold, HoldCondition, HoldsTable, LegalHolds
 from archiver_assets.config.models import (
@@ -21,6 +22,7 @@ from archiver_assets.config.models import (
     TableConfig,
 )
 from archiver_assets.config.naming import TableName
+from archiver_assets.config.nested import read_model
 from archiver_assets.config.notifications import Notifications, NotificationTarget
 from archiver_assets.config.prices import Prices
 from archiver_assets.config.problems import Problems, joined_path
@@ -32,7 +34,7 @@ _CREDENTIALS_HINT: Final = "credentials come from AWS's default credential chain
 _PASSWORDS: Final = ("password", "passwd", "pass", "pwd", "pgpassword", "secret", "dsn", "url", "uri")
 _CREDENTIALS: Final = ("access_key", "access_key_id", "secret_key", "secret_access_key", "session_token", "security_token", "profile")
 
-DEFAULTS = Section(models=(Settings,), required=frozenset())
+DEFAULTS = Section(models=(Settings,), required=frozenset(), nested=frozenset({"kubernetes"}))
 S3 = Section(
     models=(S3Config,),
     required=frozenset({"bucket"}),
@@ -41,7 +43,7 @@ S3 = Section(
 DATABASE = Section(
     models=(DatabaseConfig, Settings),
     required=frozenset({"name", "host", "user", "password_env", "tables"}),
-    nested=frozenset({"tables", "read_replica", "scratch_database"}),
+    nested=frozenset({"tables", "read_replica", "scratch_database", "kubernetes"}),
     hints=dict.fromkeys(_PASSWORDS, _PASSWORD_HINT),
 )
 REPLICA = Section(models=(ReplicaConfig,), required=frozenset({"host"}), hints=dict.fromkeys(_PASSWORDS, _PASSWORD_HINT))
@@ -49,7 +51,7 @@ SCRATCH = Section(models=(ScratchConfig,), required=frozenset({"host", "password
 TABLE = Section(
     models=(TableConfig,),
     required=frozenset({"name", "timestamp_column", "primary_key"}),
-    nested=frozenset({"columns", "tags"}),
+    nested=frozenset({"columns", "tags", "kubernetes"}),
     derived=frozenset({"database"}),
     hints=dict.fromkeys(_PASSWORDS, _PASSWORD_HINT),
 )
@@ -133,7 +135,7 @@ def read_file(root: Node, problems: Problems) -> FileDraft:
     """Read the whole tree; whatever is wrong with it is noted in `problems`, except for collisions."""
     values = read(root, FILE, problems)
     s3, defaults = child(root, "s3"), child(root, "defaults")
-    inherited = read(defaults, DEFAULTS, problems) if defaults else {}
+    inherited = _settings(defaults, DEFAULTS, {}, problems) if defaults else {}
     databases = items(child(root, "databases"), FILE.expected("databases"), problems)
     legal_holds, compliance = child(root, "legal_holds"), child(root, "compliance")
     if legal_holds:
@@ -194,7 +196,7 @@ def _s3(node: Node, problems: Problems) -> Values:
 
 
 def _database(node: Node, inherited: Values, problems: Problems) -> DatabaseDraft:
-    values = read(node, DATABASE, problems)
+    values = _settings(node, DATABASE, inherited, problems)
     own = {name: value for name, value in values.items() if name in Settings.model_fields}
     tables = items(child(node, "tables"), DATABASE.expected("tables"), problems)
     return DatabaseDraft(
@@ -203,8 +205,18 @@ def _database(node: Node, inherited: Values, problems: Problems) -> DatabaseDraf
         values={name: value for name, value in values.items() if name not in own},
         replica=_optional(child(node, "read_replica"), REPLICA, problems),
         scratch=_optional(child(node, "scratch_database"), SCRATCH, problems),
-        tables=tuple(_table(table, inherited | own, problems) for table in tables),
+        tables=tuple(_table(table, own, problems) for table in tables),
     )
+
+
+def _settings(node: Node, section: Section, inherited: Values, problems: Problems) -> Values:
+    """Return the values of the section, and those settings of the level above that it does not have."""
+    values, kubernetes = read(node, section, problems), child(node, "kubernetes")
+    if kubernetes is None or _is_null(kubernetes):
+        return inherited | values
+    outer = inherited.get("kubernetes")
+    own = read_model(kubernetes, Kubernetes, problems)
+    return inherited | values | {"kubernetes": {**(outer if isinstance(outer, dict) else {}), **own}}
 
 
 def _optional(node: Node | None, section: Section, problems: Problems) -> Values | None:
@@ -216,7 +228,7 @@ def _is_null(node: Node) -> bool:
 
 
 def _table(node: Node, inherited: Values, problems: Problems) -> TableDraft:
-    values = inherited | read(node, TABLE, problems)
+    values = _settings(node, TABLE, inherited, problems)
     if "retention_days" not in values and isinstance(node, Entries):
         expected = TABLE.expected("retention_days")
         text = f"missing key; expected {expected}; set it here, in the database, or under defaults"

@@ -36,6 +36,7 @@ from archiver_assets.config.fields import (
     Zone,
     refusal,
 )
+from archiver_assets.config.kubernetes import Kubernetes
 from archiver_assets.config.labels import Owners, Tags
 from archiver_assets.config.legal import Compliance, LegalHolds
 from archiver_assets.config.naming import TableName, dagster_name
@@ -114,6 +115,9 @@ class Settings(Model):
     )
     vacuum_strategy: Literal["none", "analyze", "standard"] = Field(
         default="none", description="one of none, analyze, standard: what follows a purge, nothing, ANALYZE, or VACUUM with ANALYZE"
+    )
+    kubernetes: Kubernetes = Field(
+        default=Kubernetes(), description="a mapping of what the runs ask of Kubernetes, each key of which is a setting of its own"
     )
 
 

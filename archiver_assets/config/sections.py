@@ -46,8 +46,8 @@ class Section:
     @cached_property
     def fields(self) -> dict[str, tuple[str, FieldInfo]]:
         """The name and the definition of each key's field; without nested keys."""
-        every = (pair for model in self.models for pair in model.model_fields.items())
-        return {self.renamed.get(name, name): (name, info) for name, info in every if name not in self.derived | self.nested}
+        every = ((self.renamed.get(name, name), name, info) for model in self.models for name, info in model.model_fields.items())
+        return {key: (name, info) for key, name, info in every if name not in self.derived and key not in self.nested}
 
     @cached_property
     def keys(self) -> list[str]:
@@ -56,8 +56,8 @@ class Section:
 
     def expected(self, key: str) -> str:
         """Return what the key may hold, to be read after "expected"."""
-        infos = [model.model_fields[key] for model in self.models if key in model.model_fields]
-        return (self.fields[key][1] if key in self.fields else infos[0]).description or "a value"
+        every = (pair for model in self.models for pair in model.model_fields.items())
+        return next(info.description for name, info in every if self.renamed.get(name, name) == key) or "a value"
 
 
 def read(node: Node, section: Section, problems: Problems) -> Values:

@@ -13,8 +13,7 @@ import dagster as dg
 from archiver_assets.config import DatabaseConfig, TableConfig
 from archiver_assets.orchestration.launchpad import ARCHIVE_SCHEMA, CHECK_SCHEMA, PURGE_SCHEMA
 from archiver_assets.orchestration.ops import step_asset, step_checks
-from archiver_assets.orchestration.specs import about, shown
-from archiver_assets.orchestration.tags import run_tags
+from archiver_assets.orchestration.specs import about, shown, tagging
 
 Events = Iterator[dg.MaterializeResult[None] | dg.AssetObservation | dg.AssetCheckEvaluation]
 """What a step yields: a materialization, or in a dry run only what was seen."""
@@ -47,7 +46,7 @@ def source_asset(table: TableConfig, database: DatabaseConfig) -> dg.AssetSpec:
         table_keys(table).source,
         kinds={"postgres"},
         description=about(table, _about_source(table)),
-        metadata={**run_tags(table), "dagster/table_name": f"{database.dbname}.{table.schema_name}.{table.name}"},
+        metadata={**tagging(table), "dagster/table_name": f"{database.dbname}.{table.schema_name}.{table.name}"},
         **shown(table),
     )
 
@@ -64,7 +63,7 @@ def archive_asset(table: TableConfig, partitions: dg.DailyPartitionsDefinition) 
         keys.archive,
         deps=[keys.source],
         partitions_def=partitions,
-        metadata=run_tags(table),
+        metadata=tagging(table),
         kinds={"s3", "parquet"},
         skippable=True,  # a dry run materializes nothing
         description=about(table, f"One day of expired rows of {table.label}, as Parquet in S3. `dry_run` in the launchpad only looks."),
@@ -111,7 +110,7 @@ def purge_asset(table: TableConfig, partitions: dg.DailyPartitionsDefinition) ->
         keys.purge,
         deps=[keys.archive],
         partitions_def=partitions,
-        metadata=run_tags(table),
+        metadata=tagging(table),
         kinds={"postgres"},
         skippable=True,  # a dry run materializes nothing
         description=about(

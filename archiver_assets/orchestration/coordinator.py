@@ -1,4 +1,4 @@
-"""The run coordinator: every run that enters the queue says which table it is of, and who asked for it.
+"""The run coordinator: every run that enters the queue says which table it is of, what its pod is to be, and who asked for it.
 
 What belongs here: tags, found from what a run selects. What does not: the limits that count them (`queue_limits.py`), and any safety: two
 runs of one day exclude each other by an advisory lock in the table's database, whoever started them.
@@ -16,6 +16,7 @@ from dagster._core.run_coordinator import QueuedRunCoordinator, SubmitRunContext
 from dagster._core.run_coordinator.queued_run_coordinator import RunQueueConfig
 from dagster._serdes import ConfigurableClassData
 
+from archiver_assets.orchestration.pods import DEADLINE_TAG, KUBERNETES_TAG, NOTHING_ASKED
 from archiver_assets.orchestration.queue_limits import ConfiguredLimits
 from archiver_assets.orchestration.tags import DATABASE_TAG, TABLE_TAG, USER_TAG
 
@@ -24,6 +25,8 @@ USER_HEADERS: Final = ("X-Forwarded-Email", "X-Forwarded-Preferred-Username", "X
 UNKNOWN: Final = "unknown"
 _LONGEST_NAME: Final = 320
 """Of an e-mail address."""
+_HELD: Final = (DATABASE_TAG, TABLE_TAG, KUBERNETES_TAG, DEADLINE_TAG)
+"""What assets hold as metadata, and runs as tags."""
 
 
 class ArchiverRunCoordinator(QueuedRunCoordinator[dg.DagsterInstance]):
@@ -73,22 +76,33 @@ class ArchiverRunCoordinator(QueuedRunCoordinator[dg.DagsterInstance]):
 
 
 def _tags_of_assets(context: SubmitRunContext) -> dict[str, str]:
-    """Return the database and the table of what the run selects, each if it is only one.
+    """Return the database and the table of what the run selects, and what its pod is to be, each if it is only one.
 
-    A run of several tables goes without the tag, as any value would be false; it then counts as a run of none.
+    A run of several tables goes without the tag that differs, as any value would be false; it then counts as a run of none.
     """
-    named = list(_names_of_tables(context))
-    found = {tag: {names[tag] for names in named} for tag in (DATABASE_TAG, TABLE_TAG)}
-    return {tag: next(iter(values)) for tag, values in found.items() if len(values) == 1}
+    held = list(_tags_held_by_assets(context))
+    found = {tag: {tags.get(tag) for tags in held} for tag in _HELD}
+    tags = {tag: value for tag, values in found.items() if len(values) == 1 and (value := next(iter(values))) is not None}
+    return {**_emptied(context.dagster_run), **tags} if held else tags
 
 
-def _names_of_tables(context: SubmitRunContext) -> Iterator[dict[str, str]]:
+def _emptied(run: dg.DagsterRun) -> dict[str, str]:
+    """Return without meaning what the run brings and only the config may say.
+
+    A run that is executed again brings the tags of its parent, which may have failed by them, and the config may have been mended since. Of
+    any run the first one goes even if a person wrote it: it can name every image, account and secret of the namespace.
+    """
+    brought = (KUBERNETES_TAG, DEADLINE_TAG) if run.parent_run_id else (KUBERNETES_TAG,)
+    return {tag: NOTHING_ASKED[tag] for tag in brought if tag in run.tags}
+
+
+def _tags_held_by_assets(context: SubmitRunContext) -> Iterator[dict[str, str]]:
+    """Yield what each selected asset of a table of ours says: assets of other code locations say no such names."""
     graph = context.workspace.asset_graph
     for key in _selected_keys(context):
-        # Assets of other code locations have no such names.
         metadata = graph.get(key).metadata if graph.has(key) else {}
         if DATABASE_TAG in metadata and TABLE_TAG in metadata:
-            yield {tag: str(metadata[tag].value) for tag in (DATABASE_TAG, TABLE_TAG)}
+            yield {tag: str(metadata[tag].value) for tag in _HELD if tag in metadata}
 
 
 def _selected_keys(context: SubmitRunContext) -> set[dg.AssetKey]:

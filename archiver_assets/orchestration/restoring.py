@@ -13,8 +13,7 @@ from archiver_assets.lifecycle.restore_request import Conflict, Drift, RestoreRe
 from archiver_assets.orchestration.assets import Events, table_keys
 from archiver_assets.orchestration.launchpad import schema_of
 from archiver_assets.orchestration.ops import step_asset
-from archiver_assets.orchestration.specs import about, shown
-from archiver_assets.orchestration.tags import run_tags
+from archiver_assets.orchestration.specs import about, shown, tagging
 
 
 class RestoreConfig(dg.Config):
@@ -76,7 +75,7 @@ def restore_asset(table: TableConfig, partitions: dg.DailyPartitionsDefinition) 
         keys.restore,
         deps=[keys.archive],
         partitions_def=partitions,
-        metadata=run_tags(table),
+        metadata=tagging(table),
         kinds={"postgres"},
         skippable=True,  # a dry run materializes nothing
         description=about(table, f"One day of {table.label}, loaded from its archive into a table, {table.name}_restored by default."),

@@ -6,6 +6,8 @@ What belongs here: what all assets of a table have in common, from its config. W
 from typing import TypedDict
 
 from archiver_assets.config import TableConfig
+from archiver_assets.orchestration.pods import pod_tags
+from archiver_assets.orchestration.tags import run_tags
 
 
 class Shown(TypedDict):
@@ -19,6 +21,11 @@ class Shown(TypedDict):
 def shown(table: TableConfig) -> Shown:
     """Return the group, the owners and the tags of a table's assets."""
     return Shown(group_name=table.asset_path[0], owners=list(table.owners), tags=dict(table.tags))
+
+
+def tagging(table: TableConfig) -> dict[str, str]:
+    """Return the metadata of each of a table's assets by which the run coordinator tags its runs."""
+    return {**run_tags(table), **pod_tags(table)}
 
 
 def about(table: TableConfig, what: str) -> str:

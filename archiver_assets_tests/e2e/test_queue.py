@@ -34,11 +34,26 @@ MOST = 5
 """Runs in all: fewer than the databases would have together."""
 ACTIVE = (dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING)
 QUEUED = dg.DagsterRunStatus.QUEUED
+ASKED = {"resources": {"limits": {"memory": "4Gi"}}, "activeDeadlineSeconds": 7200}
+"""What all tables of these rooms ask of Kubernetes unless they say otherwise."""
+POD_TAGS = {
+    "dagster-k8s/config": {
+        "container_config": {"resources": {"limits": {"memory": "4Gi"}}},
+        "job_spec_config": {"activeDeadlineSeconds": 7200},
+        "merge_behavior": "SHALLOW",
+    },
+    "dagster/max_runtime": 6600,
+}
 NOWHERE = {"host": "127.0.0.1", "port": 1, "user": "nobody", "password_env": PASSWORD_VARIABLE}
 
 
 def key(database: str, table: str, *step: str) -> dg.AssetKey:
     return dg.AssetKey([database, "public", table, *step])
+
+
+def pod_tags(run: dg.DagsterRun) -> dict[str, Any]:
+    """Return the tags that shape the pod of a run, decoded."""
+    return {name: json.loads(run.tags[name] or "null") for name in POD_TAGS if name in run.tags}
 
 
 def days(count: int, first: date = DAY) -> list[str]:
@@ -57,7 +72,7 @@ def instance_yaml(launcher: Mapping[str, Any]) -> str:
 
 @contextmanager
 def room_of(config: Mapping[str, Any], folder: Path, launcher: Mapping[str, Any]) -> Iterator[ControlRoom]:
-    (folder / "config.yaml").write_text(json.dumps({"version": "2.0", **config}))
+    (folder / "config.yaml").write_text(json.dumps({"version": "2.0", "defaults": {"kubernetes": ASKED}, **config}))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ARCHIVER_CONFIG", str(folder / "config.yaml"))
         patch.setenv("DAGSTER_HOME", str(folder))
@@ -85,7 +100,14 @@ def limited(name: str, limit: int | None, tables: list[dict[str, Any]]) -> dict[
 
 
 DATABASES = [limited(name, limit, [{"name": table, **TABLE} for table in TABLES]) for name, limit in LIMITS.items()]
-ODD = {"name": "Überall", "tables": [{"schema": "my schema", "name": 'Log "é" %', **TABLE, "retention_days": 31}]}
+ODD = {
+    "name": "Überall",
+    "kubernetes": {"resources": None, "activeDeadlineSeconds": None},
+    "tables": [
+        {"schema": "my schema", "name": 'Log "é" %', **TABLE, "retention_days": 31},
+        {"name": "pinned", **TABLE, "retention_days": 31, "kubernetes": {"nodeSelector": {"pool": "a"}}},
+    ],
+}
 
 
 @pytest.fixture(scope="module")
@@ -143,6 +165,44 @@ def test_a_run_that_claims_to_be_of_another_table_is_tagged_with_its_own(room: C
     run = room.launch(key("one", "t0", "archive"), day=str(DAY), tags={"archiver/table": "one/public/t1", "archiver/database": "many"})
 
     assert room.run(run).tags.items() >= {"archiver/database": "one", "archiver/table": "one/public/t0"}.items()
+
+
+def test_what_a_table_asks_of_kubernetes_is_a_tag_of_each_of_its_runs(room: ControlRoom) -> None:
+    runs = [
+        room.launch(key("many", "t1", "archive"), key("many", "t1", "purge"), day=str(DAY)),
+        room.launch(key("many", "t1", "restore"), day=str(DAY)),
+        room.launch(assetCheckSelection=[{"assetKey": {"path": ["many", "public", "t1"]}, "name": "preflight"}]),
+        room.launch(key("one", "t0", "archive"), key("many", "t0", "archive"), day=str(DAY)),
+    ]
+
+    assert [pod_tags(room.run(run)) for run in runs] == [POD_TAGS] * 4
+
+
+def test_a_run_asks_kubernetes_for_nothing_where_its_tables_do_not_or_do_not_agree(room: ControlRoom) -> None:
+    plain, pinned = dg.AssetKey(["_berall", "my_schema", "Log______", "archive"]), key("_berall", "pinned", "archive")
+    runs = [room.launch(*selected, day=str(DAY)) for selected in ([plain], [plain, pinned], [pinned])]
+
+    *nothing, selector = [pod_tags(room.run(run)) for run in runs]
+    assert nothing == [{}, {}]
+    assert selector == {"dagster-k8s/config": {"pod_spec_config": {"nodeSelector": {"pool": "a"}}, "merge_behavior": "SHALLOW"}}
+
+
+def test_only_the_config_says_what_a_pod_is(room: ControlRoom) -> None:
+    mine = {
+        "dagster-k8s/config": json.dumps(
+            {"container_config": {"image": "mine"}, "pod_spec_config": {"service_account_name": "dagster-sa"}}
+        ),
+        "dagster/max_runtime": "60",
+    }
+    asking = room.launch(key("one", "t0", "archive"), day=str(DAY), tags=mine)
+    not_asking = room.launch(
+        key("_berall", "pinned", "archive"), dg.AssetKey(["_berall", "my_schema", "Log______", "archive"]), day=str(DAY), tags=mine
+    )
+    again = room.execute_again(not_asking)
+
+    assert pod_tags(room.run(asking)) == POD_TAGS
+    assert pod_tags(room.run(not_asking)) == {"dagster-k8s/config": {}, "dagster/max_runtime": 60}
+    assert pod_tags(room.run(again)) == {"dagster-k8s/config": {}, "dagster/max_runtime": None}
 
 
 def test_the_user_of_a_run_is_whom_the_proxy_says_it_is(room: ControlRoom) -> None:
@@ -208,6 +268,7 @@ def test_runs_of_schedules_of_people_and_of_backfills_keep_the_limits_together(
         room.tick()
         waiting = room.runs(QUEUED)
         assert Counter(_origin(run) for run in waiting) == {"person": 9, "backfill": 9, "schedule": 18}
+        assert all(pod_tags(run) == POD_TAGS for run in waiting)
 
         most: Counter[str] = Counter()
         for _ in waiting:

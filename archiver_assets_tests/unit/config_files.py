@@ -96,3 +96,8 @@ def with_table_key(line: str) -> str:
 def with_s3_key(entry: str) -> str:
     """Return the shortest config with one more entry in s3: line 2."""
     return SHORTEST.replace("{bucket: archives}", f"{{bucket: archives, {entry}}}")
+
+
+def with_kubernetes(text: str) -> str:
+    """Return the shortest config with the mapping `kubernetes` in its table: from line 14 on."""
+    return SHORTEST + "        kubernetes:\n" + "".join(f"          {line}\n" for line in text.splitlines())

@@ -25,6 +25,8 @@ KEYS = [
     *("legal_holds", "compliance", "critical", "holds", "conditions", "read_replica", "scratch_database"),
     *("schedule_timezone", "max_backlog_days", "checks_schedule", "sleep_between_batches"),
     *("columns", "store_as", "description", "password", "<<", "=", "~", ""),
+    *("kubernetes", "resources", "limits", "cpu", "memory", "nodeSelector", "affinity", "nodeAffinity", "tolerations", "operator", "key"),
+    *("requiredDuringSchedulingIgnoredDuringExecution", "nodeSelectorTerms", "matchExpressions", "values", "activeDeadlineSeconds"),
 ]
 YAML_PIECES = [
     *KEYS,
@@ -102,7 +104,9 @@ VALUES = st.recursive(
 @settings(max_examples=200, deadline=None)
 def test_no_value_at_any_key_raises_anything_but_a_config_error(folder: Path, data: st.DataObject) -> None:
     tree = yaml.safe_load(SEED)
-    sections = [tree, tree["s3"], tree["defaults"], tree["databases"][0], tree["databases"][0]["tables"][0]]
+    tree["defaults"]["kubernetes"] = {"affinity": {"nodeAffinity": {}}}
+    kubernetes = [tree["defaults"]["kubernetes"], tree["defaults"]["kubernetes"]["affinity"]["nodeAffinity"]]
+    sections = [tree, tree["s3"], tree["defaults"], tree["databases"][0], tree["databases"][0]["tables"][0], *kubernetes]
     for section in data.draw(st.lists(st.sampled_from(sections), min_size=1, max_size=3)):
         section[data.draw(st.sampled_from(KEYS))] = data.draw(VALUES)
     check(folder, yaml.safe_dump(tree, allow_unicode=True).encode(errors="replace"))
@@ -137,7 +141,8 @@ def test_the_nearest_setting_wins(folder: Path, defaults: dict[str, Any], databa
     tree["databases"][0].update(database)
     tree["databases"][0]["tables"][0].update(table)
     resolved = only_table(config_from(folder, yaml.safe_dump(tree)))
-    built_in = {name: info.default for name, info in Settings.model_fields.items()}
+    # Each key of `kubernetes` is a setting of its own: `test_kubernetes_config.py`.
+    built_in = {name: info.default for name, info in Settings.model_fields.items() if name != "kubernetes"}
     assert {name: getattr(resolved, name) for name in SETTINGS} == built_in | defaults | database | table
 
 

@@ -14,6 +14,7 @@ from archiver_assets.config import (
     Hold,
     HoldCondition,
     HoldsTable,
+    Kubernetes,
     LegalHolds,
     Notifications,
     NotificationTarget,
@@ -24,6 +25,7 @@ from archiver_assets.config import (
     TableConfig,
     load_config,
 )
+from archiver_assets.config.kubernetes import Quantities, Toleration
 from archiver_assets.orchestration.launchpad import ArchiveConfig, CheckConfig, PurgeConfig
 from archiver_assets.store.holding import read_hold_objects
 from archiver_assets_tests.doubles import MemoryObjectStore
@@ -46,6 +48,9 @@ MODELS = [
     Notifications,
     NotificationTarget,
     Prices,
+    Kubernetes,
+    Quantities,
+    Toleration,
 ]
 
 
@@ -56,7 +61,7 @@ def test_every_key_of_the_config_is_in_its_reference_with_its_description(model:
 
     for name, field in model.model_fields.items():
         if name not in own_label:
-            key = "schema" if name == "schema_name" and model is not Hold else name
+            key = "schema" if name == "schema_name" and model is not Hold else field.serialization_alias or name
             assert f"| `{key}` | {field.description} |" in reference
 
 
@@ -89,6 +94,16 @@ def test_the_config_of_the_readme_is_valid(tmp_path: Path) -> None:
     ((database, table),) = load_config(tmp_path / "config.yaml", {}).tables()
 
     assert (database.name, table.name, table.retention_days) == ("production_db", "audit_logs", 90)
+
+
+def test_the_example_of_what_runs_ask_of_kubernetes_is_valid(tmp_path: Path) -> None:
+    (example,) = re.findall(r"```yaml\n(defaults:\n.*?)```", (ROOT / "docs" / "configuration.md").read_text(), re.DOTALL)
+    (tmp_path / "config.yaml").write_text('version: "2.0"\ns3: {bucket: archives}\n' + example)
+
+    ((_, table),) = load_config(tmp_path / "config.yaml", {}).tables()
+
+    assert table.kubernetes.active_deadline_seconds == 172_800
+    assert table.kubernetes.affinity
 
 
 @pytest.mark.parametrize(

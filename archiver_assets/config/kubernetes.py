@@ -1,0 +1,249 @@
+"""What a table asks of Kubernetes for its runs, in the words of Kubernetes, so that it can be pasted from a manifest.
+
+What belongs here: the models, and the rules of single values, by which a pod that Kubernetes would refuse is a line of the file. What does
+not: how they reach a pod (`orchestration/pods.py`), and reading them (`nested.py`). See
+https://kubernetes.io/docs/concepts/scheduling-eviction/assign-pod-node and https://kubernetes.io/docs/concepts/configuration/manage-resources-containers.
+"""
+
+import re
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Annotated, Final, Literal, Self
+
+from pydantic import AfterValidator, AliasGenerator, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
+from pydantic.alias_generators import to_camel
+
+from archiver_assets.config.base import Model
+from archiver_assets.config.fields import Copied, FrozenMapping, Listed, refusal
+
+SHORTEST_DEADLINE: Final = 1_200
+"""Seconds; a run ends by itself ten minutes before its deadline."""
+
+_UNITS: Final = {
+    "": Decimal(1),
+    "m": Decimal("0.001"),
+    **{unit: Decimal(1000**power) for power, unit in enumerate("kMGTPE", 1)},
+    **{f"{unit}i": Decimal(1024**power) for power, unit in enumerate("KMGTPE", 1)},
+}
+_QUANTITY = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,3})?)([KMGTPE]i|[mkMGTPE]?)")
+_MOST_CPUS: Final = 1_024
+_LEAST_BYTES: Final = 64 << 20
+"""Less than a process needs that has imported Dagster, and more than what a forgotten unit makes of any number."""
+_MOST_BYTES: Final = 1 << 50
+
+_NAME = r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?"
+_DOMAIN = r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?"
+_LABEL_KEY = re.compile(rf"(?:(?=[^/]{{1,253}}/){_DOMAIN}(?:\.{_DOMAIN})*/)?{_NAME}")
+_LABEL_VALUE = re.compile(rf"(?:{_NAME})?")
+
+
+def quantity(text: str) -> Decimal:
+    """Return the number that a valid quantity stands for: CPUs, or bytes."""
+    match = _QUANTITY.fullmatch(text)
+    if match is None:
+        raise ValueError(text)
+    return Decimal(match[1]) * _UNITS[match[2]]
+
+
+def label_problem(key: str, value: str) -> str | None:
+    """Return why no node can have this label, None if one can."""
+    if not _LABEL_KEY.fullmatch(key):
+        return "a label's key is at most 63 letters, digits, _ . and -, with a domain and a / before it or not"
+    return None if _LABEL_VALUE.fullmatch(value) else "a label's value is at most 63 letters, digits, _ . and -"
+
+
+def _written(value: object) -> object:
+    """Take a number as the text that it is in YAML."""
+    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
+def _cpu(value: str) -> str:
+    match = _QUANTITY.fullmatch(value)
+    if match is None or match[2] not in ("", "m") or not 0 < quantity(value) <= _MOST_CPUS:
+        reason = f"a number of CPUs above 0 and up to {_MOST_CPUS}, such as 2, 0.5 or 500m, which is half of one"
+        raise refusal(reason)
+    return value
+
+
+def _bytes(value: str) -> str:
+    match = _QUANTITY.fullmatch(value)
+    # Kubernetes takes `512m`, and means half a byte.
+    if match is None or match[2] == "m" or not _LEAST_BYTES <= quantity(value) <= _MOST_BYTES:
+        reason = "a number of bytes with its unit, such as 512Mi or 2Gi, from 64Mi to 1Pi"
+        raise refusal(reason)
+    return value
+
+
+def _label_key(value: str) -> str:
+    if reason := label_problem(value, ""):
+        raise refusal(reason)
+    return value
+
+
+def _label_value(value: str) -> str:
+    if reason := label_problem("any", value):
+        raise refusal(reason)
+    return value
+
+
+def _labels(value: Mapping[str, str]) -> Mapping[str, str]:
+    for key, text in value.items():
+        if reason := label_problem(key, text):
+            raise refusal(reason)
+    return FrozenMapping(value)
+
+
+Cpu = Annotated[str, BeforeValidator(_written), AfterValidator(_cpu)]
+Bytes = Annotated[str, BeforeValidator(_written), AfterValidator(_bytes)]
+LabelKey = Annotated[str, AfterValidator(_label_key)]
+LabelValue = Annotated[str, AfterValidator(_label_value)]
+LabelValues = Annotated[tuple[LabelValue, ...], Listed]
+Labels = Annotated[Mapping[str, str], Copied, AfterValidator(_labels), PlainSerializer(dict, return_type=dict)]
+
+
+class KubernetesModel(Model):
+    """A mapping of Kubernetes: its keys are the serialization aliases of the fields."""
+
+    model_config = ConfigDict(alias_generator=AliasGenerator(serialization_alias=to_camel))
+
+
+class Quantities(KubernetesModel):
+    """What a container is promised, or may take at most."""
+
+    cpu: Cpu | None = Field(default=None, description="a number of CPUs, such as 2 or 500m")
+    memory: Bytes | None = Field(default=None, description="bytes with their unit, such as 2Gi")
+    ephemeral_storage: Bytes | None = Field(
+        default=None, serialization_alias="ephemeral-storage", description="bytes of disk with their unit, such as 20Gi"
+    )
+
+
+class Resources(KubernetesModel):
+    """What the run's container is promised, and what it may take at most."""
+
+    requests: Quantities | None = Field(default=None, description="a mapping with cpu, memory, ephemeral-storage or some of them")
+    limits: Quantities | None = Field(default=None, description="a mapping with cpu, memory, ephemeral-storage or some of them")
+
+    @model_validator(mode="after")
+    def _requests_within_limits(self) -> Self:
+        for name in Quantities.model_fields:
+            request, limit = (getattr(each, name, None) for each in (self.requests, self.limits))
+            if request and limit and quantity(request) > quantity(limit):
+                reason = f"expected a request of {name.replace('_', '-')} that is not above its limit, found one that is"
+                raise refusal(reason)
+        return self
+
+
+class NodeRequirement(KubernetesModel):
+    """One condition on the labels of a node."""
+
+    key: LabelKey = Field(description="the key of a node's label")
+    operator: Literal["In", "NotIn", "Exists", "DoesNotExist", "Gt", "Lt"] = Field(
+        description="one of In, NotIn, Exists, DoesNotExist, Gt, Lt"
+    )
+    values: LabelValues = Field(
+        default=(), description="a list of texts: one or more for In and NotIn, one number for Gt and Lt, else none"
+    )
+
+    @model_validator(mode="after")
+    def _as_many_values_as_the_operator_takes(self) -> Self:
+        count = len(self.values)
+        if self.operator in ("In", "NotIn"):
+            fits, expected = count > 0, "at least one value"
+        elif self.operator in ("Gt", "Lt"):
+            fits, expected = count == 1 and self.values[0].isdecimal(), 'one value, a whole number in quotes such as "4"'
+        else:
+            fits, expected = count == 0, "no values"
+        if not fits:
+            reason = f"expected {expected} for {self.operator}, found {count if count != 1 else 'another one'}"
+            raise refusal(reason)
+        return self
+
+
+class NodeTerm(KubernetesModel):
+    """Conditions that a node has to meet all."""
+
+    match_expressions: Annotated[tuple[NodeRequirement, ...], Listed] = Field(
+        min_length=1, description="a list of conditions, each with key, operator and values"
+    )
+
+
+class NodeTerms(KubernetesModel):
+    """Terms of which a node has to meet one."""
+
+    node_selector_terms: Annotated[tuple[NodeTerm, ...], Listed] = Field(
+        min_length=1, description="a list of terms, one of which is enough"
+    )
+
+
+class PreferredNodes(KubernetesModel):
+    """A term that counts for a node that meets it."""
+
+    weight: int = Field(ge=1, le=100, description="a whole number, 1 to 100")
+    preference: NodeTerm = Field(description="a mapping with matchExpressions")
+
+
+class NodeAffinity(KubernetesModel):
+    """The nodes where a run may be, and those where it is best."""
+
+    required_during_scheduling_ignored_during_execution: NodeTerms | None = Field(
+        default=None, description="a mapping with nodeSelectorTerms"
+    )
+    preferred_during_scheduling_ignored_during_execution: Annotated[tuple[PreferredNodes, ...], Listed] | None = Field(
+        default=None, description="a list of weights, each with a preference"
+    )
+
+
+class Affinity(KubernetesModel):
+    """Where a run may be. Other pods make no difference to one, so only nodes can be named."""
+
+    node_affinity: NodeAffinity | None = Field(default=None, description="a mapping of the nodes where a run must or should be")
+
+
+class Toleration(KubernetesModel):
+    """A taint that does not keep a run from a node."""
+
+    key: LabelKey | None = Field(default=None, description="the key of the taint, or null for every taint")
+    operator: Literal["Exists", "Equal"] = Field(default="Equal", description="Exists, or Equal with a value")
+    value: LabelValue | None = Field(default=None, description="the value of the taint, or null")
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = Field(
+        default=None, description="one of NoSchedule, PreferNoSchedule, NoExecute, or null for all"
+    )
+    toleration_seconds: int | None = Field(
+        default=None, ge=0, le=604_800, description="a whole number of seconds, 0 to 604800, with the effect NoExecute, or null for ever"
+    )
+
+    @model_validator(mode="after")
+    def _as_kubernetes_takes_it(self) -> Self:
+        reason = None
+        if self.operator == "Exists" and self.value:
+            reason = "expected no value beside the operator Exists, found one"
+        elif self.operator == "Equal" and self.key is None:
+            reason = "expected a key, or the operator Exists for every taint, found neither"
+        elif self.toleration_seconds is not None and self.effect != "NoExecute":
+            reason = "expected the effect NoExecute beside tolerationSeconds, found another or none"
+        if reason:
+            raise refusal(reason)
+        return self
+
+
+class Kubernetes(KubernetesModel):
+    """What a table's runs ask of Kubernetes. What is not said here is what the run launcher says for all runs."""
+
+    resources: Resources | None = Field(
+        default=None, description="a mapping with requests and limits of the run's container, or null for those of all runs"
+    )
+    node_selector: Labels | None = Field(
+        default=None, description="a mapping of labels that the run's node must have, or null for that of all runs"
+    )
+    affinity: Affinity | None = Field(
+        default=None, description="a mapping with nodeAffinity: where the run must or should be, or null for that of all runs"
+    )
+    tolerations: Annotated[tuple[Toleration, ...], Listed] | None = Field(
+        default=None, description="a list of taints that do not keep the run from a node, or null for those of all runs"
+    )
+    active_deadline_seconds: int | None = Field(
+        default=None,
+        ge=SHORTEST_DEADLINE,
+        le=604_800,
+        description="a whole number of seconds, 1200 to 604800, after which Kubernetes ends the run, or null for that of all runs",
+    )
