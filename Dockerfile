@@ -38,7 +38,7 @@ LABEL org.opencontainers.image.title="Audit Archiver" \
       org.opencontainers.image.base.name="python:3.13-slim-trixie"
 
 # The folder that the chart takes as DAGSTER_HOME is the user's home: on Kubernetes an emptyDir lies over it, and over /tmp.
-# Python's own library comes without bytecode, and on a read-only root each process would compile it anew.
+# Python's own library comes without bytecode, and on a read-only root each process would compile what Dagster needs of it anew, for 1 s.
 RUN groupadd --gid 10001 archiver \
  && useradd --uid 10001 --gid archiver --home-dir /opt/dagster/dagster_home --create-home --shell /usr/sbin/nologin archiver \
  && python -m compileall -q /usr/local/lib/python3.13

@@ -67,7 +67,7 @@ def test_the_instance_of_the_chart_launches_runs_as_dagster_yaml_does(objects: R
     assert instance["run_launcher"]["config"]["run_k8s_config"] == at(ours, "run_launcher.config.run_k8s_config") | {
         "pod_spec_config": at(ours, "run_launcher.config.run_k8s_config.pod_spec_config") | {"serviceAccountName": "archiver-sa"}
     }
-    for section in ("run_coordinator", "run_monitoring", "retention", "python_logs", "telemetry", "nux"):
+    for section in ("run_coordinator", "retention", "python_logs", "telemetry", "nux"):
         assert instance[section].items() >= ours[section].items()
 
 
