@@ -5,7 +5,7 @@ collide are a mistake in the file. What does not: connections, Dagster itself, a
 """
 
 from archiver_assets.config.fields import ACCEPTABLE_RISKS
-from archiver_assets.config.kubernetes import Kubernetes
+from archiver_assets.config.kubernetes import PodSettings
 from archiver_assets.config.legal import Compliance, Hold, HoldCondition, HoldsTable, LegalHolds
 from archiver_assets.config.load import config_path, load_config
 from archiver_assets.config.models import (
@@ -34,10 +34,10 @@ __all__ = [
     "Hold",
     "HoldCondition",
     "HoldsTable",
-    "Kubernetes",
     "LegalHolds",
     "NotificationTarget",
     "Notifications",
+    "PodSettings",
     "Prices",
     "ReplicaConfig",
     "S3Config",

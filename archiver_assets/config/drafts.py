@@ -8,7 +8,7 @@ from typing import Final
 
 from archiver_assets.config.document import INVALID, Entries, Items, Node, Scalar
 from archiver_assets.config.fields import identifier_problem
-from archiver_assets.config.kubernetes import Kubernetes
+from archiver_assets.config.kubernetes import PodSettings
 from archiver_assets.config.labels import tag_problem
 from archiver_assets.config.legal import Compliance, Hold, HoldCondition, HoldsTable, LegalHolds
 from archiver_assets.config.models import (
@@ -22,7 +22,7 @@ from archiver_assets.config.models import (
     TableConfig,
 )
 from archiver_assets.config.naming import TableName
-from archiver_assets.config.nested import read_model
+from archiver_assets.config.nested import parts, read_parts
 from archiver_assets.config.notifications import Notifications, NotificationTarget
 from archiver_assets.config.prices import Prices
 from archiver_assets.config.problems import Problems, joined_path
@@ -34,7 +34,10 @@ _CREDENTIALS_HINT: Final = "credentials come from AWS's default credential chain
 _PASSWORDS: Final = ("password", "passwd", "pass", "pwd", "pgpassword", "secret", "dsn", "url", "uri")
 _CREDENTIALS: Final = ("access_key", "access_key_id", "secret_key", "secret_access_key", "session_token", "security_token", "profile")
 
-DEFAULTS = Section(models=(Settings,), required=frozenset(), nested=frozenset({"kubernetes"}))
+_PODS: Final = frozenset(parts(PodSettings))
+_PODS_HINTS: Final = {"nodeselector": "node_affinity says it, with a condition for each label"}
+
+DEFAULTS = Section(models=(Settings,), required=frozenset(), nested=_PODS, hints=_PODS_HINTS)
 S3 = Section(
     models=(S3Config,),
     required=frozenset({"bucket"}),
@@ -43,17 +46,17 @@ S3 = Section(
 DATABASE = Section(
     models=(DatabaseConfig, Settings),
     required=frozenset({"name", "host", "user", "password_env", "tables"}),
-    nested=frozenset({"tables", "read_replica", "scratch_database", "kubernetes"}),
-    hints=dict.fromkeys(_PASSWORDS, _PASSWORD_HINT),
+    nested=_PODS | {"tables", "read_replica", "scratch_database"},
+    hints=dict.fromkeys(_PASSWORDS, _PASSWORD_HINT) | _PODS_HINTS,
 )
 REPLICA = Section(models=(ReplicaConfig,), required=frozenset({"host"}), hints=dict.fromkeys(_PASSWORDS, _PASSWORD_HINT))
 SCRATCH = Section(models=(ScratchConfig,), required=frozenset({"host", "password_env"}), hints=dict.fromkeys(_PASSWORDS, _PASSWORD_HINT))
 TABLE = Section(
     models=(TableConfig,),
     required=frozenset({"name", "timestamp_column", "primary_key"}),
-    nested=frozenset({"columns", "tags", "kubernetes"}),
+    nested=_PODS | {"columns", "tags"},
     derived=frozenset({"database"}),
-    hints=dict.fromkeys(_PASSWORDS, _PASSWORD_HINT),
+    hints=dict.fromkeys(_PASSWORDS, _PASSWORD_HINT) | _PODS_HINTS,
 )
 COLUMN = Section(models=(ColumnConfig,), required=frozenset({"store_as"}))
 LEGAL_HOLDS = Section(models=(LegalHolds,), required=frozenset(), nested=frozenset({"holds", "table"}))
@@ -211,12 +214,7 @@ def _database(node: Node, inherited: Values, problems: Problems) -> DatabaseDraf
 
 def _settings(node: Node, section: Section, inherited: Values, problems: Problems) -> Values:
     """Return the values of the section, and those settings of the level above that it does not have."""
-    values, kubernetes = read(node, section, problems), child(node, "kubernetes")
-    if kubernetes is None or _is_null(kubernetes):
-        return inherited | values
-    outer = inherited.get("kubernetes")
-    own = read_model(kubernetes, Kubernetes, problems)
-    return inherited | values | {"kubernetes": {**(outer if isinstance(outer, dict) else {}), **own}}
+    return inherited | read(node, section, problems) | read_parts(node, PodSettings, problems)
 
 
 def _optional(node: Node | None, section: Section, problems: Problems) -> Values | None:

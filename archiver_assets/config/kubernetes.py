@@ -1,4 +1,4 @@
-"""What a table asks of Kubernetes for its runs, in the words of Kubernetes, so that it can be pasted from a manifest.
+"""What a table asks of Kubernetes for its runs: what is below a setting is in the words of Kubernetes, and can be pasted from a manifest.
 
 What belongs here: the models, and the rules of single values, by which a pod that Kubernetes would refuse is a line of the file. What does
 not: how they reach a pod (`orchestration/pods.py`), and reading them (`nested.py`). See
@@ -6,15 +6,14 @@ https://kubernetes.io/docs/concepts/scheduling-eviction/assign-pod-node and http
 """
 
 import re
-from collections.abc import Mapping
 from decimal import Decimal
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import AfterValidator, AliasGenerator, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
+from pydantic import AfterValidator, AliasGenerator, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 
 from archiver_assets.config.base import Model
-from archiver_assets.config.fields import Copied, FrozenMapping, Listed, refusal
+from archiver_assets.config.fields import Listed, refusal
 
 SHORTEST_DEADLINE: Final = 1_200
 """Seconds; a run ends by itself ten minutes before its deadline."""
@@ -45,13 +44,6 @@ def quantity(text: str) -> Decimal:
     return Decimal(match[1]) * _UNITS[match[2]]
 
 
-def label_problem(key: str, value: str) -> str | None:
-    """Return why no node can have this label, None if one can."""
-    if not _LABEL_KEY.fullmatch(key):
-        return "a label's key is at most 63 letters, digits, _ . and -, with a domain and a / before it or not"
-    return None if _LABEL_VALUE.fullmatch(value) else "a label's value is at most 63 letters, digits, _ . and -"
-
-
 def _written(value: object) -> object:
     """Take a number as the text that it is in YAML."""
     return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
@@ -75,22 +67,17 @@ def _bytes(value: str) -> str:
 
 
 def _label_key(value: str) -> str:
-    if reason := label_problem(value, ""):
+    if not _LABEL_KEY.fullmatch(value):
+        reason = "a label's key is at most 63 letters, digits, _ . and -, with a domain and a / before it or not"
         raise refusal(reason)
     return value
 
 
 def _label_value(value: str) -> str:
-    if reason := label_problem("any", value):
+    if not _LABEL_VALUE.fullmatch(value):
+        reason = "a label's value is at most 63 letters, digits, _ . and -"
         raise refusal(reason)
     return value
-
-
-def _labels(value: Mapping[str, str]) -> Mapping[str, str]:
-    for key, text in value.items():
-        if reason := label_problem(key, text):
-            raise refusal(reason)
-    return FrozenMapping(value)
 
 
 Cpu = Annotated[str, BeforeValidator(_written), AfterValidator(_cpu)]
@@ -98,7 +85,6 @@ Bytes = Annotated[str, BeforeValidator(_written), AfterValidator(_bytes)]
 LabelKey = Annotated[str, AfterValidator(_label_key)]
 LabelValue = Annotated[str, AfterValidator(_label_value)]
 LabelValues = Annotated[tuple[LabelValue, ...], Listed]
-Labels = Annotated[Mapping[str, str], Copied, AfterValidator(_labels), PlainSerializer(dict, return_type=dict)]
 
 
 class KubernetesModel(Model):
@@ -193,12 +179,6 @@ class NodeAffinity(KubernetesModel):
     )
 
 
-class Affinity(KubernetesModel):
-    """Where a run may be. Other pods make no difference to one, so only nodes can be named."""
-
-    node_affinity: NodeAffinity | None = Field(default=None, description="a mapping of the nodes where a run must or should be")
-
-
 class Toleration(KubernetesModel):
     """A taint that does not keep a run from a node."""
 
@@ -226,24 +206,21 @@ class Toleration(KubernetesModel):
         return self
 
 
-class Kubernetes(KubernetesModel):
-    """What a table's runs ask of Kubernetes. What is not said here is what the run launcher says for all runs."""
+class PodSettings(Model):
+    """The settings of a table's runs on Kubernetes; null is what the run launcher says for all runs."""
 
     resources: Resources | None = Field(
-        default=None, description="a mapping with requests and limits of the run's container, or null for those of all runs"
+        default=None, description="a mapping with requests and limits of a run's container, or null for the run launcher's own"
     )
-    node_selector: Labels | None = Field(
-        default=None, description="a mapping of labels that the run's node must have, or null for that of all runs"
-    )
-    affinity: Affinity | None = Field(
-        default=None, description="a mapping with nodeAffinity: where the run must or should be, or null for that of all runs"
+    node_affinity: NodeAffinity | None = Field(
+        default=None, description="a mapping of the nodes where a run must or should be, or null for the run launcher's own"
     )
     tolerations: Annotated[tuple[Toleration, ...], Listed] | None = Field(
-        default=None, description="a list of taints that do not keep the run from a node, or null for those of all runs"
+        default=None, description="a list of taints that do not keep a run from a node, or null for the run launcher's own"
     )
-    active_deadline_seconds: int | None = Field(
+    deadline_seconds: int | None = Field(
         default=None,
         ge=SHORTEST_DEADLINE,
         le=604_800,
-        description="a whole number of seconds, 1200 to 604800, after which Kubernetes ends the run, or null for that of all runs",
+        description="a whole number of seconds, 1200 to 604800, after which Kubernetes ends a run, or null for the run launcher's own",
     )

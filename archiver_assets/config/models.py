@@ -36,7 +36,7 @@ from archiver_assets.config.fields import (
     Zone,
     refusal,
 )
-from archiver_assets.config.kubernetes import Kubernetes
+from archiver_assets.config.kubernetes import PodSettings
 from archiver_assets.config.labels import Owners, Tags
 from archiver_assets.config.legal import Compliance, LegalHolds
 from archiver_assets.config.naming import TableName, dagster_name
@@ -61,7 +61,7 @@ class ColumnConfig(Model):
     )
 
 
-class Settings(Model):
+class Settings(PodSettings):
     """The settings that may stand in `defaults`, in a database and in a table; the nearest wins."""
 
     retention_days: int = Field(
@@ -115,9 +115,6 @@ class Settings(Model):
     )
     vacuum_strategy: Literal["none", "analyze", "standard"] = Field(
         default="none", description="one of none, analyze, standard: what follows a purge, nothing, ANALYZE, or VACUUM with ANALYZE"
-    )
-    kubernetes: Kubernetes = Field(
-        default=Kubernetes(), description="a mapping of what the runs ask of Kubernetes, each key of which is a setting of its own"
     )
 
 

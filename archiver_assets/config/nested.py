@@ -4,7 +4,7 @@ What belongs here: which of a model's fields are mappings or lists of mappings, 
 (`sections.py`), and what the models are.
 """
 
-from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache
 from typing import Annotated, get_args, get_origin
 
@@ -12,24 +12,43 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from archiver_assets.config.base import Model
-from archiver_assets.config.document import INVALID, Entries, Items, Node, Scalar
-from archiver_assets.config.kubernetes import label_problem
+from archiver_assets.config.document import Entries, Items, Node, Scalar
 from archiver_assets.config.problems import Problems
 from archiver_assets.config.sections import Section, Values, found, items, read
 
 
+@dataclass(frozen=True)
+class Part:
+    """A field that holds a model, or a list of them."""
+
+    name: str
+    model: type[Model]
+    many: bool
+    required: bool
+    expected: str
+
+
 def read_model(node: Node, model: type[Model], problems: Problems) -> Values:
     """Return the values of the model's fields that are in `node`, by their names; what is wrong is noted in `problems`."""
-    section, before = _section(model), len(problems.found)
-    values = read(node, section, problems)
-    if isinstance(node, Entries):
-        for name, info in model.model_fields.items():
-            key = _key(name, info)
-            if key in section.nested and key in node.entries:
-                values[name] = _nested(node.entries[key], section.expected(key), info, problems)
+    before = len(problems.found)
+    values = read(node, _section(model), problems) | read_parts(node, model, problems)
     if len(problems.found) == before:
         _note_contradictions(node, model, values, problems)
     return values
+
+
+def read_parts(node: Node, model: type[Model], problems: Problems) -> Values:
+    """Return the values of those fields that are parts of the model, as `read_model` does, and leave the other keys of `node` alone."""
+    if not isinstance(node, Entries):
+        return {}
+    return {part.name: _read_part(node.entries[key], part, problems) for key, part in parts(model).items() if key in node.entries}
+
+
+@cache
+def parts(model: type[Model]) -> dict[str, Part]:
+    """Return the parts of the model by their keys in the file."""
+    every = ((_key(name, info), _part(name, info)) for name, info in model.model_fields.items())
+    return {key: part for key, part in every if part}
 
 
 @cache
@@ -38,7 +57,7 @@ def _section(model: type[Model]) -> Section:
     return Section(
         models=(model,),
         required=frozenset(_key(name, info) for name, info in fields if info.is_required()),
-        nested=frozenset(_key(name, info) for name, info in fields if _inner(info) or _is_mapping(info)),
+        nested=frozenset(parts(model)),
         renamed={name: _key(name, info) for name, info in fields},
     )
 
@@ -47,54 +66,28 @@ def _key(name: str, info: FieldInfo) -> str:
     return info.serialization_alias or name
 
 
-def _kinds(info: FieldInfo) -> list[object]:
-    """Return the members of a union, or the one type, without what is annotated."""
+def _part(name: str, info: FieldInfo) -> Part | None:
     members = (info.annotation,) if get_origin(info.annotation) is tuple else get_args(info.annotation) or (info.annotation,)
-    return [get_args(kind)[0] if get_origin(kind) is Annotated else kind for kind in members]
-
-
-def _inner(info: FieldInfo) -> tuple[type[Model], bool] | None:
-    """Return the model that the field holds, and whether it holds a list of them; None if it holds none."""
-    for kind in _kinds(info):
+    for member in members:
+        kind = get_args(member)[0] if get_origin(member) is Annotated else member
         many = get_origin(kind) is tuple
         inner = get_args(kind)[0] if many else kind
         if isinstance(inner, type) and issubclass(inner, Model):
-            return inner, many
+            return Part(name, inner, many, info.is_required(), info.description or "a mapping")
     return None
 
 
-def _is_mapping(info: FieldInfo) -> bool:
-    return any(get_origin(kind) is Mapping for kind in _kinds(info))
-
-
-def _nested(node: Node, expected: str, info: FieldInfo, problems: Problems) -> object:
-    if isinstance(node, Scalar) and node.value is None and not info.is_required():
+def _read_part(node: Node, part: Part, problems: Problems) -> object:
+    if isinstance(node, Scalar) and node.value is None and not part.required:
         return None
-    inner = _inner(info)
-    if inner is None:
-        return _labels(node, expected, problems)
-    model, many = inner
-    if not many:
-        return read_model(node, model, problems)
-    if isinstance(node, Items) and not node.items and not info.is_required():
-        return []
-    return [read_model(each, model, problems) for each in items(node, expected, problems)]
-
-
-def _labels(node: Node, expected: str, problems: Problems) -> Values:
-    if not isinstance(node, Entries):
-        problems.add(node.line, node.path, f"expected {expected}, found {found(node)}")
+    if not part.many and not isinstance(node, Entries):
+        problems.add(node.line, node.path, f"expected {part.expected}, found {found(node)}")
         return {}
-    labels = {key: entry.value if isinstance(entry, Scalar) else None for key, entry in node.entries.items()}
-    for key, value in labels.items():
-        entry = node.entries[key]
-        if isinstance(value, str):
-            reason = label_problem(key, value)
-        else:
-            reason = None if value is INVALID else f"found {found(entry)}; put text in quotes"
-        if reason:
-            problems.add(entry.line, entry.path, f"expected a label that a node can have; {reason}")
-    return dict(labels)
+    if not part.many:
+        return read_model(node, part.model, problems)
+    if isinstance(node, Items) and not node.items and not part.required:
+        return []
+    return [read_model(each, part.model, problems) for each in items(node, part.expected, problems)]
 
 
 def _note_contradictions(node: Node, model: type[Model], values: Values, problems: Problems) -> None:

@@ -1,7 +1,7 @@
 """What the config says of a table's run pods, as the run tags by which it reaches them.
 
-What belongs here: from `kubernetes` in the config to tags that Dagster's Kubernetes launcher and its run monitoring read. What does not:
-who tags a run (`coordinator.py`), and what all run pods have in common, which is the launcher's config.
+What belongs here: from `PodSettings` to tags that Dagster's Kubernetes launcher and its run monitoring read. What does not: who tags a run
+(`coordinator.py`), and what all run pods have in common, which is the launcher's config.
 
 The assets of a table hold these tags as metadata, so that the coordinator, which knows assets and no config, finds them. Nothing here needs
 the client of Kubernetes, whose import takes 3 s. See https://docs.dagster.io/deployment/oss/deployment-options/kubernetes/customizing-your-deployment.
@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Final
 
-from archiver_assets.config import Kubernetes, TableConfig
+from archiver_assets.config import PodSettings, TableConfig
 
 KUBERNETES_TAG: Final = "dagster-k8s/config"
 DEADLINE_TAG: Final = "dagster/max_runtime"
@@ -25,21 +25,24 @@ MARGIN_SECONDS: Final = 600
 
 def pod_tags(table: TableConfig) -> Mapping[str, str]:
     """Return the tags of the table's runs that shape their pods; none if the config asks for nothing."""
-    return _tags_of(table.kubernetes)
+    return _tags_of(PodSettings.model_construct(**{name: getattr(table, name) for name in PodSettings.model_fields}))
 
 
 @lru_cache(maxsize=1024)
-def _tags_of(kubernetes: Kubernetes) -> Mapping[str, str]:
-    said = kubernetes.model_dump(by_alias=True, exclude_unset=True, exclude_none=True)
-    container = {key: said[key] for key in ("resources",) if key in said}
-    pod = {key: said[key] for key in ("nodeSelector", "affinity", "tolerations") if key in said}
-    job = {key: said[key] for key in ("activeDeadlineSeconds",) if key in said}
-    sections = {"container_config": container, "pod_spec_config": pod, "job_spec_config": job}
+def _tags_of(asked: PodSettings) -> Mapping[str, str]:
+    said = asked.model_dump(by_alias=True, exclude_unset=True, exclude_none=True)
+    affinity = {"nodeAffinity": said["node_affinity"]} if "node_affinity" in said else None
+    every: dict[str, dict[str, object]] = {
+        "container_config": {"resources": said.get("resources")},
+        "pod_spec_config": {"affinity": affinity, "tolerations": said.get("tolerations")},
+        "job_spec_config": {"activeDeadlineSeconds": asked.deadline_seconds},
+    }
+    sections = {name: {key: value for key, value in section.items() if value is not None} for name, section in every.items()}
     config = {name: section for name, section in sections.items() if section}
     if not config:
         return {}
     # Else Dagster would merge them into those of all runs: two lists of nodes, of which each had to match, into one of which one has to.
     tags = {KUBERNETES_TAG: json.dumps({**config, "merge_behavior": "SHALLOW"})}
-    if kubernetes.active_deadline_seconds is not None:
-        tags[DEADLINE_TAG] = str(kubernetes.active_deadline_seconds - MARGIN_SECONDS)
+    if asked.deadline_seconds is not None:
+        tags[DEADLINE_TAG] = str(asked.deadline_seconds - MARGIN_SECONDS)
     return tags

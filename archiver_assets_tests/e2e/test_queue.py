@@ -34,8 +34,10 @@ MOST = 5
 """Runs in all: fewer than the databases would have together."""
 ACTIVE = (dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING)
 QUEUED = dg.DagsterRunStatus.QUEUED
-ASKED = {"resources": {"limits": {"memory": "4Gi"}}, "activeDeadlineSeconds": 7200}
+ASKED = {"resources": {"limits": {"memory": "4Gi"}}, "deadline_seconds": 7200}
 """What all tables of these rooms ask of Kubernetes unless they say otherwise."""
+TERMS = {"nodeSelectorTerms": [{"matchExpressions": [{"key": "pool", "operator": "In", "values": ["a"]}]}]}
+POOL = {"requiredDuringSchedulingIgnoredDuringExecution": TERMS}
 POD_TAGS = {
     "dagster-k8s/config": {
         "container_config": {"resources": {"limits": {"memory": "4Gi"}}},
@@ -72,7 +74,7 @@ def instance_yaml(launcher: Mapping[str, Any]) -> str:
 
 @contextmanager
 def room_of(config: Mapping[str, Any], folder: Path, launcher: Mapping[str, Any]) -> Iterator[ControlRoom]:
-    (folder / "config.yaml").write_text(json.dumps({"version": "2.0", "defaults": {"kubernetes": ASKED}, **config}))
+    (folder / "config.yaml").write_text(json.dumps({"version": "2.0", "defaults": ASKED, **config}))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ARCHIVER_CONFIG", str(folder / "config.yaml"))
         patch.setenv("DAGSTER_HOME", str(folder))
@@ -102,10 +104,11 @@ def limited(name: str, limit: int | None, tables: list[dict[str, Any]]) -> dict[
 DATABASES = [limited(name, limit, [{"name": table, **TABLE} for table in TABLES]) for name, limit in LIMITS.items()]
 ODD = {
     "name": "Überall",
-    "kubernetes": {"resources": None, "activeDeadlineSeconds": None},
+    "resources": None,
+    "deadline_seconds": None,
     "tables": [
         {"schema": "my schema", "name": 'Log "é" %', **TABLE, "retention_days": 31},
-        {"name": "pinned", **TABLE, "retention_days": 31, "kubernetes": {"nodeSelector": {"pool": "a"}}},
+        {"name": "pinned", **TABLE, "retention_days": 31, "node_affinity": POOL},
     ],
 }
 
@@ -182,9 +185,9 @@ def test_a_run_asks_kubernetes_for_nothing_where_its_tables_do_not_or_do_not_agr
     plain, pinned = dg.AssetKey(["_berall", "my_schema", "Log______", "archive"]), key("_berall", "pinned", "archive")
     runs = [room.launch(*selected, day=str(DAY)) for selected in ([plain], [plain, pinned], [pinned])]
 
-    *nothing, selector = [pod_tags(room.run(run)) for run in runs]
+    *nothing, nodes = [pod_tags(room.run(run)) for run in runs]
     assert nothing == [{}, {}]
-    assert selector == {"dagster-k8s/config": {"pod_spec_config": {"nodeSelector": {"pool": "a"}}, "merge_behavior": "SHALLOW"}}
+    assert nodes == {"dagster-k8s/config": {"pod_spec_config": {"affinity": {"nodeAffinity": POOL}}, "merge_behavior": "SHALLOW"}}
 
 
 def test_only_the_config_says_what_a_pod_is(room: ControlRoom) -> None:

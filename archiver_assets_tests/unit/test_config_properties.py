@@ -1,5 +1,6 @@
 """Properties of the config that hold for any file."""
 
+from copy import deepcopy
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -25,8 +26,8 @@ KEYS = [
     *("legal_holds", "compliance", "critical", "holds", "conditions", "read_replica", "scratch_database"),
     *("schedule_timezone", "max_backlog_days", "checks_schedule", "sleep_between_batches"),
     *("columns", "store_as", "description", "password", "<<", "=", "~", ""),
-    *("kubernetes", "resources", "limits", "cpu", "memory", "nodeSelector", "affinity", "nodeAffinity", "tolerations", "operator", "key"),
-    *("requiredDuringSchedulingIgnoredDuringExecution", "nodeSelectorTerms", "matchExpressions", "values", "activeDeadlineSeconds"),
+    *("resources", "limits", "cpu", "memory", "node_affinity", "tolerations", "operator", "key", "deadline_seconds"),
+    *("requiredDuringSchedulingIgnoredDuringExecution", "nodeSelectorTerms", "matchExpressions", "values"),
 ]
 YAML_PIECES = [
     *KEYS,
@@ -104,9 +105,9 @@ VALUES = st.recursive(
 @settings(max_examples=200, deadline=None)
 def test_no_value_at_any_key_raises_anything_but_a_config_error(folder: Path, data: st.DataObject) -> None:
     tree = yaml.safe_load(SEED)
-    tree["defaults"]["kubernetes"] = {"affinity": {"nodeAffinity": {}}}
-    kubernetes = [tree["defaults"]["kubernetes"], tree["defaults"]["kubernetes"]["affinity"]["nodeAffinity"]]
-    sections = [tree, tree["s3"], tree["defaults"], tree["databases"][0], tree["databases"][0]["tables"][0], *kubernetes]
+    tree["defaults"] |= {"resources": {"limits": {}}, "node_affinity": {}}
+    pods = [tree["defaults"]["resources"], tree["defaults"]["resources"]["limits"], tree["defaults"]["node_affinity"]]
+    sections = [tree, tree["s3"], tree["defaults"], tree["databases"][0], tree["databases"][0]["tables"][0], *pods]
     for section in data.draw(st.lists(st.sampled_from(sections), min_size=1, max_size=3)):
         section[data.draw(st.sampled_from(KEYS))] = data.draw(VALUES)
     check(folder, yaml.safe_dump(tree, allow_unicode=True).encode(errors="replace"))
@@ -127,6 +128,11 @@ SETTINGS: dict[str, st.SearchStrategy[Any]] = {
     "verification": st.sampled_from(["rows", "full", "restore"]),
     "vacuum_strategy": st.sampled_from(["none", "analyze", "standard"]),
     "purge_method": st.sampled_from(["delete", "drop_partition"]),
+    # Copies, as the same object at two levels is written as an alias, which no file may have.
+    "resources": st.sampled_from([None, {}, {"limits": {"cpu": "2"}}, {"limits": {"ephemeral-storage": "1Gi"}}]).map(deepcopy),
+    "node_affinity": st.sampled_from([None, {}, {"preferredDuringSchedulingIgnoredDuringExecution": ()}]).map(deepcopy),
+    "tolerations": st.sampled_from([None, (), ({"operator": "Exists"},)]).map(deepcopy),
+    "deadline_seconds": st.none() | st.integers(1200, 604_800),
 }
 SOME_SETTINGS = st.fixed_dictionaries({}, optional=SETTINGS)
 
@@ -141,9 +147,9 @@ def test_the_nearest_setting_wins(folder: Path, defaults: dict[str, Any], databa
     tree["databases"][0].update(database)
     tree["databases"][0]["tables"][0].update(table)
     resolved = only_table(config_from(folder, yaml.safe_dump(tree)))
-    # Each key of `kubernetes` is a setting of its own: `test_kubernetes_config.py`.
-    built_in = {name: info.default for name, info in Settings.model_fields.items() if name != "kubernetes"}
-    assert {name: getattr(resolved, name) for name in SETTINGS} == built_in | defaults | database | table
+    built_in = {name: info.default for name, info in Settings.model_fields.items()}
+    said = resolved.model_dump(by_alias=True, exclude_unset=True)
+    assert {name: said.get(name, built_in[name]) for name in SETTINGS} == built_in | defaults | database | table
 
 
 CRON_TERMS = st.sampled_from(

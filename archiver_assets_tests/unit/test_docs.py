@@ -14,7 +14,6 @@ from archiver_assets.config import (
     Hold,
     HoldCondition,
     HoldsTable,
-    Kubernetes,
     LegalHolds,
     Notifications,
     NotificationTarget,
@@ -25,7 +24,7 @@ from archiver_assets.config import (
     TableConfig,
     load_config,
 )
-from archiver_assets.config.kubernetes import Quantities, Toleration
+from archiver_assets.config.kubernetes import NodeAffinity, Quantities, Resources, Toleration
 from archiver_assets.orchestration.launchpad import ArchiveConfig, CheckConfig, PurgeConfig
 from archiver_assets.store.holding import read_hold_objects
 from archiver_assets_tests.doubles import MemoryObjectStore
@@ -48,8 +47,9 @@ MODELS = [
     Notifications,
     NotificationTarget,
     Prices,
-    Kubernetes,
+    Resources,
     Quantities,
+    NodeAffinity,
     Toleration,
 ]
 
@@ -102,8 +102,9 @@ def test_the_example_of_what_runs_ask_of_kubernetes_is_valid(tmp_path: Path) -> 
 
     ((_, table),) = load_config(tmp_path / "config.yaml", {}).tables()
 
-    assert table.kubernetes.active_deadline_seconds == 172_800
-    assert table.kubernetes.affinity
+    assert table.deadline_seconds == 172_800
+    assert table.resources
+    assert table.node_affinity
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""`kubernetes` in the config: what may stand there, which level's word counts, and what is said about a bad one."""
+"""The settings of run pods in the config: what may stand there, which level's word counts, and what is said about a bad one."""
 
 from pathlib import Path
 from typing import Any
@@ -6,19 +6,10 @@ from typing import Any
 import pytest
 import yaml
 
-from archiver_assets.config import Kubernetes
-from archiver_assets_tests.unit.config_files import SHORTEST, config_from, only_table, problem_of, problems_of, with_kubernetes
+from archiver_assets.config import PodSettings, TableConfig
+from archiver_assets_tests.unit.config_files import SHORTEST, config_from, only_table, problem_of, problems_of, with_table_keys
 
-GUIDE = """\
-affinity:
-  nodeAffinity:
-    requiredDuringSchedulingIgnoredDuringExecution:
-      nodeSelectorTerms:
-      - matchExpressions:
-        - key: workload-type
-          operator: In
-          values:
-          - batch-processing
+RESOURCES = """\
 resources:
   requests:
     memory: "512Mi"
@@ -27,25 +18,36 @@ resources:
     memory: "2Gi"
     cpu: "2000m"
 """
-TERMS = "affinity: {nodeAffinity: {requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms: [{matchExpressions: [%s]}]}}}"
-AT_TERMS = "affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms[0].matchExpressions[0]"
+NODE_AFFINITY = """\
+node_affinity:
+  requiredDuringSchedulingIgnoredDuringExecution:
+    nodeSelectorTerms:
+    - matchExpressions:
+      - key: workload-type
+        operator: In
+        values:
+        - batch-processing
+"""
+TERMS = "node_affinity: {requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms: [{matchExpressions: [%s]}]}}"
+AT_TERMS = "node_affinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms[0].matchExpressions[0]"
 
 
-def said(kubernetes: Kubernetes) -> dict[str, Any]:
-    found: dict[str, Any] = kubernetes.model_dump(by_alias=True, exclude_none=True, mode="json")
-    return found
+def said(table: TableConfig) -> dict[str, Any]:
+    """Return what the table asks for, as it stands in a file."""
+    return table.model_dump(include=set(PodSettings.model_fields), by_alias=True, exclude_none=True, mode="json")
 
 
 def test_what_the_guide_says_of_its_job_can_be_pasted(tmp_path: Path) -> None:
-    assert said(only_table(config_from(tmp_path, with_kubernetes(GUIDE))).kubernetes) == yaml.safe_load(GUIDE)
+    text = RESOURCES + NODE_AFFINITY
+    assert said(only_table(config_from(tmp_path, with_table_keys(text)))) == yaml.safe_load(text)
 
 
 def test_numbers_are_quantities_and_variables_are_resolved(tmp_path: Path) -> None:
-    text = "resources: {requests: {cpu: 0.5, memory: '${SIZE}'}, limits: {cpu: 2}}\nactiveDeadlineSeconds: '${LIMIT}'"
-    kubernetes = only_table(config_from(tmp_path, with_kubernetes(text), {"SIZE": "3Gi", "LIMIT": "7200"})).kubernetes
-    assert said(kubernetes) == {
+    text = "resources: {requests: {cpu: 0.5, memory: '${SIZE}'}, limits: {cpu: 2}}\ndeadline_seconds: '${LIMIT}'"
+    table = only_table(config_from(tmp_path, with_table_keys(text), {"SIZE": "3Gi", "LIMIT": "7200"}))
+    assert said(table) == {
         "resources": {"requests": {"cpu": "0.5", "memory": "3Gi"}, "limits": {"cpu": "2"}},
-        "activeDeadlineSeconds": 7200,
+        "deadline_seconds": 7200,
     }
 
 
@@ -53,37 +55,44 @@ def test_each_key_is_a_setting_of_its_own_and_the_nearest_counts_as_a_whole(tmp_
     tree = yaml.safe_load(SHORTEST)
     [database] = tree["databases"]
     database["tables"].append({**database["tables"][0], "name": "other"})
-    outer = {"resources": {"limits": {"memory": "1Gi", "cpu": 1}}, "nodeSelector": {"pool": "a"}, "activeDeadlineSeconds": 7200}
-    tree["defaults"] = {"kubernetes": outer}
-    database["kubernetes"] = {"resources": {"limits": {"memory": "2Gi"}}, "tolerations": [{"operator": "Exists"}]}
-    database["tables"][0]["kubernetes"] = {"nodeSelector": {}, "activeDeadlineSeconds": None}
+    node_affinity = yaml.safe_load(NODE_AFFINITY)["node_affinity"]
+    outer = {"resources": {"limits": {"memory": "1Gi", "cpu": 1}}, "node_affinity": node_affinity, "deadline_seconds": 7200}
+    tree["defaults"] = outer
+    database |= {"resources": {"limits": {"memory": "2Gi"}}, "tolerations": [{"operator": "Exists"}]}
+    database["tables"][0] |= {"node_affinity": {}, "deadline_seconds": None}
 
-    first, second = (table.kubernetes for _, table in config_from(tmp_path, yaml.safe_dump(tree)).tables())
+    first, second = (said(table) for _, table in config_from(tmp_path, yaml.safe_dump(tree)).tables())
 
     of_the_database = {"resources": {"limits": {"memory": "2Gi"}}, "tolerations": [{"operator": "Exists"}]}
-    assert said(first) == {**of_the_database, "nodeSelector": {}}
-    assert said(second) == {**of_the_database, "nodeSelector": {"pool": "a"}, "activeDeadlineSeconds": 7200}
+    assert first == {**of_the_database, "node_affinity": {}}
+    assert second == {**of_the_database, "node_affinity": node_affinity, "deadline_seconds": 7200}
 
 
-@pytest.mark.parametrize("line", ["", "kubernetes: null", "kubernetes: {}"])
+@pytest.mark.parametrize("line", ["", *(f"{name}: null" for name in PodSettings.model_fields)])
 def test_nothing_is_asked_unless_it_is_said(tmp_path: Path, line: str) -> None:
-    assert said(only_table(config_from(tmp_path, f"{SHORTEST}        {line}\n")).kubernetes) == {}
+    assert said(only_table(config_from(tmp_path, with_table_keys(line)))) == {}
 
 
 def test_a_table_with_everything_can_be_the_key_of_a_dict(tmp_path: Path) -> None:
-    text = with_kubernetes(GUIDE + "tolerations: [{operator: Exists}]\nnodeSelector: {a: b}")
+    text = with_table_keys(f"{RESOURCES}{NODE_AFFINITY}tolerations: [{{operator: Exists}}]\ndeadline_seconds: 7200")
     assert len({only_table(config_from(tmp_path, text)), only_table(config_from(tmp_path, text))}) == 1
 
 
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("node_selector: {a: b}", "node_selector: unknown key; did you mean nodeSelector?"),
-        ("nodeSelector: {pool: 1}", "nodeSelector.pool: expected a label that a node can have; found 1; put text in quotes"),
-        ("nodeSelector: {pool: a b}", "nodeSelector.pool: expected a label that a node can have; a label's value is at most 63 "),
-        ("nodeSelector: {'a/b/c': x}", "nodeSelector.'a/b/c': expected a label that a node can have; a label's key is at most 63 "),
-        ("nodeSelector: {'-a.io/b': x}", "nodeSelector.'-a.io/b': expected a label that a node can have; a label's key is at most 63 "),
-        ("nodeSelector: [a]", "nodeSelector: expected a mapping of labels that the run's node must have, or null for that of all runs, "),
+        ("affinity: {}", "affinity: unknown key; did you mean node_affinity?"),
+        ("activeDeadlineSeconds: 7200", "activeDeadlineSeconds: unknown key; did you mean deadline_seconds?"),
+        ("node_affinity: {nodeAffinity: {}}", "node_affinity.nodeAffinity: unknown key; expected one of preferredDuring"),
+        (
+            "node_affinity: [a]",
+            "node_affinity: expected a mapping of the nodes where a run must or should be, or null for the run launcher's ",
+        ),
+        ("resources: 3", "resources: expected a mapping with requests and limits of a run's container, or null for the run launcher's "),
+        (TERMS % "{key: a/b/c, operator: Exists}", f"{AT_TERMS}.key: expected the key of a node's label, found 'a/b/c'; a label's key "),
+        (TERMS % "{key: -a.io/b, operator: Exists}", f"{AT_TERMS}.key: expected the key of a node's label, found '-a.io/b'; a "),
+        (TERMS % "{key: a, operator: In, values: [b c]}", f"{AT_TERMS}.values: expected a list of texts: one or more for In and NotIn, "),
+        (TERMS % "{key: a, operator: In, values: [1]}", f"{AT_TERMS}.values: expected a list of texts: one or more for In and NotIn, "),
         ("resources: {limit: {cpu: 1}}", "resources.limit: unknown key; did you mean limits?"),
         ("resources: {limits: {gpu: 1}}", "resources.limits.gpu: unknown key; did you mean cpu?"),
         (
@@ -99,15 +108,14 @@ def test_a_table_with_everything_can_be_the_key_of_a_dict(tmp_path: Path) -> Non
             "resources: {requests: {ephemeral-storage: 2Gi}, limits: {ephemeral-storage: 2G}}",
             "resources: expected a request of ephemeral-storage that is not above its limit, found one that is",
         ),
-        ("activeDeadlineSeconds: 600", "activeDeadlineSeconds: expected a whole number of seconds, 1200 to 604800, after which "),
-        ("affinity: {podAffinity: {}}", "affinity.podAffinity: unknown key; "),
+        ("deadline_seconds: 600", "deadline_seconds: expected a whole number of seconds, 1200 to 604800, after which "),
         (TERMS % "{key: a, operator: in, values: [b]}", f"{AT_TERMS}.operator: expected one of In, NotIn, Exists, DoesNotExist, Gt, Lt, "),
         (TERMS % "{key: a, operator: In}", f"{AT_TERMS}: expected at least one value for In, found 0"),
         (TERMS % "{key: a, operator: Gt, values: [b]}", f'{AT_TERMS}: expected one value, a whole number in quotes such as "4" for Gt, '),
         (TERMS % "{key: a, operator: Exists, values: [b, c]}", f"{AT_TERMS}: expected no values for Exists, found 2"),
         (TERMS % "{operator: Exists}", f"{AT_TERMS}.key: missing key; expected the key of a node's label"),
         (TERMS % "", f"{AT_TERMS[:-3]}: expected a list of conditions, each with key, operator and values, found an empty list"),
-        ("tolerations: {operator: Exists}", "tolerations: expected a list of taints that do not keep the run from a node, or null for "),
+        ("tolerations: {operator: Exists}", "tolerations: expected a list of taints that do not keep a run from a node, or null for "),
         ("tolerations: [{operator: Exist}]", "tolerations[0].operator: expected Exists, or Equal with a value, found 'Exist'"),
         ("tolerations: [{value: a}]", "tolerations[0]: expected a key, or the operator Exists for every taint, found neither"),
         ("tolerations: [{key: a, operator: Exists, value: b}]", "tolerations[0]: expected no value beside the operator Exists, found one"),
@@ -118,16 +126,34 @@ def test_a_table_with_everything_can_be_the_key_of_a_dict(tmp_path: Path) -> Non
     ],
 )
 def test_what_kubernetes_would_not_take_is_a_line_of_the_file(tmp_path: Path, text: str, problem: str) -> None:
-    assert problem_of(tmp_path, with_kubernetes(text)).startswith(f"config.yaml:14: databases[0].tables[0].kubernetes.{problem}")
+    assert problem_of(tmp_path, with_table_keys(text)).startswith(f"config.yaml:13: databases[0].tables[0].{problem}")
+
+
+def test_a_problem_deep_in_a_mapping_is_told_with_its_own_line(tmp_path: Path) -> None:
+    text = with_table_keys(NODE_AFFINITY.replace("operator: In", "operatr: In"))
+    assert [problem.split(";")[0] for problem in problems_of(tmp_path, text)] == [
+        f"config.yaml:17: databases[0].tables[0].{AT_TERMS}.operator: missing key",
+        f"config.yaml:18: databases[0].tables[0].{AT_TERMS}.operatr: unknown key",
+    ]
+
+
+def test_at_every_level_a_node_selector_is_answered_with_the_setting_that_says_the_same(tmp_path: Path) -> None:
+    text = with_table_keys("nodeSelector: {a: b}").replace("databases:", "defaults: {nodeSelector: {a: b}}\ndatabases:")
+    problems = problems_of(tmp_path, text.replace("    tables:\n", "    nodeSelector: {a: b}\n    tables:\n"))
+    assert [problem.split("nodeSelector: ")[1] for problem in problems] == [
+        "unknown key; node_affinity says it, with a condition for each label"
+    ] * 3
 
 
 def test_every_level_is_checked_and_every_problem_is_found(tmp_path: Path) -> None:
-    text = with_kubernetes("resources: {limits: {cpu: 1Gi, memory: 1}}\ntolerations: 3").replace(
-        "databases:", "defaults: {kubernetes: {priority: 1}}\ndatabases:"
+    text = with_table_keys("resources: {limits: {cpu: 1Gi, memory: 1}}\ntolerations: 3").replace(
+        "databases:", "defaults: {resources: {limit: {}}}\ndatabases:"
     )
+    text = text.replace("    tables:\n", "    node_affinity: {a: b}\n    tables:\n")
     assert [problem.split(": ")[1] for problem in problems_of(tmp_path, text)] == [
-        "defaults.kubernetes.priority",
-        "databases[0].tables[0].kubernetes.resources.limits.cpu",
-        "databases[0].tables[0].kubernetes.resources.limits.memory",
-        "databases[0].tables[0].kubernetes.tolerations",
+        "defaults.resources.limit",
+        "databases[0].node_affinity.a",
+        "databases[0].tables[0].resources.limits.cpu",
+        "databases[0].tables[0].resources.limits.memory",
+        "databases[0].tables[0].tolerations",
     ]

@@ -1,4 +1,4 @@
-"""From `kubernetes` in the config to the Job that the launcher of dagster.yaml would make of a run of the table."""
+"""From the settings of pods in the config to the Job that the launcher of dagster.yaml would make of a run of the table."""
 
 import json
 from collections.abc import Mapping
@@ -11,9 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from archiver_assets.config import Kubernetes
+from archiver_assets.config import PodSettings
 from archiver_assets.orchestration.pods import DEADLINE_TAG, NOTHING_ASKED, pod_tags
-from archiver_assets_tests.unit.config_files import config_from, only_table, with_kubernetes
+from archiver_assets_tests.unit.config_files import SHORTEST, config_from, only_table, with_table_keys
 from archiver_assets_tests.unit.dagster_internals import launched_job
 from archiver_assets_tests.unit.production_files import (
     HELM,
@@ -30,31 +30,29 @@ EVERYTHING = """\
 resources:
   requests: {cpu: 1, memory: 2Gi, ephemeral-storage: 20Gi}
   limits: {cpu: "4", memory: 4Gi, ephemeral-storage: 40Gi}
-nodeSelector: {kubernetes.io/arch: arm64, example.com/pool: ""}
-affinity:
-  nodeAffinity:
-    requiredDuringSchedulingIgnoredDuringExecution:
-      nodeSelectorTerms:
-        - matchExpressions:
-            - {key: disk, operator: In, values: [ssd, nvme]}
-            - {key: cores, operator: Gt, values: ["4"]}
-        - matchExpressions:
-            - {key: spot, operator: DoesNotExist}
-    preferredDuringSchedulingIgnoredDuringExecution:
-      - weight: 5
-        preference:
-          matchExpressions:
-            - {key: zone, operator: NotIn, values: [c]}
+node_affinity:
+  requiredDuringSchedulingIgnoredDuringExecution:
+    nodeSelectorTerms:
+      - matchExpressions:
+          - {key: kubernetes.io/arch, operator: In, values: [arm64, ""]}
+          - {key: cores, operator: Gt, values: ["4"]}
+      - matchExpressions:
+          - {key: spot, operator: DoesNotExist}
+  preferredDuringSchedulingIgnoredDuringExecution:
+    - weight: 5
+      preference:
+        matchExpressions:
+          - {key: zone, operator: NotIn, values: [c]}
 tolerations:
   - {key: batch, value: "yes", effect: NoSchedule}
   - {operator: Exists, effect: NoExecute, tolerationSeconds: 60}
-activeDeadlineSeconds: 172800
+deadline_seconds: 172800
 """
 OF_THE_RUN_LAUNCHER = ("env", "envFrom", "image", "imagePullPolicy", "securityContext", "volumeMounts")
 
 
 def tags_for(text: str, folder: Path) -> Mapping[str, str]:
-    return pod_tags(only_table(config_from(folder, with_kubernetes(text))))
+    return pod_tags(only_table(config_from(folder, with_table_keys(text))))
 
 
 def job_of(text: str, folder: Path, launcher: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -62,20 +60,20 @@ def job_of(text: str, folder: Path, launcher: Mapping[str, Any] | None = None) -
 
 
 def test_a_table_that_asks_for_nothing_has_no_tags(tmp_path: Path) -> None:
-    assert tags_for("nodeSelector: null", tmp_path) == {}
+    assert tags_for("resources: null", tmp_path) == {}
 
 
 def test_everything_that_a_table_asks_for_is_in_its_job_as_it_was_said(environment: dict[str, str], tmp_path: Path) -> None:
     assert environment
-    kubernetes = only_table(config_from(tmp_path, with_kubernetes(EVERYTHING))).kubernetes
+    table = only_table(config_from(tmp_path, with_table_keys(EVERYTHING)))
     job = job_of(EVERYTHING, tmp_path)
     pod = job["spec"]["template"]["spec"]
     [container] = pod["containers"]
 
     assert valid_for_kubernetes(job)
-    asked = kubernetes.model_dump(by_alias=True, exclude_unset=True, mode="json")
-    found = {key: pod[key] for key in ("nodeSelector", "affinity", "tolerations")}
-    found |= {"resources": container["resources"], "activeDeadlineSeconds": job["spec"]["activeDeadlineSeconds"]}
+    asked = table.model_dump(include=set(PodSettings.model_fields), by_alias=True, exclude_unset=True, mode="json")
+    found = {"node_affinity": at(pod, "affinity.nodeAffinity"), "tolerations": pod["tolerations"]}
+    found |= {"resources": container["resources"], "deadline_seconds": job["spec"]["activeDeadlineSeconds"]}
     assert found == asked
 
 
@@ -93,7 +91,7 @@ def test_what_a_table_does_not_ask_for_is_as_for_all_runs(environment: dict[str,
 def test_what_a_table_asks_for_replaces_what_is_said_for_all_runs_and_does_not_join_it(environment: dict[str, str], tmp_path: Path) -> None:
     assert environment
     launcher = launcher_of_the_chart(merged(loaded(HELM), loaded(NODES)))
-    affinity = EVERYTHING[EVERYTHING.index("affinity:") : EVERYTHING.index("tolerations:")]
+    affinity = EVERYTHING[EVERYTHING.index("node_affinity:") : EVERYTHING.index("tolerations:")]
     job = job_of(f"{affinity}tolerations: []\nresources: {{limits: {{memory: 8Gi}}}}", tmp_path, launcher)
     pod = job["spec"]["template"]["spec"]
 
@@ -105,9 +103,9 @@ def test_what_a_table_asks_for_replaces_what_is_said_for_all_runs_and_does_not_j
 
 def test_dagster_ends_a_run_before_its_own_deadline_does(tmp_path: Path) -> None:
     assert DEADLINE_TAG == MAX_RUNTIME_SECONDS_TAG
-    assert float(tags_for("activeDeadlineSeconds: 7200", tmp_path)[DEADLINE_TAG]) == 7200 - 600
-    assert float(tags_for("activeDeadlineSeconds: 1200", tmp_path)[DEADLINE_TAG]) > 0
-    assert DEADLINE_TAG not in tags_for("nodeSelector: {a: b}", tmp_path)
+    assert float(tags_for("deadline_seconds: 7200", tmp_path)[DEADLINE_TAG]) == 7200 - 600
+    assert float(tags_for("deadline_seconds: 1200", tmp_path)[DEADLINE_TAG]) > 0
+    assert DEADLINE_TAG not in tags_for("tolerations: []", tmp_path)
 
 
 def test_an_emptied_tag_means_nothing_to_the_launcher(environment: dict[str, str], tmp_path: Path) -> None:
@@ -155,18 +153,17 @@ ASKED = st.fixed_dictionaries(
     {},
     optional={
         "resources": st.fixed_dictionaries({}, optional={"requests": QUANTITIES, "limits": QUANTITIES}),
-        "node_selector": st.dictionaries(LABELS, LABELS, max_size=2),
-        "affinity": st.fixed_dictionaries({}, optional={"node_affinity": NODE_AFFINITY}),
+        "node_affinity": NODE_AFFINITY,
         "tolerations": st.lists(TOLERATIONS, max_size=2),
-        "active_deadline_seconds": st.integers(1_200, 604_800),
+        "deadline_seconds": st.integers(1_200, 604_800),
     },
 )
 
 
 @pytest.fixture(scope="module")
 def table_of(tmp_path_factory: pytest.TempPathFactory) -> Any:  # noqa: ANN401 -- a function
-    table = only_table(config_from(tmp_path_factory.mktemp("config"), with_kubernetes("{}")))
-    return lambda kubernetes: table.model_copy(update={"kubernetes": kubernetes})
+    table = only_table(config_from(tmp_path_factory.mktemp("config"), SHORTEST))
+    return lambda asked: table.model_copy(update=dict(asked))
 
 
 @given(asked=ASKED)
@@ -179,9 +176,9 @@ def test_every_wish_that_the_config_takes_is_a_job_that_kubernetes_takes(
 ) -> None:
     assert environment
     try:
-        kubernetes = Kubernetes.model_validate(asked)
+        pod_settings = PodSettings.model_validate(asked)
     except ValidationError:
         return
-    tags = pod_tags(table_of(kubernetes))
+    tags = pod_tags(table_of(pod_settings))
     assert all(json.loads(value) is not None for value in tags.values())
     assert valid_for_kubernetes(launched_job(launcher_of_dagster_yaml(), tmp_path, tags=tags))
