@@ -47,7 +47,7 @@ _ENDINGS: Final = (
         r"\bOOMKilled\b",
         "OOMKilled",
         "its pod took more memory than its limit, and was killed",
-        "raise the memory limit of the runs' pods",
+        "raise the memory limit: resources of the table in the config, else of the run launcher",
     ),
     (
         _NEVER_STARTED,
@@ -65,13 +65,13 @@ _ENDINGS: Final = (
         r"\bDeadlineExceeded\b",
         "DeadlineExceeded",
         "its Job took longer than activeDeadlineSeconds",
-        f"{_GOES_ON}; if it always takes so long, raise the deadline, and max_runtime_seconds below it",
+        f"{_GOES_ON}; if it always takes so long, raise deadline_seconds of the table, else that and max_runtime_seconds below it",
     ),
     (
         r"^Exceeded maximum runtime of |^This job is being forcibly marked as failed",
         "MAX_RUNTIME",
         "it took longer than run_monitoring lets it, and was ended",
-        f"{_GOES_ON}; if it always takes so long, raise max_runtime_seconds, or the tag dagster/max_runtime of the run",
+        f"{_GOES_ON}; if it always takes so long, raise deadline_seconds of the table, else max_runtime_seconds",
     ),
     (
         r"Execution was interrupted unexpectedly",
