@@ -15,8 +15,8 @@ from pydantic.alias_generators import to_camel
 from archiver_assets.config.base import Model
 from archiver_assets.config.fields import Listed, refusal
 
-SHORTEST_DEADLINE: Final = 1_200
-"""Seconds; a run ends by itself ten minutes before its deadline."""
+SHORTEST_DEADLINE: Final = 2_400
+"""Seconds; a run ends by itself twenty minutes before its deadline."""
 
 _UNITS: Final = {
     "": Decimal(1),
@@ -222,5 +222,5 @@ class PodSettings(Model):
         default=None,
         ge=SHORTEST_DEADLINE,
         le=604_800,
-        description="a whole number of seconds, 1200 to 604800, after which Kubernetes ends a run, or null for the run launcher's own",
+        description="a whole number of seconds, 2400 to 604800, after which Kubernetes ends a run, or null for the run launcher's own",
     )

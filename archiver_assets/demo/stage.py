@@ -48,7 +48,7 @@ concurrency:
     max_concurrent_runs: 2
 run_monitoring:
   enabled: true
-  max_runtime_seconds: 85800
+  max_runtime_seconds: 85200
 """
 
 

@@ -19,8 +19,9 @@ DEADLINE_TAG: Final = "dagster/max_runtime"
 NOTHING_ASKED: Final[Mapping[str, str]] = {KUBERNETES_TAG: "{}", DEADLINE_TAG: ""}
 """The tags, which cannot be taken from a run, as they mean nothing to Dagster."""
 
-MARGIN_SECONDS: Final = 600
-"""By which a run is ended before its Job, as in dagster.yaml: Dagster counts from the start of the run, Kubernetes from that of the Job."""
+MARGIN_SECONDS: Final = 1_200
+"""By which a run is ended before its Job, as in dagster.yaml: Dagster counts from the start of the run, Kubernetes from that of the Job,
+which may wait ten minutes for its pod."""
 
 
 def pod_tags(table: TableConfig) -> Mapping[str, str]:

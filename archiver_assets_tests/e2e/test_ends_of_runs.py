@@ -210,5 +210,5 @@ def test_a_run_over_its_time_fails_and_says_so(room: ControlRoom) -> None:
     long = launch(room)
     begin(room, long, ago=85_900)
     room.monitor()
-    assert room.end_of(long) == "Exceeded maximum runtime of 85800 seconds."
+    assert room.end_of(long) == "Exceeded maximum runtime of 85200 seconds."
     assert told(room, long).kind == "run failure MAX_RUNTIME"

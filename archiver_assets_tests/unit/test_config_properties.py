@@ -132,7 +132,7 @@ SETTINGS: dict[str, st.SearchStrategy[Any]] = {
     "resources": st.sampled_from([None, {}, {"limits": {"cpu": "2"}}, {"limits": {"ephemeral-storage": "1Gi"}}]).map(deepcopy),
     "node_affinity": st.sampled_from([None, {}, {"preferredDuringSchedulingIgnoredDuringExecution": ()}]).map(deepcopy),
     "tolerations": st.sampled_from([None, (), ({"operator": "Exists"},)]).map(deepcopy),
-    "deadline_seconds": st.none() | st.integers(1200, 604_800),
+    "deadline_seconds": st.none() | st.integers(2400, 604_800),
 }
 SOME_SETTINGS = st.fixed_dictionaries({}, optional=SETTINGS)
 

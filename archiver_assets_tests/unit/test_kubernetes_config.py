@@ -108,7 +108,7 @@ def test_a_table_with_everything_can_be_the_key_of_a_dict(tmp_path: Path) -> Non
             "resources: {requests: {ephemeral-storage: 2Gi}, limits: {ephemeral-storage: 2G}}",
             "resources: expected a request of ephemeral-storage that is not above its limit, found one that is",
         ),
-        ("deadline_seconds: 600", "deadline_seconds: expected a whole number of seconds, 1200 to 604800, after which "),
+        ("deadline_seconds: 1200", "deadline_seconds: expected a whole number of seconds, 2400 to 604800, after which "),
         (TERMS % "{key: a, operator: in, values: [b]}", f"{AT_TERMS}.operator: expected one of In, NotIn, Exists, DoesNotExist, Gt, Lt, "),
         (TERMS % "{key: a, operator: In}", f"{AT_TERMS}: expected at least one value for In, found 0"),
         (TERMS % "{key: a, operator: Gt, values: [b]}", f'{AT_TERMS}: expected one value, a whole number in quotes such as "4" for Gt, '),

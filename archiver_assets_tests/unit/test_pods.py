@@ -103,8 +103,8 @@ def test_what_a_table_asks_for_replaces_what_is_said_for_all_runs_and_does_not_j
 
 def test_dagster_ends_a_run_before_its_own_deadline_does(tmp_path: Path) -> None:
     assert DEADLINE_TAG == MAX_RUNTIME_SECONDS_TAG
-    assert float(tags_for("deadline_seconds: 7200", tmp_path)[DEADLINE_TAG]) == 7200 - 600
-    assert float(tags_for("deadline_seconds: 1200", tmp_path)[DEADLINE_TAG]) > 0
+    assert float(tags_for("deadline_seconds: 7200", tmp_path)[DEADLINE_TAG]) == 7200 - 1200
+    assert float(tags_for("deadline_seconds: 2400", tmp_path)[DEADLINE_TAG]) > 0
     assert DEADLINE_TAG not in tags_for("tolerations: []", tmp_path)
 
 
@@ -155,7 +155,7 @@ ASKED = st.fixed_dictionaries(
         "resources": st.fixed_dictionaries({}, optional={"requests": QUANTITIES, "limits": QUANTITIES}),
         "node_affinity": NODE_AFFINITY,
         "tolerations": st.lists(TOLERATIONS, max_size=2),
-        "deadline_seconds": st.integers(1_200, 604_800),
+        "deadline_seconds": st.integers(2_400, 604_800),
     },
 )
 
