@@ -44,7 +44,7 @@ POD_TAGS = {
         "job_spec_config": {"activeDeadlineSeconds": 7200},
         "merge_behavior": "SHALLOW",
     },
-    "dagster/max_runtime": 6600,
+    "dagster/max_runtime": 6000,
 }
 NOWHERE = {"host": "127.0.0.1", "port": 1, "user": "nobody", "password_env": PASSWORD_VARIABLE}
 
