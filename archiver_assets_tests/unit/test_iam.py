@@ -1,0 +1,173 @@
+"""The policies in deploy/iam allow what the code calls, and nothing else."""
+
+import ast
+import importlib.util
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from archiver_assets.config import load_config
+from archiver_assets_tests.kustomize import DEPLOY, ROOT
+
+IAM = DEPLOY / "iam"
+BUCKET, OBJECTS = "arn:aws:s3:::audit-archives", "arn:aws:s3:::audit-archives/archives/*"
+
+# https://docs.aws.amazon.com/AmazonS3/latest/userguide/using-with-s3-policy-actions.html
+ACTIONS = {
+    "list_objects_v2": {"s3:ListBucket"},
+    "list_multipart_uploads": {"s3:ListBucketMultipartUploads"},
+    # A version of an object has an action of its own; HEAD has none, and goes by that of GET.
+    "get_object": {"s3:GetObject", "s3:GetObjectVersion"},
+    "head_object": {"s3:GetObject", "s3:GetObjectVersion"},
+    "put_object": {"s3:PutObject"},
+    "create_multipart_upload": {"s3:PutObject"},
+    "upload_part": {"s3:PutObject"},
+    "complete_multipart_upload": {"s3:PutObject"},
+    "abort_multipart_upload": {"s3:AbortMultipartUpload"},
+    # Its very version is only tried: without s3:DeleteObjectVersion nothing that was archived can be lost by this role.
+    "delete_object": {"s3:DeleteObject"},
+}
+ON_THE_BUCKET = {"s3:ListBucket", "s3:ListBucketMultipartUploads"}
+READS = {"list_objects_v2", "get_object", "head_object"}
+LOGS_READ = {
+    "head_object": {"s3:GetObject"},
+    "download_fileobj": {"s3:GetObject"},
+    "generate_presigned_url": {"s3:GetObject"},
+    "list_objects_v2": {"s3:ListBucket"},
+}
+# Of a file above 8 MiB boto3 uploads parts, and ends the upload if one fails.
+LOGS_WRITTEN = {"upload_fileobj": {"s3:PutObject", "s3:AbortMultipartUpload"}}
+LOGS_DELETED = {"delete_objects", "list_objects"}
+"""By `delete_logs`, which nothing in Dagster calls on S3."""
+
+
+def test_the_calls_of_the_store_are_those_whose_rights_are_known() -> None:
+    assert set(calls_of_the_store()) == set(ACTIONS)
+
+
+def test_the_archiver_may_do_what_it_calls_and_nothing_else() -> None:
+    needed = set[str]().union(*ACTIONS.values())
+    assert allowed("archive.json") == {BUCKET: needed & ON_THE_BUCKET, OBJECTS: needed - ON_THE_BUCKET}
+    assert denied("archive.json") == set()
+
+
+def test_nobody_may_remove_a_version_of_an_object() -> None:
+    for policy in IAM.glob("*.json"):
+        assert not any("DeleteObjectVersion" in action or "*" in action for actions in allowed(policy.name).values() for action in actions)
+
+
+def test_where_the_bucket_is_locked_the_archiver_may_do_the_same_but_remove_nothing() -> None:
+    unlocked = allowed("archive.json")
+    assert allowed("archive-object-lock.json") == {BUCKET: unlocked[BUCKET], OBJECTS: unlocked[OBJECTS] - {"s3:DeleteObject"}}
+    # A default retention of the bucket takes no right of the writer, and a checksum with each write, which the store sends.
+    assert {"s3:DeleteObject", "s3:DeleteObjectVersion", "s3:BypassGovernanceRetention", "s3:PutObjectRetention"} <= denied(
+        "archive-object-lock.json"
+    )
+    assert not denied("archive-object-lock.json") & set[str]().union(*allowed("archive-object-lock.json").values())
+
+
+def test_a_reader_may_list_and_read_alone() -> None:
+    needed = set[str]().union(*(ACTIONS[call] for call in READS))
+    assert allowed("archive-read-only.json") == {BUCKET: needed & ON_THE_BUCKET, OBJECTS: needed - ON_THE_BUCKET}
+
+
+def test_the_bucket_can_be_listed_without_naming_a_prefix() -> None:
+    """With a condition on the prefix S3 answers 403, not 404, to a HEAD of what is not there, and the archiver tells them apart."""
+    for name in ("archive.json", "archive-object-lock.json", "archive-read-only.json"):
+        assert all("Condition" not in statement for statement in statements(name))
+
+
+def test_the_policies_are_about_the_bucket_and_the_prefix_of_the_overlays_config() -> None:
+    s3 = load_config(DEPLOY / "overlays" / "aws" / "config.yaml", {}).s3
+    assert (f"arn:aws:s3:::{s3.bucket}", f"arn:aws:s3:::{s3.bucket}/{s3.prefix}*") == (BUCKET, OBJECTS)
+
+
+def test_runs_write_the_logs_that_webserver_and_daemon_read() -> None:
+    source = Path(str(package_file("dagster_aws"))).parent / "s3" / "compute_log_manager.py"
+    calls = set(calls_of([source], "_s3_session"))
+    assert calls == LOGS_READ.keys() | LOGS_WRITTEN.keys() | LOGS_DELETED
+    bucket, objects = "arn:aws:s3:::dagster-compute-logs", "arn:aws:s3:::dagster-compute-logs/compute-logs/*"
+    assert allowed("compute-logs-write.json") == {objects: set[str]().union(*LOGS_WRITTEN.values())}
+    assert allowed("compute-logs-read.json") == {bucket: {"s3:ListBucket"}, objects: {"s3:GetObject"}}
+
+
+def test_a_key_of_kms_is_used_through_s3_alone() -> None:
+    [statement] = statements("kms.json")
+    assert set(statement["Action"]) == {"kms:GenerateDataKey", "kms:Decrypt"}
+    assert statement["Condition"]["StringEquals"]["kms:ViaService"].startswith("s3.")
+
+
+def test_a_role_is_taken_by_one_service_account_and_by_no_other() -> None:
+    [statement] = statements("trust-policy.json")
+    assert statement["Action"] == "sts:AssumeRoleWithWebIdentity"
+    assert statement["Condition"] == {
+        "StringEquals": {
+            "OIDC_PROVIDER:aud": "sts.amazonaws.com",
+            "OIDC_PROVIDER:sub": "system:serviceaccount:audit-archiver:SERVICE_ACCOUNT",
+        }
+    }
+
+
+def test_the_secrets_that_may_be_read_are_those_of_the_archiver() -> None:
+    assert allowed("secrets-manager.json") == {
+        "arn:aws:secretsmanager:us-east-1:ACCOUNT_ID:secret:audit-archiver/*": {
+            "secretsmanager:GetSecretValue",
+            "secretsmanager:DescribeSecret",
+        }
+    }
+
+
+@pytest.mark.parametrize("policy", sorted(IAM.glob("*.json")), ids=lambda path: path.name)
+def test_every_policy_is_one_that_iam_takes(policy: Path) -> None:
+    document = json.loads(policy.read_text())
+    assert document.keys() == {"Version", "Statement"}
+    assert document["Version"] == "2012-10-17"
+    sids = [statement["Sid"] for statement in document["Statement"]]
+    assert len(set(sids)) == len(sids)
+    assert all(sid.isalnum() for sid in sids)  # IAM refuses any other character
+    for statement in document["Statement"]:
+        assert statement.keys() <= {"Sid", "Effect", "Action", "Resource", "Condition", "Principal"}
+        assert statement["Effect"] in {"Allow", "Deny"}
+
+
+def statements(name: str) -> list[dict[str, Any]]:
+    document: Mapping[str, Any] = json.loads((IAM / name).read_text())
+    return list(document["Statement"])
+
+
+def allowed(name: str) -> dict[str, set[str]]:
+    """Return the actions that a policy allows, by the resource they are allowed on."""
+    return {each["Resource"]: set(each["Action"]) for each in statements(name) if each["Effect"] == "Allow" and "Resource" in each}
+
+
+def denied(name: str) -> set[str]:
+    return {action for each in statements(name) if each["Effect"] == "Deny" for action in each["Action"]}
+
+
+def calls_of_the_store() -> Iterator[str]:
+    """Yield the operations of S3 that the code asks for, by boto3's names. Only `store/` has a client."""
+    sources = [path for path in (ROOT / "archiver_assets").rglob("*.py") if "demo" not in path.parts]
+    yield from calls_of(sources, "client")
+
+
+def calls_of(sources: Iterable[Path], client: str) -> Iterator[str]:
+    """Yield the methods of whatever is called `client` that these sources use; for a paginator, that of its pages."""
+    for source in sources:
+        for node in ast.walk(ast.parse(source.read_text())):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and named(node.func.value) == client:
+                paginated = node.func.attr == "get_paginator"
+                yield ast.literal_eval(node.args[0]) if paginated else node.func.attr
+
+
+def named(node: ast.expr) -> str | None:
+    """Return the last name of `a`, or of `b.c.a`."""
+    return node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else None
+
+
+def package_file(name: str) -> str | None:
+    """Return where a package lies, without importing it."""
+    spec = importlib.util.find_spec(name)
+    return spec.origin if spec else None
