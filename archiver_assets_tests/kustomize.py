@@ -23,6 +23,7 @@ COMPONENTS = sorted(
     path.parent for path in [*DEPLOY.glob("components/*/kustomization.yaml"), *DEPLOY.glob("monitoring/kustomization.yaml")]
 )
 JOBS = sorted(DEPLOY.glob("jobs/*.yaml"))
+CRONJOB = DEPLOY / "components" / "cronjob" / "cronjob.yaml"
 
 _WITHOUT_NAMESPACE = {"Namespace"}
 _NO_MANIFESTS = {"kustomization.yaml", "config.yaml", "helm-values.yaml"}

@@ -1,20 +1,17 @@
-"""The manifests in deploy/: valid, whole, without secrets, and in agreement with each other and with the command line."""
+"""The manifests in deploy/: valid, whole, without secrets, and in agreement with each other. Their pods are in `test_deploy_pods.py`."""
 
 import importlib.util
 import re
-import tomllib
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any
 
-import click
 import pytest
 import yaml
 
-from archiver_assets.cli.app import archiver
 from archiver_assets.config import Config, load_config
 from archiver_assets_tests.kustomize import (
     COMPONENTS,
+    CRONJOB,
     DEPLOY,
     JOBS,
     OVERLAYS,
@@ -33,10 +30,8 @@ from archiver_assets_tests.unit.production_files import valid_for_kubernetes
 
 CUSTOM = {"external-secrets.io/v1"}
 """API groups that Kubernetes itself knows no schema of: their fields are asserted here."""
-CRONJOB = DEPLOY / "components" / "cronjob" / "cronjob.yaml"
 
 overlays = pytest.mark.parametrize("overlay", OVERLAYS, ids=lambda path: path.name)
-pod_files = pytest.mark.parametrize("file", [*JOBS, CRONJOB], ids=lambda path: path.stem)
 
 
 @pytest.mark.parametrize("file", manifest_files(), ids=lambda path: str(path.relative_to(DEPLOY)))
@@ -153,101 +148,6 @@ def test_the_accounts_have_the_roles_of_the_cloud() -> None:
     assert len({each["eks.amazonaws.com/role-arn"] for each in roles.values()}) == len(roles)
 
 
-@pod_files
-def test_no_pod_has_more_rights_than_it_needs(file: Path) -> None:
-    [manifest] = documents(file)
-    for template in pod_templates(manifest):
-        pod = template["spec"]
-        assert pod["securityContext"] == {
-            "runAsNonRoot": True,
-            "runAsUser": 10001,
-            "runAsGroup": 10001,
-            "fsGroup": 10001,
-            "seccompProfile": {"type": "RuntimeDefault"},
-        }
-        assert (pod["serviceAccountName"], pod["automountServiceAccountToken"], pod["restartPolicy"]) == ("archiver-sa", False, "Never")
-        for container in pod["containers"]:
-            assert container["securityContext"] == {
-                "allowPrivilegeEscalation": False,
-                "readOnlyRootFilesystem": True,
-                "capabilities": {"drop": ["ALL"]},
-            }
-            assert container["resources"]["requests"].keys() == container["resources"]["limits"].keys() == {"cpu", "memory"}
-
-
-@pod_files
-def test_a_pod_can_write_where_it_must_and_finds_its_config(file: Path) -> None:
-    [manifest] = documents(file)
-    [template] = pod_templates(manifest)
-    [container] = template["spec"]["containers"]
-    volumes = {volume["name"]: volume for volume in template["spec"]["volumes"]}
-    mounted = {mount["mountPath"]: volumes[mount["name"]] for mount in container["volumeMounts"]}
-    assert "emptyDir" in mounted["/tmp"]  # noqa: S108 -- the pod's
-    assert "emptyDir" in mounted["/opt/dagster/dagster_home"]
-    assert mounted["/etc/archiver"]["configMap"] == {"name": "archiver-config"}
-    assert variables(container)["ARCHIVER_CONFIG"] == "/etc/archiver/config.yaml"
-    assert {"secretRef": {"name": "archiver-secrets"}} in container["envFrom"]
-
-
-@pod_files
-def test_the_image_is_the_one_of_this_version(file: Path) -> None:
-    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
-    [manifest] = documents(file)
-    [template] = pod_templates(manifest)
-    assert [container["image"] for container in template["spec"]["containers"]] == [f"audit-archiver:{version}"]
-
-
-@pod_files
-def test_the_command_line_of_a_pod_is_one_that_the_archiver_takes(file: Path) -> None:
-    [manifest] = documents(file)
-    [template] = pod_templates(manifest)
-    [container] = template["spec"]["containers"]
-    assert container["command"] == ["archiver"]
-    assert parsed(container["args"]).info_name == container["args"][0]
-
-
-def test_a_command_line_that_the_archiver_does_not_take_is_found() -> None:
-    with pytest.raises(click.UsageError):
-        parsed(["run", "--tabel", "audit_logs"])
-
-
-def test_the_guides_job_runs_one_day_of_one_table_of_the_config() -> None:
-    [job] = documents(DEPLOY / "jobs" / "run-one-day.yaml")
-    assert (job["spec"]["backoffLimit"], job["spec"]["activeDeadlineSeconds"]) == (0, 86400)
-    [container] = job["spec"]["template"]["spec"]["containers"]
-    assert container["resources"] == {"requests": {"cpu": "500m", "memory": "512Mi"}, "limits": {"cpu": "2", "memory": "2Gi"}}
-    options = parsed(container["args"]).params
-    assert options["partition"].isoformat() in container["args"]
-    for overlay in OVERLAYS:
-        labels = [table.label for _, table in config_of(overlay).tables()]
-        assert f"{options['database']}/public/{options['table']}" in labels
-
-
-def test_the_cron_job_does_the_same_as_the_job_by_the_guides_clock_but_not_before_it_is_told_to() -> None:
-    [cronjob], [job] = documents(CRONJOB), documents(DEPLOY / "jobs" / "run-one-day.yaml")
-    spec = cronjob["spec"]
-    assert spec["suspend"] is True
-    assert (spec["schedule"], spec["timeZone"], spec["concurrencyPolicy"]) == ("0 2 * * *", "Etc/UTC", "Forbid")
-    assert (spec["successfulJobsHistoryLimit"], spec["failedJobsHistoryLimit"]) == (3, 3)
-    made = spec["jobTemplate"]["spec"]
-    assert {key: made[key] for key in ("backoffLimit", "activeDeadlineSeconds")} == {"backoffLimit": 0, "activeDeadlineSeconds": 86400}
-    assert without_arguments(made["template"]) == without_arguments(job["spec"]["template"])
-
-
-def test_doctor_and_reconcile_have_dagsters_instance_and_a_run_by_hand_has_none() -> None:
-    """An instance that monitors its runs would take a run without a pod of its own for dead."""
-    [doctor], [reconcile], [run] = (documents(DEPLOY / "jobs" / f"{name}.yaml") for name in ("doctor", "reconcile", "run-one-day"))
-    assert without_arguments(doctor["spec"]["template"]) == without_arguments(reconcile["spec"]["template"])
-    pod = doctor["spec"]["template"]["spec"]
-    [container] = pod["containers"]
-    home = variables(container)["DAGSTER_HOME"]
-    assert {"name": "dagster-instance", "mountPath": f"{home}/dagster.yaml", "subPath": "dagster.yaml"} in container["volumeMounts"]
-    [password] = [each for each in container["env"] if each["name"] == "DAGSTER_PG_PASSWORD"]
-    assert password["valueFrom"] == {"secretKeyRef": {"name": "dagster-postgresql", "key": "postgresql-password"}}
-    [other] = run["spec"]["template"]["spec"]["containers"]
-    assert "DAGSTER_HOME" not in variables(other)
-
-
 def test_a_node_that_is_drained_waits_for_the_runs_and_for_the_jobs() -> None:
     budgets = {identity(each)[1]: each["spec"] for each in documents(DEPLOY / "base" / "disruption-budgets.yaml")}
     [expression] = budgets["runs"]["selector"]["matchExpressions"]
@@ -280,24 +180,6 @@ def keys_of_secrets(made: list[Manifest]) -> dict[str, set[str]]:
     external = [each["spec"] for each in made if each["kind"] == "ExternalSecret"]
     keys = {spec["target"]["name"]: {entry["secretKey"] for entry in spec["data"]} for spec in external}
     return keys | {each["metadata"]["name"]: set(each["stringData"]) for each in made if each["kind"] == "Secret"}
-
-
-def parsed(arguments: list[str]) -> click.Context:
-    """Parse a command line as the command does, without running it. Raises UsageError."""
-    name, *rest = arguments
-    with click.Context(archiver, info_name="archiver") as group:
-        command = archiver.get_command(group, name)
-        assert command is not None
-        return command.make_context(name, rest, parent=group)
-
-
-def variables(container: Manifest) -> dict[str, Any]:
-    return {each["name"]: each.get("value") for each in container["env"]}
-
-
-def without_arguments(template: Manifest) -> Manifest:
-    containers = [{**each, "args": None} for each in template["spec"]["containers"]]
-    return {**template, "spec": {**template["spec"], "containers": containers}}
 
 
 def package_folder(name: str) -> Path | None:

@@ -6,9 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-from archiver_assets_tests.kustomize import DEPLOY, JOBS, OVERLAYS, ROOT, Manifest, documents, identity, pod_templates, rendered
-
-CRONJOB = DEPLOY / "components" / "cronjob" / "cronjob.yaml"
+from archiver_assets_tests.kustomize import CRONJOB, DEPLOY, JOBS, OVERLAYS, ROOT, Manifest, documents, identity, pod_templates, rendered
 
 overlays = pytest.mark.parametrize("overlay", OVERLAYS, ids=lambda path: path.name)
 
