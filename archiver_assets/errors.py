@@ -135,4 +135,9 @@ class NotArchived(ArchiverError):
 
 
 class NotVerified(ArchiverError):
-    """A generation was read back and is not what its manifest says."""
+    """Generations were read back and are not what their manifests say; so many of them were rejected, and do not count any more."""
+
+    def __init__(self, message: str, *, hint: str, rejected: int = 0) -> None:
+        """Keep how many generations were rejected for it."""
+        super().__init__(message, hint=hint)
+        self.rejected = rejected

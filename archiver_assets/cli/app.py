@@ -33,6 +33,7 @@ COMMANDS = (
     "restore",
     "accept-source",
     "reconcile",
+    "metrics",
 )
 """In the order of the help. Each is the attribute `command` of the module of its name."""
 

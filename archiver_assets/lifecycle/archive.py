@@ -70,7 +70,7 @@ class Archived:
     `rows_in_table` is what the table held of the partition in the same snapshot, `rows_in_archive` what all generations that count hold.
 
     `generation` is the new one, else the newest that counts. `rows_without_day` are those of the whole table whose timestamp is NULL or
-    infinite: no partition has them, and nothing touches them.
+    infinite: no partition has them, and nothing touches them. `rejected` generations were found damaged, and do not count any more.
     """
 
     outcome: Literal["archived", "already archived", "empty"]
@@ -81,6 +81,7 @@ class Archived:
     rows_in_archive: int
     rows_without_day: int
     seconds: float
+    rejected: int
 
 
 @dataclass(frozen=True)
@@ -127,9 +128,10 @@ def _archive(task: Task) -> Archived:
             without_day = count_without_day(connection, table)
         generations = own_generations(task, server)
         remove_leftovers(task, generations)
-        covered = read_coverage(task, server, table, generations)
-        if generations.open:
+        covered, were_open = read_coverage(task, server, table, generations), len(generations.open)
+        if were_open:
             generations = own_generations(task, server)  # without those that were just found damaged
+        rejected = were_open - len(generations.open)
         with ExitStack() as reading:
             reader = reading.enter_context(open_reader(task, connection, server, table))
             task.reached(Step.SNAPSHOT_TAKEN)
@@ -145,7 +147,7 @@ def _archive(task: Task) -> Archived:
     if without_day:
         log.warning("%s: %s rows have no day: their timestamp is NULL or infinite; they stay", task.table.label, f"{without_day:,}")
     in_archive = sum(each.manifest.rows for each in generations.live) + new_rows
-    return Archived(outcome, generation, table, new_rows, rows, in_archive, without_day, task.monotonic() - started)
+    return Archived(outcome, generation, table, new_rows, rows, in_archive, without_day, task.monotonic() - started, rejected)
 
 
 def _relation(task: Task) -> sql.Relation:

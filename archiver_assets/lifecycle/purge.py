@@ -180,6 +180,8 @@ def _require_nothing_wrong(task: Task, refusals: Sequence[ArchiverError], left: 
     # Rows of another shape that are gone, archived anew by a later generation, are no reason to complain for ever.
     serious = [refusal for refusal in refusals if left or isinstance(refusal, NotVerified)]
     if serious:
+        if isinstance(serious[0], NotVerified):
+            serious[0].rejected = sum(each.rejected for each in serious if isinstance(each, NotVerified))
         raise serious[0]
     if left and not any_live:
         message = f"{task.label}: expected a generation that holds the {left} rows of the table, found none that counts"
@@ -200,8 +202,8 @@ def _proven(session: Session, generation: Generation) -> Iterator[Proven]:
     require_no_drift(task, session.table, generation)
     with read_back(task, generation) as copy:
         if not copy.verification.passed:
-            reject(task, generation, copy.verification.mismatches)
-            raise copy.verification.failure(task.label)
+            rejected = reject(task, generation, copy.verification.mismatches)
+            raise copy.verification.failure(task.label, rejected=rejected)
         task.reached(Step.READ_BACK)
         if task.table.verification == "restore":
             require_restorable(session, generation, copy)

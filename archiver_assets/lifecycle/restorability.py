@@ -52,8 +52,8 @@ def require_restorable(session: Session, generation: Generation, copy: LocalCopy
             mismatches.append(f"column {column.name}: {rows} rows are restored otherwise than the table has them")
     if mismatches:
         # It is what its manifest says and not what the table has: the next archive makes another one of the same rows.
-        reject(session.task, generation, tuple(mismatches))
-        raise copy.verification.failing(mismatches).failure(session.task.label)
+        rejected = reject(session.task, generation, tuple(mismatches))
+        raise copy.verification.failing(mismatches).failure(session.task.label, rejected=rejected)
     log.info("%s: generation %s was loaded and compared by the server: %s rows", session.task.label, generation.number, f"{found.loaded:,}")
 
 

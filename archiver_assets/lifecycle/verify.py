@@ -52,7 +52,7 @@ class Verification:
     """What was read back. `mismatches` says, one line each, what is not as the manifest says; none means proven.
 
     Of several generations `generation` is the first that is not proven, else the newest, and the numbers are sums. `comparisons` are all
-    that were made, for people.
+    that were made, for people. `rejected` generations do not count any more.
     """
 
     generation: Generation | None
@@ -62,6 +62,7 @@ class Verification:
     bytes_in_object: int
     mismatches: tuple[str, ...]
     comparisons: tuple[Comparison, ...] = ()
+    rejected: int = 0
 
     @property
     def passed(self) -> bool:
@@ -72,10 +73,11 @@ class Verification:
         """Return it with more mismatches."""
         return replace(self, mismatches=(*self.mismatches, *mismatches))
 
-    def failure(self, label: str) -> NotVerified:
-        """Return the error that names every mismatch."""
+    def failure(self, label: str, *, rejected: bool = False) -> NotVerified:
+        """Return the error that names every mismatch; it says too whether the generation was rejected."""
         message = f"{label}: the generation is not what its manifest says: {'; '.join(self.mismatches)}"
-        return NotVerified(message, hint="no row was deleted by it; restore the object from an older version or a copy, or archive again")
+        hint = "no row was deleted by it; restore the object from an older version or a copy, or archive again"
+        return NotVerified(message, hint=hint, rejected=int(rejected))
 
 
 @dataclass(frozen=True)
@@ -154,6 +156,7 @@ def combined(each_of: Sequence[Verification]) -> Verification:
         sum(each.bytes_in_object for each in each_of),
         tuple(f"generation {each.generation.number}: {line}" for each in each_of if each.generation for line in each.mismatches),
         tuple(comparison for each in each_of for comparison in each.comparisons),
+        sum(each.rejected for each in each_of),
     )
 
 
@@ -161,16 +164,17 @@ def _verify_one(task: Task, generation: Generation, *, rejecting: bool) -> Verif
     with read_back(task, generation) as copy:
         verification = copy.verification
     if not verification.passed and generation.open and rejecting:
-        _reject_under_lock(task, generation, verification)
+        return replace(verification, rejected=int(_reject_under_lock(task, generation, verification)))
     return verification
 
 
-def _reject_under_lock(task: Task, generation: Generation, verification: Verification) -> None:
+def _reject_under_lock(task: Task, generation: Generation, verification: Verification) -> bool:
     try:
         with task.source.connect() as connection, partition_lock(connection, table=task.table.label, partition=task.partition):
-            reject(task, generation, verification.mismatches)
+            return reject(task, generation, verification.mismatches)
     except PartitionBusy:
         log.warning("%s: generation %s is damaged, but another session works on it: not rejected", task.label, generation.number)
+        return False
 
 
 def _verify_absence(task: Task) -> Verification:

@@ -96,6 +96,7 @@ def backlog_result(table: TableConfig, backlog: Backlog, stalling: Stalling) -> 
         description="\n".join([_summary(table, backlog), *(f"expected {each.expected}, found {each.found}" for each in complaints)]),
         metadata={
             "oldest_expired_day": dg.MetadataValue.text(backlog.waiting[0].key if backlog.waiting else "none"),
+            **_limits(table, backlog),
             "days_waiting": dg.MetadataValue.int(len(backlog.waiting)),
             "days_stalled": dg.MetadataValue.int(len(stalling.stalled)),
             "days_held": dg.MetadataValue.int(backlog.days_held),
@@ -106,6 +107,12 @@ def backlog_result(table: TableConfig, backlog: Backlog, stalling: Stalling) -> 
             _SAID: _said(backlog, stalling),
         },
     )
+
+
+def _limits(table: TableConfig, backlog: Backlog) -> dict[str, dg.MetadataValue]:
+    start = {"oldest_expired_day_start": dg.MetadataValue.timestamp(backlog.waiting[0].start)} if backlog.waiting else {}
+    most = {"max_backlog_days": dg.MetadataValue.int(table.max_backlog_days)} if table.max_backlog_days is not None else {}
+    return {**start, **most}
 
 
 def _complaints(table: TableConfig, backlog: Backlog, stalling: Stalling) -> Iterator[_Complaint]:

@@ -18,7 +18,8 @@ from dagster._serdes import ConfigurableClassData
 
 from archiver_assets.orchestration.pods import DEADLINE_TAG, KUBERNETES_TAG, NOTHING_ASKED
 from archiver_assets.orchestration.queue_limits import ConfiguredLimits
-from archiver_assets.orchestration.tags import DATABASE_TAG, TABLE_TAG, USER_TAG
+from archiver_assets.orchestration.tags import USER_TAG
+from archiver_assets.telemetry.runs import DATABASE_TAG, TABLE_TAG
 
 USER_HEADERS: Final = ("X-Forwarded-Email", "X-Forwarded-Preferred-Username", "X-Forwarded-User")
 """What oauth2-proxy says of the one who is logged in, and lets no one else say."""

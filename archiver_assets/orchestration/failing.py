@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 import dagster as dg
 
-from archiver_assets.errors import ArchiverError
+from archiver_assets.errors import ArchiverError, NotVerified
 
 
 @contextmanager
@@ -20,6 +20,7 @@ def failing_clearly() -> Iterator[None]:
         yield
     except ArchiverError as error:
         description = f"{type(error).__name__}: {error}"
+        rejected = {"generations_rejected": dg.MetadataValue.int(error.rejected)} if isinstance(error, NotVerified) else {}
         raise dg.Failure(
             description,
             metadata={
@@ -27,5 +28,6 @@ def failing_clearly() -> Iterator[None]:
                 "what": dg.MetadataValue.text(error.message),
                 "next_step": dg.MetadataValue.text(error.hint),
                 "transient": dg.MetadataValue.bool(error.transient),
+                **rejected,
             },
         ) from error

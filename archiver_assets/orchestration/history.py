@@ -13,8 +13,8 @@ import dagster as dg
 
 from archiver_assets.config import TableConfig
 from archiver_assets.orchestration.assets import TableKeys, table_keys
-from archiver_assets.orchestration.launchpad import is_dry
 from archiver_assets.orchestration.tags import PARTITION_TAG
+from archiver_assets.telemetry.runs import is_dry
 
 ASSET_JOB = "__ASSET_JOB"
 """The job of runs that are started from an asset, or by a backfill of assets."""

@@ -1,6 +1,6 @@
 """What a person may set for one run, in Dagster's launchpad.
 
-What belongs here: the forms, and whether a run is a dry run. What does not: what the settings do (`lifecycle/overrides.py`, `dry_run.py`).
+What belongs here: the forms, and what a run selects. What does not: what the settings do (`lifecycle/overrides.py`, `dry_run.py`).
 See https://docs.dagster.io/guides/operate/configuration/run-configuration.
 """
 
@@ -76,21 +76,6 @@ ARCHIVE_SCHEMA, CHECK_SCHEMA, PURGE_SCHEMA = (schema_of(form) for form in (Archi
 def settings(form: type[Form], context: dg.OpExecutionContext) -> Form:
     """Return what a person set for a step."""
     return form(**context.op_config)
-
-
-def is_dry(run: dg.DagsterRun) -> bool:
-    """Tell whether any step of the run was asked for a dry run: then all of them are, whatever the others say.
-
-    Half a dry run would be a trap: a purge that was not asked, beside an archive that only pretends.
-    """
-    ops = run.run_config.get("ops", {})
-    return isinstance(ops, dict) and any(_asks_for_dry_run(settings) for settings in ops.values())
-
-
-def _asks_for_dry_run(settings: object) -> bool:
-    config = settings.get("config") if isinstance(settings, dict) else None
-    # Anything that is not plainly false, such as a variable that would have to be read, counts as a yes.
-    return isinstance(config, dict) and config.get("dry_run", False) is not False
 
 
 def selects(run: dg.DagsterRun, key: dg.AssetKey) -> bool:

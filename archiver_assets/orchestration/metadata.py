@@ -32,6 +32,7 @@ def archived_metadata(task: Task, links: Links, archived: Archived) -> Metadata:
         "rows_archived": dg.MetadataValue.int(archived.rows),
         "rows_in_table": dg.MetadataValue.int(archived.rows_in_table),
         "rows_without_day": dg.MetadataValue.int(archived.rows_without_day),
+        "generations_rejected": dg.MetadataValue.int(archived.rejected),
         **_standard(task, archived.table.columns, archived.rows_in_archive),
         **_pace(archived.rows, archived.seconds),
         **_object(task, links, archived.generation),
@@ -129,6 +130,7 @@ def verification_result(
         "rows_in_manifest": dg.MetadataValue.int(verification.rows_in_manifest),
         "rows_in_object": dg.MetadataValue.int(verification.rows_in_object),
         "mismatches": dg.MetadataValue.int(len(verification.mismatches)),
+        "generations_rejected": dg.MetadataValue.int(verification.rejected),
         "verification": dg.MetadataValue.text(task.table.verification),
     }
     return dg.AssetCheckResult(

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from archiver_assets.config import Config, DatabaseConfig, config_path, load_config
 from archiver_assets.errors import ConfigError
-from archiver_assets.orchestration.tags import DATABASE_TAG, TABLE_TAG
+from archiver_assets.telemetry.runs import DATABASE_TAG, TABLE_TAG
 
 # Below the name that Dagster gives its own handlers, so that it looks as the rest of the daemon's log does.
 _log = logging.getLogger("dagster.run_coordinator.archiver")

@@ -25,11 +25,12 @@ from archiver_assets.orchestration.assets import Events, table_keys
 from archiver_assets.orchestration.checking import evaluate_all, looks_at
 from archiver_assets.orchestration.dry_metadata import archive_observation, evaluation_of, purge_observation
 from archiver_assets.orchestration.failing import failing_clearly
-from archiver_assets.orchestration.launchpad import CheckConfig, PurgeConfig, is_dry, selects, selects_check, settings
+from archiver_assets.orchestration.launchpad import CheckConfig, PurgeConfig, selects, selects_check, settings
 from archiver_assets.orchestration.metadata import archived_metadata, purged_metadata, restored_metadata, verification_result
 from archiver_assets.orchestration.resources import Services
 from archiver_assets.orchestration.restoring import RestoreConfig
 from archiver_assets.orchestration.tags import PARTITION_TAG
+from archiver_assets.telemetry.runs import is_dry
 
 # Python's own, which `definitions.py` raised for the load: garbage of a step can hold whole batches of rows.
 gc.set_threshold(700, 10, 10)

@@ -7,9 +7,8 @@ more and others. Values of run tags and of metadata are free: https://docs.dagst
 """
 
 from archiver_assets.config import TableConfig
+from archiver_assets.telemetry.runs import DATABASE_TAG, TABLE_TAG
 
-DATABASE_TAG = "archiver/database"
-TABLE_TAG = "archiver/table"
 PARTITION_TAG = "dagster/partition"
 COMMAND_TAG = "archiver/command"
 """Of runs in the process of a command: `run`. Their process is known to no launcher."""

@@ -1,15 +1,14 @@
 """What happened in Dagster since a position in its event log: failures of runs and checks, and what succeeded.
 
-What belongs here: reading Dagster's storage, and saying which table, step and day an event is about. What does not: what follows from it.
+What belongs here: saying which table, step and day an event is about. What does not: what follows, and reading the log (`log.py`).
 
-An event has a storage id, and the three kinds of events are read after the same id and merged in their order, so that a success that is
-seen after a failure came after it. Each read is a range of the index on (type, id): its cost does not depend on the length of the log.
+The three kinds of events are read after the same storage id and merged in their order, so that a success that is seen after a failure came
+after it.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import islice
 from typing import Final
 
 import dagster as dg
@@ -18,24 +17,15 @@ from dagster._core.events import JobFailureData, RunFailureReason, StepMateriali
 from dagster._core.events.log import EventLogEntry
 from dagster_shared.error import SerializableErrorInfo
 
-from archiver_assets import errors
 from archiver_assets.config import Config, TableConfig
 from archiver_assets.telemetry.endings import ending_of
+from archiver_assets.telemetry.log import SETTLED_AFTER, entries_after, last_id
+from archiver_assets.telemetry.runs import DATABASE_TAG, FAILED_CHECK, OWN_ERRORS, TABLE_TAG, root_error
 
 PAGE: Final = 500
 """Events of one kind that are read at once."""
-SETTLED_AFTER: Final = 5.0
-"""Seconds after which no event with a lower storage id is still to come: ids are drawn before transactions commit."""
 
 _LONGEST_TEXT: Final = 250
-_DEEPEST_CAUSE: Final = 10
-_OWN_ERRORS: Final = frozenset(
-    name for name, each in vars(errors).items() if isinstance(each, type) and issubclass(each, errors.ArchiverError)
-)
-_WRAPPERS: Final = frozenset({"DagsterExecutionStepExecutionError", "Failure", "RetryRequested"})
-"""What Dagster puts around the error of a step, or an asset around the error of the lifecycle."""
-_FAILED_CHECK: Final = "DagsterAssetCheckFailedError"
-"""What a blocking check's failed evaluation ends its run with; the evaluation itself, an event before it, says more."""
 
 
 @dataclass(frozen=True)
@@ -93,12 +83,12 @@ class EventLog:
 
     def end(self) -> int:
         """Return the highest storage id."""
-        return self.instance.event_log_storage.get_maximum_record_id() or 0
+        return last_id(self.instance)
 
     def after(self, position: int, now: float) -> Page:
         """Return the next events after the storage id `position` that have settled at `now` (seconds of the epoch)."""
         kinds = (dg.DagsterEventType.RUN_FAILURE, dg.DagsterEventType.ASSET_CHECK_EVALUATION, dg.DagsterEventType.ASSET_MATERIALIZATION)
-        pages = [self._entries(position, kind) for kind in kinds]
+        pages = [entries_after(self.instance, position, kind, self.page) for kind in kinds]
         # Beyond the end of a full page, another event of its kind may come before the next one of another kind.
         full = [max(page) for page in pages if len(page) == self.page]
         merged = sorted((number, entry) for page in pages for number, entry in page.items() if not full or number <= min(full))
@@ -110,10 +100,6 @@ class EventLog:
         events = [event for _, entry in settled if (event := self._event(entry, runs))]
         reached = settled[-1][0] if settled else position
         return Page(events, reached, more=bool(full) and len(settled) == len(merged))
-
-    def _entries(self, position: int, kind: dg.DagsterEventType) -> Mapping[int, EventLogEntry]:
-        # Not public, but the one call that reads events of all runs by storage id, from SQLite's files per run too; tests hold on to it.
-        return self.instance.event_log_storage.get_logs_for_all_runs_by_log_id(position, dagster_event_type=kind, limit=self.page)
 
     def _runs(self, run_ids: Sequence[str]) -> Mapping[str, dg.DagsterRun]:
         return {run.run_id: run for run in self.instance.get_runs(dg.RunsFilter(run_ids=list(run_ids)))} if run_ids else {}
@@ -151,9 +137,9 @@ class EventLog:
     def _failed(self, entry: EventLogEntry, data: JobFailureData | None, run: dg.DagsterRun) -> Event | None:
         step_failure = data.first_step_failure_event if data else None
         step_data = step_failure.step_failure_data if step_failure else None
-        error = _root(step_data.error if step_data else data.error if data else None)
+        error = root_error(step_data.error if step_data else data.error if data else None)
         item = self._item(run, step_failure.step_key if step_failure else None)
-        if item is None or (error and error.cls_name == _FAILED_CHECK):
+        if item is None or (error and error.cls_name == FAILED_CHECK):
             return None
         if error is None or (data and data.failure_reason is RunFailureReason.UNEXPECTED_TERMINATION):
             ending = ending_of((entry.dagster_event and entry.dagster_event.message) or "")
@@ -162,13 +148,13 @@ class EventLog:
 
     def _item(self, run: dg.DagsterRun, step_key: str | None) -> Item | None:
         selected = sorted(run.asset_selection or ())
-        table = self._labels.get(run.tags.get("archiver/table", "")) or self._named(step_key or "")
+        table = self._labels.get(run.tags.get(TABLE_TAG, "")) or self._named(step_key or "")
         if table is None:
             of_selected = (self._paths.get(tuple(key.path[:3])) for key in (*selected, *sorted(_checked(run))))
             table = next((each for each in of_selected if each), None)
         partition = run.tags.get("dagster/partition")
         if table is None:
-            ours = run.tags.get("archiver/database")
+            ours = run.tags.get(DATABASE_TAG)
             return Item(ours, run.job_name, "purge", partition) if ours else None
         if step_key is not None:
             return Item(table.database, table.label, _step(step_key, table), partition)
@@ -211,22 +197,9 @@ def _step(step_key: str, table: TableConfig) -> str:
     return rest
 
 
-def _causes(error: SerializableErrorInfo | None) -> Iterator[SerializableErrorInfo]:
-    while error is not None:
-        yield error
-        error = error.cause or error.context
-
-
-def _root(error: SerializableErrorInfo | None) -> SerializableErrorInfo | None:
-    """Return the first of our own errors among the causes, else the first cause that is no wrapper, else the last cause."""
-    causes = list(islice(_causes(error), _DEEPEST_CAUSE))
-    own = (each for each in causes if each.cls_name in _OWN_ERRORS)
-    return next(own, None) or next((each for each in causes if each.cls_name not in _WRAPPERS), causes[-1] if causes else None)
-
-
 def _words(error: SerializableErrorInfo) -> tuple[str, str]:
     """Return the message and the hint of one of our errors. Those of others are left in Dagster: what they hold is not ours to send."""
-    if error.cls_name not in _OWN_ERRORS:
+    if error.cls_name not in OWN_ERRORS:
         return "", "read the error in the run's log"
     message, _, hint = error.message.partition("\nHINT: ")
     return message.partition(": ")[2].partition("\n")[0].strip()[:_LONGEST_TEXT], hint.strip()[:_LONGEST_TEXT]

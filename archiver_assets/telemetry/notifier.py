@@ -18,8 +18,9 @@ from pydantic import ValidationError
 
 from archiver_assets.config import Notifications, NotificationTarget
 from archiver_assets.telemetry.delivery import Delivery
-from archiver_assets.telemetry.events import SETTLED_AFTER, EventLog
+from archiver_assets.telemetry.events import EventLog
 from archiver_assets.telemetry.incidents import Incident, State, TargetState
+from archiver_assets.telemetry.log import SETTLED_AFTER
 from archiver_assets.telemetry.messages import Message, combined_message, digest_message, incident_message
 
 READING_SECONDS: Final = 15.0

@@ -151,6 +151,8 @@ def test_a_table_whose_rows_wait_no_longer_than_they_may_passes_and_says_what_wa
     assert evaluation.description == f"1 expired day waits with 3 rows, the oldest {day}, expired 2 days ago"
     assert numbers(evaluation) == {
         "oldest_expired_day": str(day),
+        "oldest_expired_day_start": datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp(),
+        "max_backlog_days": 7,
         "days_waiting": 1,
         "days_stalled": 0,
         "days_held": 0,

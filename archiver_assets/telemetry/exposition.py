@@ -1,0 +1,164 @@
+"""Figures as metrics: their names, what they mean, and their labels.
+
+What belongs here: that. What does not: counting (`figures.py`), and answering a scrape (`exporter.py`).
+
+Names and units are those of https://prometheus.io/docs/practices/naming/. No label has the name of a day: a table of ten years would have
+3,650 series of each metric. What is not known is absent.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from importlib.metadata import version
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric, SummaryMetricFamily
+
+from archiver_assets.telemetry.figures import ENDED, Figures, Left, RunFigures, TableFigures
+from archiver_assets.telemetry.subjects import CHECKS, Subject
+
+TABLE = ("database", "schema", "table")
+
+_COUNTERS: Sequence[tuple[str, str, Callable[[TableFigures], int]]] = (
+    ("archiver_rows_archived", "Rows written to archived objects.", lambda each: each.rows_archived),
+    ("archiver_bytes_archived", "Bytes of archived objects.", lambda each: each.bytes_archived),
+    ("archiver_rows_purged", "Rows deleted from the table by purges.", lambda each: each.rows_purged),
+    (
+        "archiver_bytes_reusable",
+        "Bytes in the table's files that vacuums after purges left for new rows, as estimated then.",
+        lambda each: each.bytes_reusable,
+    ),
+    ("archiver_rows_restored", "Rows loaded back by restores.", lambda each: each.rows_restored),
+    (
+        "archiver_generations_rejected",
+        "Generations that failed two reads and do not count any more.",
+        lambda each: each.generations_rejected,
+    ),
+    (
+        "archiver_verifications_failed",
+        "Verifications that failed, of the check row_counts, of purges and of restores.",
+        lambda each: each.verifications_failed,
+    ),
+)
+_LEFT: Sequence[tuple[str, str, Callable[[Left], int]]] = (
+    ("archiver_rows_late", "Rows of purged days that no generation holds, by the newest purge of each day.", lambda each: each.late),
+    ("archiver_rows_held", "Rows that legal holds keep in the table, by the newest purge of each day.", lambda each: each.held),
+    ("archiver_rows_locked", "Rows that others had locked, by the newest purge of each day.", lambda each: each.locked),
+)
+
+
+def table_metrics(figures: Figures) -> Iterator[Metric]:
+    """Yield what is known of tables."""
+    tables = [(_labels(subject), each) for subject, each in sorted(figures.tables.items())]
+    for name, text, count in _COUNTERS:
+        yield _counter(name, text, TABLE, ((labels, count(each)) for labels, each in tables))
+    for name, text, of in _LEFT:
+        yield _gauge(name, text, TABLE, ((labels, sum(map(of, each.left.values()))) for labels, each in tables))
+    yield _gauge(
+        "archiver_last_success_timestamp_seconds",
+        "When the step last succeeded: archive, verify (the check row_counts), purge or restore.",
+        (*TABLE, "step"),
+        (((*labels, step), at) for labels, each in tables for step, at in each.last_success.items()),
+    )
+    yield from _backlog_metrics(tables)
+    yield from _check_metrics(tables)
+
+
+def _backlog_metrics(tables: Sequence[tuple[tuple[str, ...], TableFigures]]) -> Iterator[Metric]:
+    measured = [(labels, each.backlog) for labels, each in tables if each.backlog]
+    yield _gauge(
+        "archiver_backlog_days",
+        "Expired days that wait for their archive or purge, by the newest check backlog.",
+        TABLE,
+        ((labels, each.days) for labels, each in measured),
+    )
+    yield _gauge(
+        "archiver_backlog_stalled_days",
+        "Expired days that have waited longer than archiver_backlog_limit_days.",
+        TABLE,
+        ((labels, each.stalled) for labels, each in measured),
+    )
+    yield _gauge(
+        "archiver_backlog_limit_days",
+        "How long an expired day may wait: max_backlog_days. Absent where it is null.",
+        TABLE,
+        ((labels, each.limit) for labels, each in measured if each.limit is not None),
+    )
+    yield _gauge(
+        "archiver_backlog_oldest_day_timestamp_seconds",
+        "The start of the oldest expired day that waits. Absent where none does.",
+        TABLE,
+        ((labels, each.oldest) for labels, each in measured if each.oldest is not None),
+    )
+
+
+def _check_metrics(tables: Sequence[tuple[tuple[str, ...], TableFigures]]) -> Iterator[Metric]:
+    checked = [(labels, each, check) for labels, each in tables for check in CHECKS if check in each.checked]
+    yield _gauge(
+        "archiver_check_failing",
+        "1 if the newest evaluation of the check failed, of row_counts that of any day, else 0. Warnings are no failures.",
+        (*TABLE, "check"),
+        (((*labels, check), bool(each.failing[check])) for labels, each, check in checked),
+    )
+    yield _gauge(
+        "archiver_check_timestamp_seconds",
+        "When the check was last evaluated.",
+        (*TABLE, "check"),
+        (((*labels, check), each.checked[check]) for labels, each, check in checked),
+    )
+    yield _gauge(
+        "archiver_preflight_failing",
+        "1 if something speaks against archiving or purging the table, or it could not be looked at, else 0.",
+        TABLE,
+        ((labels, bool(each.failing[check])) for labels, each, check in checked if check == "preflight"),
+    )
+
+
+def run_metrics(figures: Figures) -> Iterator[Metric]:
+    """Yield what is known of runs. A run on several tables of a database has no schema and no table, one on several databases no label."""
+    runs: list[tuple[tuple[str, ...], RunFigures]] = [(_labels(subject), each) for subject, each in sorted(figures.runs.items())]
+    yield _counter(
+        "archiver_runs",
+        "Runs that ended: success, failure or canceled.",
+        (*TABLE, "status"),
+        (((*labels, status), each.ended[status]) for labels, each in runs for status in ENDED.values()),
+    )
+    yield _counter(
+        "archiver_run_failures",
+        "Runs that failed, by the class of the error or what ended them from outside; other: neither.",
+        (*TABLE, "error"),
+        (((*labels, error), count) for labels, each in runs for error, count in sorted(each.failures.items())),
+    )
+    durations = SummaryMetricFamily("archiver_run_duration_seconds", "How long the runs took that ended.", labels=TABLE)
+    for labels, each in runs:
+        durations.add_metric(labels, each.timed, each.seconds)
+    yield durations
+
+
+def own_metrics(*, ready: bool, events_read: int, last_event_at: float | None, scrapes: int, scrape_seconds: float) -> Iterator[Metric]:
+    """Yield what the exporter knows of itself."""
+    yield _gauge("archiver_exporter_ready", "1 if the figures are those of this moment, as /healthz has it, else 0.", (), [((), ready)])
+    read = "Events of Dagster's log that this process has taken in."
+    yield _counter("archiver_exporter_events_read", read, (), [((), events_read)])
+    if last_event_at is not None:
+        text = "When the newest event happened that was taken in."
+        yield _gauge("archiver_exporter_last_event_timestamp_seconds", text, (), [((), last_event_at)])
+    duration = SummaryMetricFamily("archiver_scrape_duration_seconds", "How long this process took to answer scrapes, before this one.")
+    duration.add_metric((), scrapes, scrape_seconds)
+    yield duration
+    yield _gauge("archiver_build_info", "The version of the archiver; always 1.", ("version",), [((version("audit-archiver"),), 1)])
+
+
+def _labels(subject: Subject) -> tuple[str, ...]:
+    return (subject.database, subject.schema, subject.table)
+
+
+def _counter(name: str, text: str, labels: Sequence[str], samples: Iterable[tuple[Sequence[str], float]]) -> Metric:
+    return _filled(CounterMetricFamily(name, text, labels=labels), samples)
+
+
+def _gauge(name: str, text: str, labels: Sequence[str], samples: Iterable[tuple[Sequence[str], float]]) -> Metric:
+    return _filled(GaugeMetricFamily(name, text, labels=labels), samples)
+
+
+def _filled(family: CounterMetricFamily | GaugeMetricFamily, samples: Iterable[tuple[Sequence[str], float]]) -> Metric:
+    for labels, value in samples:
+        family.add_metric(labels, value)
+    return family

@@ -1,0 +1,150 @@
+"""Keeping figures up with Dagster's event log: all of it once, in pages, and then only what is new.
+
+What belongs here: positions in the log, the thread that reads on, and whether it is up to date. What does not: what is counted
+(`figures.py`), and serving it (`exporter.py`).
+
+A scrape reads what is kept and waits for no storage. Each kind of event has its own position, since no figure depends on the order of
+events of two kinds.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Final
+
+import dagster as dg
+from dagster._core.events.log import EventLogEntry
+
+from archiver_assets.telemetry.figures import KINDS, Figures
+from archiver_assets.telemetry.log import SETTLED_AFTER, entries_after, last_id
+from archiver_assets.telemetry.subjects import Subjects
+
+PAGE: Final = 500
+"""Events of one kind that are read at once, and runs that one query asks for."""
+PAUSE: Final = 5.0
+"""Seconds between two looks at the log once all of it is read."""
+SILENT_AFTER: Final = 60.0
+"""Seconds without an answer of the storage after which the figures count as old."""
+
+log = logging.getLogger("archiver.metrics")
+
+
+@dataclass
+class _Settling:
+    """Which events may be taken: no event with a lower id is still to come.
+
+    Clocks of run pods differ. So an event is settled if its own time is long ago, or if its id was there long ago by our clock.
+    """
+
+    sure: int = 0
+    seen: int = 0
+    seen_at: float = 0.0
+
+    def look(self, end: int, now: float) -> None:
+        """Note the highest id of this moment."""
+        if now - self.seen_at >= SETTLED_AFTER:
+            self.sure, self.seen, self.seen_at = self.seen, end, now
+
+    def __call__(self, number: int, entry: EventLogEntry, now: float) -> bool:
+        return number <= self.sure or entry.timestamp <= now - SETTLED_AFTER
+
+
+@dataclass
+class Keeper:
+    """Figures, and how far in the log they are. `clock` gives seconds of the epoch, `stopwatch` measures silence."""
+
+    instance: dg.DagsterInstance
+    subjects: Subjects
+    page: int = PAGE
+    clock: Callable[[], float] = time.time
+    stopwatch: Callable[[], float] = time.monotonic
+    events_read: int = 0
+    last_event_at: float | None = None
+    _caught_up: bool = False
+    _problem: str = ""
+    _end: int = 0
+    _settling: _Settling = field(default_factory=_Settling)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __post_init__(self) -> None:
+        """Begin at the beginning of the log."""
+        self._begin()
+        self._answered_at = self.stopwatch()
+
+    @contextmanager
+    def figures(self) -> Iterator[Figures]:
+        """Give the figures as they are, while nothing is taken in."""
+        with self._lock:
+            yield self._figures
+
+    @property
+    def trouble(self) -> str:
+        """What keeps the figures from being those of this moment; empty if nothing does."""
+        silence = self.stopwatch() - self._answered_at
+        if self._problem:
+            return f"Dagster's storage does not answer: {self._problem}"
+        if silence > SILENT_AFTER:
+            return f"Dagster's storage has not answered for {silence:.0f} s"
+        return "" if self._caught_up else f"reading Dagster's event log: {self.events_read:,} events so far"
+
+    @property
+    def caught_up(self) -> bool:
+        """Whether all that is in the log was read once."""
+        return self._caught_up
+
+    def read(self) -> bool:
+        """Take in the next page of each kind; return whether there may be more at once. Raises whatever the storage raises."""
+        end, now = last_id(self.instance), self.clock()
+        if end < self._end:  # the log was wiped, and its ids begin anew
+            log.warning("the event log ends at %s, and did at %s before: it was wiped, and the figures begin anew", end, self._end)
+            self._begin()
+        self._end = end
+        self._settling.look(end, now)
+        full = [self._read_kind(kind, now) for kind in KINDS]
+        if not any(full) and not self._caught_up:
+            self._caught_up = True
+            log.info("all of Dagster's event log is read, %s events that count", f"{self.events_read:,}")
+        self._answered_at, self._problem = self.stopwatch(), ""
+        return any(full)
+
+    def read_on(self, stopped: threading.Event) -> None:
+        """Read until `stopped`, whatever the storage does."""
+        pause = 0.0
+        while not stopped.wait(pause):
+            try:
+                pause = 0.0 if self.read() else PAUSE
+            except Exception as error:  # noqa: BLE001 -- the boundary to whatever storage the instance has: its errors have no common root
+                pause, problem = PAUSE, type(error).__name__
+                if problem != self._problem:
+                    log.warning("Dagster's storage does not answer: %s", problem)
+                self._problem = problem
+
+    def _begin(self) -> None:
+        with self._lock:
+            self._figures = Figures(self.subjects)
+            self._positions = dict.fromkeys(KINDS, 0)
+        self._settling, self._caught_up, self._end = _Settling(), False, 0
+
+    def _read_kind(self, kind: dg.DagsterEventType, now: float) -> bool:
+        page = entries_after(self.instance, self._positions[kind], kind, self.page)
+        taken: dict[int, EventLogEntry] = {}
+        for number, entry in page.items():
+            if not self._settling(number, entry, now):
+                break
+            taken[number] = entry
+        records = self._records(self._figures.runs_needed(taken.values()))
+        with self._lock:
+            for entry in taken.values():
+                self._figures.take(entry, records)
+        if taken:
+            self._positions[kind] = max(taken)
+            self.events_read += len(taken)
+            self.last_event_at = max(self.last_event_at or 0.0, *(entry.timestamp for entry in taken.values()))
+        return len(taken) == self.page
+
+    def _records(self, run_ids: set[str]) -> Mapping[str, dg.RunRecord]:
+        found = self.instance.get_run_records(dg.RunsFilter(run_ids=sorted(run_ids))) if run_ids else ()
+        return {record.dagster_run.run_id: record for record in found}
