@@ -75,10 +75,10 @@ def identity(manifest: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def pod_templates(manifest: Mapping[str, Any]) -> Iterator[Manifest]:
-    """Yield the pod template of a Job or CronJob; nothing for what makes no pods."""
+    """Yield the pod template of a Job, CronJob or Deployment; nothing for what makes no pods."""
     if manifest["kind"] == "CronJob":
         yield manifest["spec"]["jobTemplate"]["spec"]["template"]
-    elif manifest["kind"] == "Job":
+    elif manifest["kind"] in {"Job", "Deployment"}:
         yield manifest["spec"]["template"]
 
 

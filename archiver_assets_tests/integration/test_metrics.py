@@ -6,25 +6,21 @@ What does not belong here: the numbers of real runs (`e2e/test_metrics.py`).
 import re
 import socket
 import time
-from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
-from dagster._core.events import DagsterEvent, DagsterEventType, EventSpecificData, StepMaterializationData
 from dagster._core.events.log import EventLogEntry
 
 from archiver_assets.config import Config, DatabaseConfig, S3Config, TableConfig
 from archiver_assets.errors import ConfigError
 from archiver_assets.telemetry.exporter import Exporter, serving
-from archiver_assets.telemetry.figures import Backlog, Figures, Left, RunFigures, TableFigures
 from archiver_assets.telemetry.keeping import SILENT_AFTER, Keeper
 from archiver_assets.telemetry.log import SETTLED_AFTER
-from archiver_assets.telemetry.subjects import CHECKS, Subject, Subjects
-from archiver_assets_tests.scraping import Scrape, get, keeper_of, scrape, scraped
+from archiver_assets.telemetry.subjects import Subjects
+from archiver_assets_tests.scraping import Past, Scrape, fill, full, get, keeper_of, scrape, scraped
 
 ROOT = Path(__file__).parents[2]
 NAMES = ("database", "schema", "table")
@@ -38,30 +34,6 @@ def config(*tables: str) -> Config:
     )
     database = DatabaseConfig(name="shop", host="db", user="u", password_env="PW", tables=made)  # noqa: S106 - the name of a variable
     return Config(version="2.0", s3=S3Config(bucket="archives"), databases=(database,))
-
-
-@dataclass
-class Past:
-    """Writes events of one table, `shop.s-1.log`, as Dagster does."""
-
-    instance: dg.DagsterInstance
-    at: float = field(default_factory=time.time)
-
-    def archive(self, table: str = "log", day: str = "2026-05-01", rows: int = 10, **metadata: dg.MetadataValue) -> str:
-        """Store the run of an archive from its start to its end; return its id."""
-        key = dg.AssetKey(["shop", "s_1", table, "archive"])
-        run = dg.DagsterRun("any", asset_selection=frozenset({key}), tags={"dagster/partition": day})
-        self.instance.add_run(run)
-        made = dg.AssetMaterialization(key, partition=day, metadata={"rows_archived": rows, "bytes": rows * 10, **metadata})
-        self._store(run, DagsterEventType.RUN_START)
-        self._store(run, DagsterEventType.ASSET_MATERIALIZATION, StepMaterializationData(made, []))
-        self._store(run, DagsterEventType.RUN_SUCCESS)
-        return run.run_id
-
-    def _store(self, run: dg.DagsterRun, kind: DagsterEventType, data: EventSpecificData | None = None) -> None:
-        event = DagsterEvent(kind.value, run.job_name, event_specific_data=data)
-        entry = EventLogEntry(None, 10, "", run.run_id, self.at, None, run.job_name, event)  # type: ignore[no-untyped-call] # Dagster's own
-        self.instance.handle_new_event(entry)
 
 
 @pytest.fixture
@@ -211,7 +183,7 @@ def test_a_scrape_of_a_thousand_tables_takes_less_than_a_second_and_asks_the_sto
     keeper = keeper_of(instance, None)
     keeper.read()
     with keeper.figures() as figures:
-        _fill(figures, 1000)
+        fill(figures, 1000)
     answers = Exporter(keeper)
     monkeypatch.setattr(Keeper, "read", None)
     monkeypatch.setattr(type(instance.event_log_storage), "index_connection", None)
@@ -285,30 +257,6 @@ def test_names_follow_the_conventions_of_prometheus(instance: dg.DagsterInstance
             assert not each.name.endswith("_total")
         for sample in each.samples:
             assert not {"job", "instance", "le", "quantile"} & set(sample.labels)
-
-
-def full(instance: dg.DagsterInstance) -> Scrape:
-    """Return a scrape in which every metric has a sample."""
-    keeper = keeper_of(instance, None)
-    past = Past(instance)
-    past.archive()
-    while keeper.read():
-        pass
-    with keeper.figures() as figures:
-        _fill(figures, 1)
-    with serving(Exporter(keeper), "127.0.0.1", 0) as address:
-        return Scrape(get(f"{address}/metrics")[1])
-
-
-def _fill(figures: Figures, tables: int) -> None:
-    for number in range(tables):
-        subject = Subject("shop", "public", f"audit_log_{number}")
-        table = TableFigures(1234567, 123456789, 1234567, 12345, 0, 0, 0, dict.fromkeys(("archive", "verify", "purge"), time.time()))
-        table.left = {f"day{day}": Left(1, 2, 3) for day in range(10)}
-        table.backlog = Backlog(3, 0, time.time(), 7)
-        table.checked = dict.fromkeys(CHECKS, time.time())
-        figures.tables[subject] = table
-        figures.runs[subject] = RunFigures(Counter(success=500), Counter(SourceUnavailable=3), 500, 1234.5)
 
 
 def rows(keeper: Keeper) -> int:

@@ -28,8 +28,8 @@ from archiver_assets_tests.kustomize import (
 )
 from archiver_assets_tests.unit.production_files import valid_for_kubernetes
 
-CUSTOM = {"external-secrets.io/v1"}
-"""API groups that Kubernetes itself knows no schema of: their fields are asserted here."""
+CUSTOM = {"external-secrets.io/v1", "monitoring.coreos.com/v1"}
+"""API groups that Kubernetes itself knows no schema of: their fields are asserted here, and in `test_monitoring.py`."""
 
 overlays = pytest.mark.parametrize("overlay", OVERLAYS, ids=lambda path: path.name)
 
@@ -63,7 +63,7 @@ def test_kubectl_takes_every_component(tmp_path: Path) -> None:
     overlay = {"namespace": "audit-archiver", "resources": ["../base"], "components": [f"../{path.name}" for path in together]}
     (tmp_path / "overlay" / "kustomization.yaml").write_text(yaml.safe_dump(overlay))
     made = {identity(each) for each in rendered_by_kubectl(str(kubectl()), tmp_path / "overlay")}
-    assert made >= {("CronJob", "audit-archiver"), ("ConfigMap", "fluent-bit-config"), ("NetworkPolicy", "notifications")}
+    assert made >= {("CronJob", "audit-archiver"), ("ConfigMap", "fluent-bit-config"), ("PrometheusRule", "archiver")}
 
 
 def test_every_file_is_named_by_a_kustomization() -> None:

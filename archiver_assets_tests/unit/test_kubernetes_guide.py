@@ -23,7 +23,10 @@ def test_every_file_that_the_guide_names_is_there() -> None:
     assert policies == {path.name for path in (DEPLOY / "iam").glob("*.json")}
 
 
-@pytest.mark.parametrize("page", ["docs/kubernetes.md", "deploy/README.md", "deploy/monitoring/README.md"])
+PAGES = ("docs/kubernetes.md", "docs/metrics.md", "docs/runbooks.md", "deploy/README.md", "deploy/monitoring/README.md")
+
+
+@pytest.mark.parametrize("page", PAGES)
 def test_every_link_leads_somewhere(page: str) -> None:
     path = ROOT / page
     for link in re.findall(r"\]\(([^)\s]+)\)", path.read_text()):
