@@ -1,4 +1,4 @@
-"""As much of PromQL as the rules use, evaluated over given series.
+"""As much of PromQL as the rules and the dashboard use, evaluated over given series.
 
 What belongs here: finding what an expression asks for, and evaluating it at one moment. What does not: expectations. What is not known
 here is an error. https://prometheus.io/docs/prometheus/latest/querying/basics/

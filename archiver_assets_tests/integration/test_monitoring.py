@@ -1,8 +1,8 @@
-"""Alerts: what they ask for is in the exporter's output, alerts fire when they should and not before, and all is found."""
+"""Alerts and dashboard: what they ask for is in the exporter's output, alerts fire when they should and not before, and all is found."""
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import dagster as dg
@@ -15,6 +15,7 @@ from archiver_assets_tests.scraping import full
 from archiver_assets_tests.unit.test_deploy_pods import parsed
 
 FOLDER = DEPLOY / "monitoring"
+DASHBOARD = json.loads((FOLDER / "dashboard.json").read_text())
 OF_KUBE_STATE_METRICS = {
     "kube_deployment_status_replicas_available": {"namespace", "deployment"},
     "kube_pod_status_phase": {"namespace", "pod", "phase"},
@@ -89,6 +90,24 @@ def known() -> Mapping[str, set[str]]:
 @rules
 def test_a_rule_asks_for_what_there_is(rule: dict[str, Any], known: Mapping[str, set[str]]) -> None:
     assert_known(rule["expr"], known)
+
+
+def test_every_panel_asks_for_what_there_is(known: Mapping[str, set[str]]) -> None:
+    asked = list(queries())
+    assert len({panel for panel, _ in asked}) > 15
+    for _, expression in asked:
+        assert_known(expression, known)
+
+
+def test_every_variable_of_the_dashboard_takes_its_values_from_a_label_that_there_is(known: Mapping[str, set[str]]) -> None:
+    variables = {each["name"]: each["query"] for each in DASHBOARD["templating"]["list"]}
+    assert variables.pop("datasource") == "prometheus"
+    for query in variables.values():
+        [(metric, label)] = re.findall(r"^label_values\((.*), (\w+)\)$", query["query"])
+        assert_known(metric, known)
+        assert all(label in known[each.name] for each in selected(metric))
+    text = json.dumps(DASHBOARD["panels"])
+    assert set(re.findall(r"\$\{?([a-z]\w*)", text)) == {"datasource", *variables}
 
 
 def test_an_expression_that_asks_for_what_there_is_not_is_found(known: Mapping[str, set[str]]) -> None:
@@ -181,9 +200,32 @@ def test_only_prometheus_gets_in() -> None:
     assert not allows(policies, pod, "egress", Peer(address="10.0.0.1"), 443)
 
 
+def test_the_panels_of_the_dashboard_lie_beside_each_other() -> None:
+    taken = set[tuple[int, int]]()
+    for panel in DASHBOARD["panels"]:
+        at = panel["gridPos"]
+        cells = {(x, y) for x in range(at["x"], at["x"] + at["w"]) for y in range(at["y"], at["y"] + at["h"])}
+        assert max(x for x, _ in cells) < 24
+        assert not cells & taken
+        taken |= cells
+    assert len({panel["id"] for panel in DASHBOARD["panels"]}) == len(DASHBOARD["panels"])
+
+
+def queries() -> Iterator[tuple[str, str]]:
+    """Yield each query of the dashboard, its variables resolved as Grafana does for all databases and tables."""
+    for panel in DASHBOARD["panels"]:
+        for target in panel.get("targets", []):
+            assert target["datasource"] == {"type": "prometheus", "uid": "${datasource}"}
+            yield panel["title"], resolved(target["expr"])
+
+
+def resolved(expression: str) -> str:
+    return re.sub(r"\$__(rate_interval|range)\b", "1h", re.sub(r"\$(database|table)\b", ".*", expression))
+
+
 def assert_known(expression: str, known: Mapping[str, set[str]]) -> None:
-    for asked in selected(expression):
+    for asked in selected(resolved(expression)):
         assert asked.name in known, asked
         assert asked.labels <= known[asked.name], asked
-    for labels, names in grouped(expression):
+    for labels, names in grouped(resolved(expression)):
         assert all(labels <= known[name] for name in names), expression

@@ -63,13 +63,13 @@ def test_kubectl_takes_every_component(tmp_path: Path) -> None:
     overlay = {"namespace": "audit-archiver", "resources": ["../base"], "components": [f"../{path.name}" for path in together]}
     (tmp_path / "overlay" / "kustomization.yaml").write_text(yaml.safe_dump(overlay))
     made = {identity(each) for each in rendered_by_kubectl(str(kubectl()), tmp_path / "overlay")}
-    assert made >= {("CronJob", "audit-archiver"), ("ConfigMap", "fluent-bit-config"), ("PrometheusRule", "archiver")}
+    assert made >= {("CronJob", "audit-archiver"), ("ConfigMap", "fluent-bit-config"), ("ConfigMap", "archiver-dashboard")}
 
 
 def test_every_file_is_named_by_a_kustomization() -> None:
     named = set[Path]().union(*(files_named(path.parent) for path in DEPLOY.rglob("kustomization.yaml")))
     known_to_people = {*JOBS, *DEPLOY.glob("overlays/*/helm-values.yaml"), *DEPLOY.rglob("kustomization.yaml")}
-    assert set(DEPLOY.rglob("*.yaml")) | set(DEPLOY.rglob("*.conf")) == named | known_to_people
+    assert set(DEPLOY.rglob("*.yaml")) | set(DEPLOY.rglob("*.conf")) | set(DEPLOY.glob("monitoring/*.json")) == named | known_to_people
 
 
 def test_all_of_ours_carries_its_label_and_lies_in_its_namespace() -> None:
