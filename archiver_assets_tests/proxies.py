@@ -37,6 +37,7 @@ class LoopbackProxy(ABC):
         self._upstream_port = upstream_port
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._held: socket.socket | None = None
         self._server: asyncio.Server | None = None
         self._open: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -53,6 +54,8 @@ class LoopbackProxy(ABC):
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(STOP_TIMEOUT)
         self._loop.close()
+        if self._held is not None:
+            self._held.close()
 
     def accept(self) -> None:
         """Listen, on the same port as before if there was one."""
@@ -70,8 +73,13 @@ class LoopbackProxy(ABC):
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(STOP_TIMEOUT)
 
     async def _listen(self) -> None:
-        self._server = await asyncio.start_server(self._accepted, LOOPBACK, self.port, limit=LONGEST_HEAD)
-        self.port = self._server.sockets[0].getsockname()[1]
+        if self._held is None:
+            # Bound and never listening: while the proxy refuses, nobody else gets the port.
+            self._held = socket.socket()
+            self._held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            self._held.bind((LOOPBACK, 0))
+            self.port = self._held.getsockname()[1]
+        self._server = await asyncio.start_server(self._accepted, LOOPBACK, self.port, limit=LONGEST_HEAD, reuse_port=True)
 
     async def _close_port(self) -> None:
         if self._server is not None:

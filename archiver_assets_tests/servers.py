@@ -19,9 +19,13 @@ class Database:
 
 @dataclass(frozen=True)
 class PostgresServer:
-    """The PostgreSQL server under test, embedded or the user's own; `maintenance_dsn` is allowed to create databases."""
+    """The PostgreSQL server under test, embedded or the user's own; `maintenance_dsn` is allowed to create databases.
+
+    `lab_template` is the database that those of labs are copied from.
+    """
 
     maintenance_dsn: str = field(repr=False)
+    lab_template: str = "template1"
 
     def dsn(self, dbname: str) -> str:
         return make_conninfo(self.maintenance_dsn, dbname=dbname)

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg
-from psycopg import sql
 
 from archiver_assets.demo.postgres import EmbeddedPostgres
 from archiver_assets.demo.sample import CONFIG, DATABASES, TABLES, expired_days, fill
@@ -111,21 +110,12 @@ def _write_files(stage: Stage) -> None:
     stage.env_file.write_text("".join(f"export {name}='{value}'\n" for name, value in stage.environ.items()))
 
 
-def _make_logins_cheap(connection: psycopg.Connection, postgres: EmbeddedPostgres) -> None:
-    # Dagster's storage opens a connection for nearly each statement, 74 a run, and most of each is the hashing of the password: 15 ms with
-    # the default of 4096 rounds, which guard short passwords. Ours is random, and the server lives for minutes on loopback.
-    if connection.info.server_version >= 160_000:  # noqa: PLR2004 - the version that brought the setting
-        connection.execute("SET scram_iterations = 16")
-        statement = sql.SQL("ALTER ROLE {} PASSWORD {}").format(sql.Identifier(postgres.user), sql.Literal(postgres.password))
-        connection.execute(statement)
-
-
 def _fill_tables(stage: Stage, days: int, rows_per_day: int) -> None:
     print("== filling the tables", flush=True)
     with stage.connect("postgres") as connection:
         for database in (*DATABASES, "dagster"):
             connection.execute(f'CREATE DATABASE "{database}"')
-        _make_logins_cheap(connection, stage.postgres)
+    stage.postgres.make_logins_cheap()
     for table in TABLES:
         with stage.connect(table.database) as connection, connection.transaction():
             rows = fill(connection, table, days, rows_per_day)

@@ -315,6 +315,7 @@ def test_under_a_cap_of_one_a_day_that_fails_lets_the_others_through(lab: Lab, i
     assert order == march(5, 5, 6, 5, 7, 5, 8, 5)
 
 
+@pytest.mark.usefixtures("short_row_locks")
 def test_a_run_that_succeeded_and_left_its_rows_is_one_that_did_not_get_on(lab: Lab, ticks: Ticks) -> None:
     lab.fill(rows=3)
     with psycopg.connect(lab.database.dsn) as other:

@@ -8,7 +8,9 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -47,14 +49,15 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def scripts(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def scripts(wheel: Path) -> Iterator[Path]:
     """The folder of commands of an environment that has the wheel and what it depends on, and nothing of a developer's."""
-    folder = tmp_path_factory.mktemp("clean")
-    requirements, python = folder / "requirements.txt", folder / "venv" / "bin" / "python"
-    _uv("export", "--quiet", "--frozen", "--no-dev", "--no-emit-project", "--output-file", requirements)
-    _uv("venv", "--quiet", "--python", sys.executable, folder / "venv")
-    _uv("pip", "install", "--quiet", "--python", python, "--no-deps", "-r", requirements, wheel)
-    return python.parent
+    # Beside what uv installed before: from its cache on the same disk it links files, and copies none.
+    with tempfile.TemporaryDirectory(prefix="wheel-", dir=sys.prefix) as folder:
+        requirements, venv = Path(folder) / "requirements.txt", Path(folder) / "venv"
+        _uv("export", "--quiet", "--frozen", "--no-dev", "--no-emit-project", "--output-file", requirements)
+        _uv("venv", "--quiet", "--python", sys.executable, venv)
+        _uv("pip", "install", "--quiet", "--python", venv / "bin" / "python", "--no-deps", "-r", requirements, wheel)
+        yield venv / "bin"
 
 
 def _run(*command: str | Path, cwd: Path, **environ: str) -> subprocess.CompletedProcess[str]:

@@ -17,6 +17,7 @@ from archiver_assets.lifecycle.archive import archive
 from archiver_assets.lifecycle.purge import Purged, purge
 from archiver_assets.lifecycle.task import Step, Task
 from archiver_assets.source import identities, sql
+from archiver_assets.source import leaves as dropping
 from archiver_assets.source.catalog import Connection, Table
 from archiver_assets.source.identities import Part, of_leaf
 from archiver_assets.store.holding import place_hold, release_hold
@@ -131,8 +132,9 @@ def test_a_row_that_commits_while_the_drop_waits_keeps_its_leaf(lab: Lab) -> Non
     assert (purged.dropped, purged.tally.purged, notes(lab)) == ((), 20, ["late"])
 
 
-def test_a_leaf_in_use_is_emptied_by_deletes_and_dropped_by_a_later_purge(lab: Lab) -> None:
+def test_a_leaf_in_use_is_emptied_by_deletes_and_dropped_by_a_later_purge(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     archive(lab.task())
+    monkeypatch.setattr(dropping, "_LOCK_MILLISECONDS", 100)
     pauses: list[float] = []
     with writer(lab, "SELECT * FROM ev_05"):
         purged = purge(lab.task(sleep=pauses.append))

@@ -405,6 +405,7 @@ def prepared(lab: Lab) -> Iterator[Lab]:
         yield other
 
 
+@pytest.mark.usefixtures("short_row_locks")
 def test_rows_locked_by_a_prepared_transaction_are_left_and_purged_later(prepared: Lab) -> None:
     prepared.fill(rows=20)
     archive(prepared.task())

@@ -153,10 +153,11 @@ def test_a_hold_placed_between_two_batches_holds_from_the_next_one_on(lab: Lab, 
     assert (held.outcome, held.held, lab.count(), receipts(lab)) == ("held", kept, kept, [])
 
 
+@pytest.mark.usefixtures("short_row_locks")
 @pytest.mark.parametrize("nth", [3, 4])
 def test_holds_are_read_before_every_transaction_also_when_locked_rows_make_a_batch_take_several(lab: Lab, nth: int) -> None:
     archived(lab)
-    # 1: before the generation is read back; 2: before the transaction that waits 5 s for the lock; 3: before it is tried again; 4: a half.
+    # 1: before the generation is read back; 2: before the transaction that waits for the lock; 3: before it is tried again; 4: a half.
     store = WatchedStore(lab.store, lambda: place(lab), nth)
 
     with psycopg.connect(lab.database.dsn) as other:

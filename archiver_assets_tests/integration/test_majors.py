@@ -21,6 +21,7 @@ from archiver_assets.lifecycle.restore import restore
 from archiver_assets.lifecycle.restore_request import RestoreRequest
 from archiver_assets.lifecycle.verify import verify
 from archiver_assets.source.catalog import read_server
+from archiver_assets_tests.conftest import with_lab_template
 from archiver_assets_tests.lab import DAY, Lab
 from archiver_assets_tests.round_trips import make_extensions, round_trip
 from archiver_assets_tests.servers import PostgresServer
@@ -49,8 +50,8 @@ def postgres_server(request: pytest.FixtureRequest) -> Iterator[PostgresServer]:
         pytest.skip(why)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ARCHIVER_PG_BIN", str(binaries))
-        with EmbeddedPostgres() as server:
-            yield PostgresServer(server.dsn())
+        with EmbeddedPostgres() as embedded, with_lab_template(PostgresServer(embedded.dsn())) as server:
+            yield server
 
 
 def test_a_supported_postgresql_keeps_what_the_docs_promise(lab: Lab, request: pytest.FixtureRequest) -> None:
