@@ -71,15 +71,19 @@ format: setup
 docs: setup
 	@$(RUN)python -m archiver_assets_tests.types_table
 
+# Three workers for two cores, because each waits for its servers and for time to pass. A group of tests has one worker: those of the wheel
+# share one installation.
+PYTEST := $(RUN)pytest -n 3 --dist loadgroup -m 'not torture'
+
 test: lint postgres
-	@$(RUN)pytest -n 2 -m 'not torture' archiver_assets_tests
+	@$(PYTEST) archiver_assets_tests
 
 torture: setup
 	@$(RUN)pytest -m torture archiver_assets_tests
 
 matrix: setup postgres
 	@for major in $(MAJORS); do echo "== PostgreSQL $$major"; ARCHIVER_PG_BIN=$(CURDIR)/.pg/$$major/bin \
-	  $(RUN)pytest -n 2 -q -m 'not torture' archiver_assets_tests/integration archiver_assets_tests/faults || failed="$$failed $$major"; done; \
+	  $(PYTEST) -q archiver_assets_tests/integration archiver_assets_tests/faults || failed="$$failed $$major"; done; \
 	  if [ -n "$$failed" ]; then echo "failed:$$failed"; exit 1; fi
 
 bench: setup

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 _FIRST_WITH_STRATEGY = 150_000
 _MEMORY, _ENOUGH = Path("/dev/shm"), 4 << 30  # noqa: S108 -- a file system, and bytes
+LONGEST = ("/browser/", "/e2e/test_demo.py", "/torture/", "/e2e/test_wheel.py", "/e2e/test_first_hour.py", "/integration/test_majors.py")
+"""Parts of the names of tests that take 5 s and more."""
 DSN_VARIABLE = "ARCHIVER_TEST_DSN"
 """Points the tests at the user's own server: a connection string of a role that may create databases."""
 
@@ -51,8 +53,8 @@ _keep_temporary_files_in_memory()
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the browser, after any shuffling: it waits more than it works, and at the end the other worker would wait for it."""
-    items.sort(key=lambda item: "/browser/" not in item.nodeid)
+    """Begin with the longest, after any shuffling: at the end the other workers would wait for them."""
+    items.sort(key=lambda item: next((rank for rank, part in enumerate(LONGEST) if part in item.nodeid), len(LONGEST)))
 
 
 @pytest.fixture(scope="session")
@@ -165,13 +167,20 @@ def _isolate_aws(environment: pytest.MonkeyPatch, server: EmbeddedS3) -> dict[st
     return variables
 
 
+@contextmanager
+def fresh_bucket(server: EmbeddedS3) -> Iterator[str]:
+    """Create a bucket, and remove it afterwards with what is in it."""
+    name = f"test-{uuid.uuid4().hex}"
+    server.create_bucket(name)
+    yield name
+    server.remove_bucket(name)
+
+
 @pytest.fixture
 def bucket(s3_server: EmbeddedS3) -> Iterator[str]:
-    """A fresh bucket on the S3 server, removed afterwards with what is in it."""
-    name = f"test-{uuid.uuid4().hex}"
-    s3_server.create_bucket(name)
-    yield name
-    s3_server.remove_bucket(name)
+    """A fresh bucket on the S3 server."""
+    with fresh_bucket(s3_server) as name:
+        yield name
 
 
 @pytest.fixture(scope="session")
@@ -182,17 +191,23 @@ def s3_store(s3_server: EmbeddedS3) -> S3ObjectStore:
         return S3ObjectStore.connect(bucket="none", endpoint=s3_server.endpoint, region="us-east-1", path_style=True)
 
 
+@contextmanager
+def fresh_lab(postgres: PostgresServer, s3: EmbeddedS3, store: S3ObjectStore) -> Iterator[Lab]:
+    """Make a lab, for a test or a module of them: who looks for AWS's credentials in the environment finds none."""
+    with fresh_bucket(s3) as bucket, fresh_database(postgres, postgres.lab_template) as database:
+        yield Lab(database, replace(store, bucket=bucket), bucket, s3.endpoint)
+
+
 @pytest.fixture
 def lab(
     postgres_server: PostgresServer,
-    bucket: str,
     s3_server: EmbeddedS3,
     s3_store: S3ObjectStore,
     aws_environment: dict[str, str],  # noqa: ARG001 - credentials
 ) -> Iterator[Lab]:
     """A database with an empty audit table, and an empty bucket."""
-    with fresh_database(postgres_server, postgres_server.lab_template) as database:
-        yield Lab(database, replace(s3_store, bucket=bucket), bucket, s3_server.endpoint)
+    with fresh_lab(postgres_server, s3_server, s3_store) as made:
+        yield made
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ What belongs here: the command line and what it prints at the end. What does not
 """
 
 import argparse
+import contextlib
 import signal
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import time
 from pathlib import Path
 
 from archiver_assets.config import config_path, load_config
-from archiver_assets.demo.main_job import Play, adds_up, perform, summary
+from archiver_assets.demo.main_job import Line, Play, adds_up, perform, summary
 from archiver_assets.demo.processes import free_ports
 from archiver_assets.demo.stage import Stage, open_stage
 from archiver_assets.orchestration.build import build_definitions
@@ -55,10 +56,7 @@ def _interrupt(_signum: int, _frame: object) -> None:
 
 def _demo(stage: Stage, *, days: int, keep: bool) -> int:
     started = time.monotonic()
-    config = load_config(config_path())
-    services = Services(config)
-    play = Play(stage, services, build_definitions(config, services))
-    lines = list(perform(play, days))
+    lines = _play(stage, days)
     print("== summary, counted in the tables and the bucket")
     print(summary(lines, days))
     complete = adds_up(lines, days)
@@ -66,6 +64,12 @@ def _demo(stage: Stage, *, days: int, keep: bool) -> int:
     if keep:
         _wait(stage)
     return 0 if complete else 1
+
+
+def _play(stage: Stage, days: int) -> list[Line]:
+    config = load_config(config_path())
+    services = Services(config)
+    return list(perform(Play(stage, services, build_definitions(config, services)), days))
 
 
 def _wait(stage: Stage) -> None:
@@ -84,7 +88,9 @@ The query runs in DuckDB over the Parquet objects as they lie. With DuckDB's own
     )
     # Again, since Dagster puts the handler of SIGINT, which a shell's background jobs ignore, in the place of both after each run.
     signal.signal(signal.SIGTERM, _interrupt)
-    signal.pause()
+    with contextlib.suppress(KeyboardInterrupt):
+        signal.pause()
+    print("\nthe servers and their data go now")
 
 
 def _open_ui(stage: Stage) -> int:

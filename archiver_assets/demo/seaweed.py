@@ -18,7 +18,6 @@ from archiver_assets.demo.processes import EmbeddedServer, ServerNotStarted, fre
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
-    from mypy_boto3_s3.type_defs import ObjectIdentifierTypeDef
 
 BINARY_VARIABLE = "ARCHIVER_WEED_BIN"
 READY_BUCKET = "ready-probe"
@@ -92,16 +91,8 @@ class EmbeddedS3(EmbeddedServer):
             client.put_bucket_versioning(Bucket=name, VersioningConfiguration={"Status": "Enabled"})
 
     def remove_bucket(self, name: str) -> None:
-        """Remove a bucket with everything in it: unfinished uploads, objects, their versions and delete markers."""
-        client = self.client()
-        for upload in client.list_multipart_uploads(Bucket=name).get("Uploads", []):
-            client.abort_multipart_upload(Bucket=name, Key=upload["Key"], UploadId=upload["UploadId"])
-        for page in client.get_paginator("list_object_versions").paginate(Bucket=name):
-            entries = [*page.get("Versions", []), *page.get("DeleteMarkers", [])]
-            if entries:
-                doomed: list[ObjectIdentifierTypeDef] = [{"Key": each["Key"], "VersionId": each["VersionId"]} for each in entries]
-                client.delete_objects(Bucket=name, Delete={"Objects": doomed, "Quiet": True})
-        client.delete_bucket(Bucket=name)
+        """Remove a bucket with everything in it: unfinished uploads, objects, their versions and delete markers. S3 would refuse."""
+        self.client().delete_bucket(Bucket=name)
 
     def _prepare(self, home: Path) -> None:
         (home / "identities.json").touch(mode=0o600)
@@ -128,6 +119,7 @@ class EmbeddedS3(EmbeddedServer):
             f"-s3.localSocket={home / 's3.sock'}",
             f"-filer.localSocket={home / 'filer.sock'}",
             "-s3.autoCreateBucket=false",
+            "-s3.allowDeleteBucketNotEmpty",
             "-s3.port.iceberg=0",
             "-s3.port.lance=0",
             "-webdav=false",

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from botocore.retries.standard import ExponentialBackoff
 
 from archiver_assets.demo.seaweed import EmbeddedS3
 from archiver_assets.errors import NotVerified, SourceUnavailable, StoreError, StoreUnavailable
@@ -35,6 +36,17 @@ FROM generate_series(1, 4500) n
 
 def no_sleep(_seconds: float) -> None:
     """Do not wait."""
+
+
+def a_moment(_seconds: float) -> None:
+    """Wait until the server has seen that a session was cut, which holds its locks until then."""
+    time.sleep(0.1)
+
+
+@pytest.fixture(autouse=True)
+def tries_follow_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let botocore try again without its pauses of up to a second, and the second after it two."""
+    monkeypatch.setattr(ExponentialBackoff, "delay_amount", lambda *_: 0.01)
 
 
 @pytest.fixture
@@ -165,9 +177,9 @@ def test_a_database_whose_connections_are_cut_is_asked_again(lab: Lab, database_
     harmed = through_database(lab, database_proxy)
 
     database_proxy.cut_after(size, times=times)
-    assert archive(harmed.task()).outcome == "archived"
+    assert archive(harmed.task(sleep=a_moment)).outcome == "archived"
     database_proxy.cut_after(min(size, 2_000), times=times)
-    purge(harmed.task())
+    purge(harmed.task(sleep=a_moment))
 
     assert database_proxy.cuts == 2 * times
     assert lab.count() == 0
@@ -180,10 +192,11 @@ def test_connections_cut_between_two_batches_of_a_purge_are_made_again(lab: Lab,
     archive(harmed.task(table=table))
     cuts: list[int] = []
 
-    def cut_once(_seconds: float) -> None:
+    def cut_once(seconds: float) -> None:
         if not cuts:
             cuts.append(lab.count())
             database_proxy.cut_all()
+        a_moment(seconds)
 
     purged = purge(harmed.task(table=table, sleep=cut_once))
 

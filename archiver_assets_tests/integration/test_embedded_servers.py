@@ -63,6 +63,23 @@ def weed_sockets() -> set[str]:
     return {path.name for path in Path("/tmp").glob("seaweedfs-*.sock")}  # noqa: S108 -- weed's choice
 
 
+def test_a_bucket_is_removed_with_everything_in_it(s3_server: EmbeddedS3) -> None:
+    client = s3_server.client()
+    s3_server.create_bucket("full", versioning=True)
+    for body in (b"1", b"2"):
+        client.put_object(Bucket="full", Key="a", Body=body)
+    client.delete_object(Bucket="full", Key="a")
+    client.create_multipart_upload(Bucket="full", Key="b")
+    assert client.list_object_versions(Bucket="full")["Versions"]
+
+    s3_server.remove_bucket("full")
+    s3_server.create_bucket("full")
+
+    assert "Versions" not in client.list_object_versions(Bucket="full")
+    assert "Uploads" not in client.list_multipart_uploads(Bucket="full")
+    s3_server.remove_bucket("full")
+
+
 @needs_proc
 @every_server
 def test_a_server_listens_on_loopback_only(make: Callable[[], EmbeddedServer]) -> None:

@@ -28,7 +28,7 @@ ALL = ("weed", "moto", "memory")
 ON_S3 = ("weed", "moto")
 # moto's put_object looks the key up and stores it in two steps, without a lock: two threads can both win there.
 ATOMIC = ("weed", "memory")
-# The memory double keeps everything in memory, and moto would keep the 200 MiB in ours.
+# The memory double keeps everything in memory, and moto would keep the 100 MiB in ours.
 STREAMING = ("weed",)
 # moto takes 16 s to store a page of 1000 objects.
 PAGES = ("weed", "memory")
@@ -269,17 +269,17 @@ def test_an_upload_that_is_over_takes_nothing_more(store: ObjectStore, late: Cal
 
 
 @on(STREAMING)
-def test_uploading_and_reading_200_mib_takes_the_memory_of_a_few_parts(store: ObjectStore) -> None:
+def test_uploading_and_reading_100_mib_takes_the_memory_of_a_few_parts(store: ObjectStore) -> None:
     chunk = os.urandom(MIB)
     upload(store, "warm", chunk)
     tracemalloc.start()
     before = resident()
     try:
         with store.upload("big") as writer:
-            for _ in range(200):
+            for _ in range(100):
                 writer.write(chunk)
             writer.commit()
-        assert sum(len(each) for each in store.read("big")) == 200 * MIB
+        assert sum(len(each) for each in store.read("big")) == 100 * MIB
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -387,11 +387,11 @@ def test_keys_of_any_characters_are_listed_in_the_order_of_their_bytes(store: Ob
 
 
 @on(ALL)
-@pytest.mark.parametrize("prefix", ["a", "a/", "a/b", "a%", "a+", "dt=", "it's", "<&", "ü", "nothing"])
-def test_a_prefix_is_taken_literally(store: ObjectStore, prefix: str) -> None:
+def test_a_prefix_is_taken_literally(store: ObjectStore) -> None:
     for key in ODD:
         store.create(key, b"x")
-    assert keys(store, prefix) == sorted((key for key in ODD if key.startswith(prefix)), key=str.encode)
+    for prefix in ("a", "a/", "a/b", "a%", "a+", "dt=", "it's", "<&", "ü", "nothing"):
+        assert keys(store, prefix) == sorted((key for key in ODD if key.startswith(prefix)), key=str.encode), prefix
 
 
 @on(PAGES)
