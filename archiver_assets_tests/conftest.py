@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import dagster as dg
 
 _FIRST_WITH_STRATEGY = 150_000
-_MEMORY, _ENOUGH = Path("/dev/shm"), 4 << 30  # noqa: S108 -- a file system, and bytes
+_MEMORY, _ENOUGH = Path("/dev/shm"), 2 << 30  # noqa: S108 -- a file system, and bytes
 LONGEST = ("/browser/", "/e2e/test_demo.py", "/torture/", "/e2e/test_wheel.py", "/e2e/test_first_hour.py", "/integration/test_majors.py")
 """Parts of the names of tests that take 5 s and more."""
 DSN_VARIABLE = "ARCHIVER_TEST_DSN"
@@ -39,7 +39,7 @@ DSN_VARIABLE = "ARCHIVER_TEST_DSN"
 def _keep_temporary_files_in_memory() -> None:
     """Let all servers and tests write to memory where there is plenty, unless TMPDIR says where to.
 
-    A new database is 300 files: 10 ms in memory, and 60 to 120 ms on a virtual disk.
+    A new database is 300 files: 10 ms in memory, and 60 to 120 ms on a virtual disk. At most 500 MB lie there at a time.
     """
     if "TMPDIR" not in os.environ and _MEMORY.is_dir():
         place = os.statvfs(_MEMORY)
