@@ -71,9 +71,8 @@ format: setup
 docs: setup
 	@$(RUN)python -m archiver_assets_tests.types_table
 
-# Three workers for two cores, because each waits for its servers and for time to pass. A group of tests has one worker: those of the wheel
-# share one installation.
-PYTEST := $(RUN)pytest -n 3 --dist loadgroup -m 'not torture'
+# Three workers for two cores, because each waits for its servers and for time to pass.
+PYTEST := $(RUN)pytest -n 3 -m 'not torture'
 
 test: lint postgres
 	@$(PYTEST) archiver_assets_tests

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
@@ -30,8 +30,18 @@ if TYPE_CHECKING:
 
 _FIRST_WITH_STRATEGY = 150_000
 _MEMORY, _ENOUGH = Path("/dev/shm"), 2 << 30  # noqa: S108 -- a file system, and bytes
-LONGEST = ("/browser/", "/e2e/test_demo.py", "/torture/", "/e2e/test_wheel.py", "/e2e/test_first_hour.py", "/integration/test_majors.py")
+LONGEST = (
+    "/browser/",
+    "/e2e/test_demo.py",
+    "/e2e/test_runs_that_die.py",
+    "/torture/",
+    "/e2e/test_wheel.py",
+    "/e2e/test_first_hour.py",
+    "/integration/test_majors.py",
+)
 """Parts of the names of tests that take 5 s and more."""
+TOGETHER = ("/e2e/test_runs_that_die.py", "/torture/", "/e2e/test_wheel.py")
+"""Parts of the names of tests that share a server of forks, or an installed wheel."""
 DSN_VARIABLE = "ARCHIVER_TEST_DSN"
 """Points the tests at the user's own server: a connection string of a role that may create databases."""
 
@@ -55,6 +65,18 @@ _keep_temporary_files_in_memory()
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the longest, after any shuffling: at the end the other workers would wait for them."""
     items.sort(key=lambda item: next((rank for rank, part in enumerate(LONGEST) if part in item.nodeid), len(LONGEST)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:  # noqa: ANN401 -- xdist's own
+    """Give each test to whichever worker is free, but those that share what is dear to make to one. xdist's groups need an older pytest."""
+    from xdist.scheduler import LoadScopeScheduling  # noqa: PLC0415 -- only where there are workers
+
+    class Scheduling(LoadScopeScheduling):  # type: ignore[misc] # without types
+        def _split_scope(self, nodeid: str) -> str:
+            return next((part for part in TOGETHER if part in nodeid), nodeid)
+
+    return Scheduling(config, log)
 
 
 @pytest.fixture(scope="session")

@@ -258,8 +258,9 @@ def test_the_job_of_runs_that_people_start_has_the_name_by_which_they_are_found(
 
 def test_a_run_that_outlived_every_limit_blocks_its_day_no_more_but_one_that_is_queued_does(lab: Lab, ticks: Ticks) -> None:
     fill(lab, march(5, 6, 7, 8))
-    ticks.record(dg.DagsterRunStatus.STARTED, march(5)[0], ago=timedelta(hours=24, minutes=1))
-    ticks.record(dg.DagsterRunStatus.STARTED, march(6)[0], ago=timedelta(hours=23, minutes=59))
+    limit = timedelta(seconds=history._LONGEST_RUN_SECONDS) + history._GRACE
+    ticks.record(dg.DagsterRunStatus.STARTED, march(5)[0], ago=limit + timedelta(minutes=1))
+    ticks.record(dg.DagsterRunStatus.STARTED, march(6)[0], ago=limit - timedelta(minutes=1))
     ticks.record(
         dg.DagsterRunStatus.STARTED, march(7)[0], ago=timedelta(hours=2), tags={**run_tags(ticks.table), "dagster/max_runtime": "60"}
     )

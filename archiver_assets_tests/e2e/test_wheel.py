@@ -20,10 +20,7 @@ from archiver_assets_tests.unit.config_files import SEED
 ROOT = Path(__file__).parents[2]
 UV = shutil.which("uv", path=os.pathsep.join([str(ROOT / ".tools" / "bin"), os.environ.get("PATH", "")]))
 
-pytestmark = [
-    pytest.mark.skipif(UV is None, reason="no uv: `make setup` brings it"),
-    pytest.mark.xdist_group("wheel"),
-]
+pytestmark = pytest.mark.skipif(UV is None, reason="no uv: `make setup` brings it")
 
 LOAD = """
 import json, archiver_assets
