@@ -39,7 +39,7 @@ from archiver_assets.source.catalog import (
     split,
 )
 from archiver_assets.source.reading import read_rows, read_rows_ahead
-from archiver_assets.source.session import Snapshot, Source, flushed, locked_table, open_snapshot, partition_lock
+from archiver_assets.source.session import Snapshot, Source, flushed, locked_table, open_snapshot, partition_lock, prompt_flush
 from archiver_assets.store.digest import ContentDigest
 from archiver_assets.store.keys import Mark
 from archiver_assets.store.manifest import (
@@ -292,6 +292,9 @@ def _wait_until_flushed(task: Task, connection: Connection, snapshot: Snapshot) 
 
     With synchronous_commit off a transaction is seen before it is on disk, by default for 0.6 s at most.
     """
+    if flushed(connection, snapshot):
+        return
+    prompt_flush(connection)
     deadline = task.monotonic() + _FLUSH_SECONDS
     while not flushed(connection, snapshot):
         if task.monotonic() > deadline:

@@ -219,6 +219,11 @@ def flushed(connection: Connection, snapshot: Snapshot) -> bool:
     return bool(row and row["flushed"])
 
 
+def prompt_flush(connection: Connection) -> None:
+    """Have the server flush its WAL soon, also if nobody commits: by a commit of our own, which changes nothing. Not in a transaction."""
+    connection.execute(sql_session.COMMIT_WITH_ID)
+
+
 @contextmanager
 def locked_table(connection: Connection, relation: sql.Relation) -> Iterator[None]:
     """Hold ACCESS SHARE on the table for the block, so that what the catalog says of it stays true."""

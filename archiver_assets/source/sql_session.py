@@ -127,6 +127,9 @@ NOW = "SELECT clock_timestamp() AS now"
 
 # No lock. What a visible transaction wrote to the WAL lies before the insert position that is read after the snapshot.
 WAL_FLUSHED = "SELECT pg_current_wal_flush_lsn() >= $1::pg_lsn AS flushed"
+# No table. Takes a transaction id, so that the commit has a record, which the WAL writer flushes within 0.6 s (3 `wal_writer_delay`).
+# While nobody commits, it may leave the last page of the WAL for the 15 s until the server logs something by itself.
+COMMIT_WITH_ID = "SELECT pg_current_xact_id()"
 
 
 def import_snapshot(snapshot_id: str) -> sql.Composed:

@@ -327,6 +327,20 @@ ARCHIVED = (Step.LOCKED, Step.OBJECT_ENCODED, Step.OBJECT_UPLOADED, Step.WAL_FLU
 PURGED = (Step.LOCKED, Step.READ_BACK, Step.PURGE_MARKED, Step.BATCH_DELETED, Step.RECEIPT_WRITTEN, Step.UNLOCKED)
 
 
+def test_an_archive_does_not_wait_for_others_to_commit_until_its_wal_is_flushed(lab: Lab) -> None:
+    lab.fill(rows=50)
+    rests: list[float] = []
+
+    def rest(seconds: float) -> None:
+        rests.append(seconds)
+        time.sleep(0.05)
+
+    with psycopg.connect(lab.database.dsn) as other:
+        other.execute("SELECT FROM audit_logs FOR UPDATE")  # its last page of WAL stays in memory while nobody commits
+        assert archive(lab.task(sleep=rest)).rows == 50
+    assert len(rests) < 60, "by itself the server takes 15 s"
+
+
 def test_no_transaction_is_open_beyond_reading_and_deleting_and_connections_are_bounded(lab: Lab) -> None:
     lab.fill(rows=50)
     table = lab.table(batch_size=10, sleep_between_batches=1.0)
