@@ -21,10 +21,12 @@ COPY pyproject.toml uv.lock ./
 RUN UV_PROJECT_ENVIRONMENT=/build/backend uv sync --locked --only-group build \
  && UV_PROJECT_ENVIRONMENT=/opt/archiver uv sync --locked --no-dev --no-install-project
 
+# The last line lets Dagster's processes log JSON from their start on: docs/logging.md.
 COPY README.md ./
 COPY archiver_assets ./archiver_assets
 RUN uv build --wheel --no-build-isolation --python /build/backend/bin/python --out-dir /build/dist \
- && uv pip install --python /opt/archiver/bin/python --no-deps /build/dist/*.whl
+ && uv pip install --python /opt/archiver/bin/python --no-deps /build/dist/*.whl \
+ && echo 'import archiver_assets.telemetry.early' > /opt/archiver/lib/python3.13/site-packages/archiver.pth
 
 
 FROM python:3.13-slim-trixie

@@ -3,13 +3,15 @@
 What belongs here: handing over, its bounds, and its end. What does not: what the work is. Both hold few items, so that memory is bounded by
 their size; both end with their block, and the first error is the one that is raised, not what it led to elsewhere.
 
-The threads are daemons: one that hangs in a call to a dead server ends with the process, and keeps no interrupted run from ending.
+The threads are daemons: one that hangs in a call to a dead server ends with the process, and keeps no interrupted run from ending. They
+have the context of the caller, so that their lines in the log say of which partition and run they are.
 """
 
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import suppress
+from contextvars import copy_context
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
@@ -59,7 +61,7 @@ class Behind:
             self._calls.append(function)
             self._changed.notify_all()
             if self._thread is None:
-                self._thread = threading.Thread(target=self._work, name=self._name, daemon=True)
+                self._thread = threading.Thread(target=copy_context().run, args=[self._work], name=self._name, daemon=True)
                 self._thread.start()
 
     def wait(self) -> None:
@@ -107,7 +109,10 @@ def gathered(streams: Sequence[Callable[[], Iterable[Item]]], interrupt: Callabl
     caller's thread, and has to make a stream that waits for its next item fail. Iterators that can be closed are closed by their threads.
     """
     meeting: _Meeting[Item] = _Meeting(len(streams))
-    threads = [threading.Thread(target=meeting.bring, args=[stream], name=f"reading {n}", daemon=True) for n, stream in enumerate(streams)]
+    threads = [
+        threading.Thread(target=copy_context().run, args=[meeting.bring, stream], name=f"reading {number}", daemon=True)
+        for number, stream in enumerate(streams)
+    ]
     try:
         for thread in threads:
             thread.start()

@@ -1,6 +1,6 @@
 """Progress on a terminal: a bar for each step that is at work. Elsewhere the log has a line now and then.
 
-What belongs here: drawing what `lifecycle/task.py` counts. What does not: counting.
+What belongs here: drawing what `lifecycle/progress.py` counts. What does not: counting.
 """
 
 import logging
@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from archiver_assets.cli.common import Options
-from archiver_assets.lifecycle.task import Progress as Counted
-from archiver_assets.lifecycle.task import unwatched
+from archiver_assets.lifecycle.progress import Progress as Counted
+from archiver_assets.lifecycle.progress import unwatched
 from archiver_assets.telemetry.lines import log_to
 
 Watch = Callable[[Counted], None]

@@ -15,8 +15,8 @@ from archiver_assets.cli.common import Answer, Json, Options, begin, common_opti
 from archiver_assets.cli.selection import choose_tables, days_options, tables_option
 from archiver_assets.config import TableConfig, VerificationLevel
 from archiver_assets.lifecycle.inspection import Inspection, inspect_day, inspect_table
+from archiver_assets.lifecycle.progress import Progress
 from archiver_assets.lifecycle.survey import list_table
-from archiver_assets.lifecycle.task import Progress
 from archiver_assets.orchestration.resources import Services
 
 

@@ -17,12 +17,14 @@ from typing import Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
+from structlog.contextvars import bound_contextvars
 
 from archiver_assets.errors import ObjectExists, SourceChanged, SourceError, SourceUnavailable, StoreError, TableRefused
 from archiver_assets.lifecycle.content import Content, TimestampRange
 from archiver_assets.lifecycle.coverage import Coverage, read_coverage
 from archiver_assets.lifecycle.generations import Generation, own_generations, remove_leftovers
 from archiver_assets.lifecycle.preflight import require_compliance, require_preflight
+from archiver_assets.lifecycle.progress import Progress
 from archiver_assets.lifecycle.retrying import persistently
 from archiver_assets.lifecycle.task import Step, Task, log
 from archiver_assets.source import sql
@@ -140,10 +142,12 @@ def _archive(task: Task) -> Archived:
             generation = generations.live[-1] if generations.live else None
             if new_rows:
                 work = _Work(reader, covered, rows, new_rows, end_reading=reading.close)
-                generation = _make_generation(task, connection, server, work, generations.next_number)
+                with bound_contextvars(generation=generations.next_number):
+                    generation = _make_generation(task, connection, server, work, generations.next_number)
         task.reached(Step.UNLOCKED)
     outcome: Literal["archived", "already archived", "empty"] = "archived" if new_rows else "already archived" if generation else "empty"
-    log.info("%s: %s, %s rows archived, %s in the table", task.label, outcome, f"{new_rows:,}", f"{rows:,}")
+    facts = {"outcome": outcome, "rows": new_rows, "generation": generation.number if generation else None}
+    log.info("%s: %s, %s rows archived, %s in the table", task.label, outcome, f"{new_rows:,}", f"{rows:,}", extra=facts)
     if without_day:
         log.warning("%s: %s rows have no day: their timestamp is NULL or infinite; they stay", task.table.label, f"{without_day:,}")
     in_archive = sum(each.manifest.rows for each in generations.live) + new_rows
@@ -225,8 +229,8 @@ def _upload(task: Task, work: _Work, identity: Identity) -> _Uploaded:
     days, key = table.days(task.partition), task.keys.new_rows(identity.generation)
     content, digest, timestamps = Content(table), ContentDigest(table.schema), TimestampRange(table, task.partition.timezone)
     progress = task.progress("archive", work.new_rows)
-    with Behind("encoding", _BATCHES_TO_ENCODE) as encoding, task.store.upload(key) as upload:
-        sink = _HashingSink(upload)
+    with progress, Behind("encoding", _BATCHES_TO_ENCODE) as encoding, task.store.upload(key) as upload:
+        sink = _HashingSink(upload, progress)
         with ParquetEncoder(sink, table.schema, identity.footer()) as encoder:
             ranges = split(reader.connection, days, work.rows, task.table.parallelism)
             with closing(read_rows_ahead(reader.source, table, ranges, reader.snapshot.id)) as batches:
@@ -351,15 +355,18 @@ def _commit(task: Task, manifest: Manifest) -> Generation:
 
 
 class _HashingSink:
-    """Passes bytes on to a sink, and hashes them on the way."""
+    """Passes bytes on to a sink, hashes them on the way, and counts them beside the rows of `progress`."""
 
-    def __init__(self, sink: Sink) -> None:
+    def __init__(self, sink: Sink, progress: Progress | None = None) -> None:
         self._sink = sink
+        self._progress = progress
         self._hash = hashlib.sha256()
 
     def write(self, data: bytes, /) -> None:
         self._hash.update(data)
         self._sink.write(data)
+        if self._progress is not None:
+            self._progress.others += len(data)
 
     @property
     def sha256(self) -> str:

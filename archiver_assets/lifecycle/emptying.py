@@ -105,15 +105,15 @@ def delete_all(session: Session, proven: Proven) -> Tally:
     Raises SourceChanged or TableRefused if the table is altered meanwhile, and what else the source raises.
     """
     task, target = session.task, target_of(session, proven.generation)
-    progress = task.progress("purge", proven.generation.manifest.rows)
-    tally, last = Tally(), Deleted()
-    for batch in batches_of(session, proven):
-        if tally.batches:
-            pause_between_batches(task, session.connection, last.blocked)
-        last = _delete_past_conflicts(session, target, batch)
-        tally += Tally(last, 1)
-        progress.add(batch.versions.num_rows)
-        task.reached(Step.BATCH_DELETED)
+    manifest, tally, last = proven.generation.manifest, Tally(), Deleted()
+    with task.progress("purge", manifest.rows, beside=manifest.object.bytes) as progress:
+        for batch in batches_of(session, proven):
+            if tally.batches:
+                pause_between_batches(task, session.connection, last.blocked)
+            last = _delete_past_conflicts(session, target, batch)
+            tally += Tally(last, 1)
+            progress.add(batch.versions.num_rows)
+            task.reached(Step.BATCH_DELETED)
     return tally
 
 

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Literal
 
+from structlog.contextvars import bound_contextvars
+
 from archiver_assets.config import Hold
 from archiver_assets.errors import ArchiverError, ManifestInvalid, NotArchived, NotVerified, ObjectExists, SourceChanged
 from archiver_assets.lifecycle.dropping import Dropped, drop_empty_leaves, drop_proven_leaves
@@ -26,7 +28,7 @@ from archiver_assets.lifecycle.generations import (
 )
 from archiver_assets.lifecycle.preflight import require_compliance, require_preflight
 from archiver_assets.lifecycle.restorability import require_restorable
-from archiver_assets.lifecycle.retrying import persistently
+from archiver_assets.lifecycle.retrying import persistently, working
 from archiver_assets.lifecycle.task import Step, Task, log
 from archiver_assets.lifecycle.vacuum import Vacuumed, vacuum
 from archiver_assets.lifecycle.verify import read_back
@@ -75,8 +77,9 @@ def purge(task: Task) -> Purged:
     where the table is not that of the manifest, ConfigError where compliance forbids the purge, and NotExpired, PartitionBusy,
     SourceStrained, TableRefused and the errors of source and store. Rows deleted before an error are those of whole batches, each proven.
     """
-    purged = persistently(task, "purge", lambda: _purge(task))
-    return replace(purged, vacuumed=vacuum(task, purged.table, purged.tally.purged)) if purged.outcome == "purged" else purged
+    with working(task, "purge"):
+        purged = persistently(task, "purge", lambda: _purge(task))
+        return replace(purged, vacuumed=vacuum(task, purged.table, purged.tally.purged)) if purged.outcome == "purged" else purged
 
 
 def _purge(task: Task) -> Purged:
@@ -91,7 +94,9 @@ def _purge(task: Task) -> Purged:
         result = _purge_open(session)
         task.reached(Step.UNLOCKED)
     left = f"{result.late:,} late, {result.held:,} held"
-    log.info("%s: %s, %s rows purged, %s", task.label, result.outcome, f"{result.tally.purged:,}", left)
+    number = result.generation.number if result.generation else None
+    facts = {"outcome": result.outcome, "rows": result.tally.purged, "generation": number}
+    log.info("%s: %s, %s rows purged, %s", task.label, result.outcome, f"{result.tally.purged:,}", left, extra=facts)
     return replace(result, seconds=task.monotonic() - started)
 
 
@@ -155,12 +160,12 @@ def _purge_together(session: Session, generations: Sequence[Generation]) -> _Tog
     with ExitStack() as copies:
         proven = []
         for generation in generations:
-            with _skipping(task, generation, result):
+            with bound_contextvars(generation=generation.number), _skipping(task, generation, result):
                 proven.append(copies.enter_context(_proven(session, generation)))
         dropped = drop_proven_leaves(session, proven) if task.table.purge_method == "drop_partition" else Dropped()
         result.dropped = dropped.leaves
         for each in proven:
-            with _skipping(task, each.generation, result):
+            with bound_contextvars(generation=each.generation.number), _skipping(task, each.generation, result):
                 result.tally += _purge_one(session, each, dropped.rows.get(each.generation.number, 0), started_at)
                 result.purged += 1
     return result

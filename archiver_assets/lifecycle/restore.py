@@ -15,6 +15,7 @@ from secrets import token_hex
 from typing import Literal
 
 import pyarrow as pa
+from structlog.contextvars import bound_contextvars
 
 from archiver_assets.config import Hold
 from archiver_assets.errors import ConfigError, NotRestored
@@ -103,7 +104,8 @@ def _restore_all(session: Session) -> Restored:
     # All of them before the first row: what one of them is refused for should not leave the others half of a day.
     names = [_names(session, destination, generation, results) for generation in session.generations]
     for position, generation in enumerate(session.generations):
-        _restore_one(session, destination, generation, session.generations[:position], names[position], results)
+        with bound_contextvars(generation=generation.number):
+            _restore_one(session, destination, generation, session.generations[:position], names[position], results)
     outcome: Literal["restored", "already there", "dry run"] = "restored" if results.tally.loaded else "already there"
     numbers = tuple(generation.number for generation in session.generations)
     return Restored(
@@ -170,12 +172,13 @@ def _restore_one(
     superseded = Coverage(_keys(session, newer))
     with proven(task, generation) as copy:
         task.reached(Step.READ_BACK)
-        rows = Rows(copy, session.key, names, superseded, task.progress("restore", generation.manifest.rows))
-        if destination is None:
-            loaded = sum(batch.num_rows for batch in rows)
-            results.tally += RestoreTally(loaded=loaded, superseded=generation.manifest.rows - loaded)
-            return
-        _load_in_one_transaction(session, destination, generation, rows, results)
+        with task.progress("restore", generation.manifest.rows, beside=generation.manifest.object.bytes) as progress:
+            rows = Rows(copy, session.key, names, superseded, progress)
+            if destination is None:
+                loaded = sum(batch.num_rows for batch in rows)
+                results.tally += RestoreTally(loaded=loaded, superseded=generation.manifest.rows - loaded)
+                return
+            _load_in_one_transaction(session, destination, generation, rows, results)
 
 
 def _retyped(columns: Sequence[TargetColumn], destination: Destination) -> list[str]:

@@ -1,6 +1,7 @@
 """What every verb is given: one partition of one table, and the means to work on it.
 
-What belongs here: the frozen bundle of those means, the names of the steps, and progress lines. What does not: any step of the protocol.
+What belongs here: the frozen bundle of those means, and the names of the steps. What does not: any step of the protocol, and how far one
+has got (`progress.py`).
 """
 
 import logging
@@ -9,18 +10,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Literal
 
 from archiver_assets.config import Compliance, Encryption, LegalHolds, TableConfig
 from archiver_assets.lifecycle.holds import HoldPlaces
+from archiver_assets.lifecycle.progress import Progress, Unit, note, unwatched
 from archiver_assets.partition import Partition
 from archiver_assets.source.session import Source
 from archiver_assets.store.keys import PartitionKeys, TableKeys
 from archiver_assets.store.objects import ObjectStore
 
 log = logging.getLogger("archiver")
-
-Unit = Literal["rows", "bytes"]
 
 
 class Step(StrEnum):
@@ -50,10 +49,7 @@ def _utc_now() -> datetime:
 
 def _pass_by(step: Step) -> None:
     log.debug("reached: %s", step)
-
-
-def unwatched(_progress: "Progress") -> None:
-    """Nobody looks: the log has a line now and then."""
+    note(step)
 
 
 @dataclass(frozen=True)
@@ -79,7 +75,7 @@ class Task:
     sleep: Callable[[float], None] = time.sleep
     monotonic: Callable[[], float] = time.monotonic
     reached: Callable[[Step], None] = _pass_by
-    watch: Callable[["Progress"], None] = unwatched
+    watch: Callable[[Progress], None] = unwatched
 
     @property
     def keys(self) -> PartitionKeys:
@@ -101,45 +97,6 @@ class Task:
         """The partition in messages: `D/S/T 2026-08-01`."""
         return f"{self.table.label} {self.partition.key}"
 
-    def progress(self, step: str, total: int, unit: Unit = "rows") -> "Progress":
-        """Begin to count the rows, or the bytes, of a step."""
-        return Progress(f"{step} {self.label}", total, self.monotonic, unit, self.watch)
-
-
-@dataclass(eq=False)
-class Progress:
-    """Counts rows or bytes, tells `watch`, and logs a line with their number, rate and time left at most every 10 seconds."""
-
-    what: str
-    total: int
-    monotonic: Callable[[], float]
-    unit: Unit = "rows"
-    watch: Callable[["Progress"], None] = unwatched
-    done: int = 0
-    started: float = field(init=False)
-    _logged: float = field(init=False)
-
-    def __post_init__(self) -> None:
-        """Start the clock."""
-        self.started = self._logged = self.monotonic()
-        self.watch(self)
-
-    @property
-    def seconds(self) -> float:
-        """The time since the start."""
-        return self.monotonic() - self.started
-
-    @property
-    def rate(self) -> float:
-        """The mean so far, a second."""
-        return self.done / self.seconds if self.seconds > 0 else 0.0
-
-    def add(self, number: int) -> None:
-        """Count so many more."""
-        self.done += number
-        self.watch(self)
-        if self.monotonic() - self._logged >= 10:  # noqa: PLR2004 - seconds, as the docstring says
-            self._logged = self.monotonic()
-            rate, unit = max(self.rate, 1e-9), self.unit
-            left = max(self.total - self.done, 0) / rate
-            log.info("%s: %s of %s %s, %.0f %s/s, %.0f s left", self.what, f"{self.done:,}", f"{self.total:,}", unit, rate, unit, left)
+    def progress(self, step: str, total: int, unit: Unit = "rows", *, beside: int | None = None) -> Progress:
+        """Begin to count the rows, or the bytes, of a step; `beside` is the total of the other, where it is known."""
+        return Progress(f"{step} {self.label}", total, self.monotonic, unit, self.watch, beside)

@@ -9,7 +9,7 @@ file without a name, so the disk needs room for one object, and a killed process
 
 import hashlib
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -18,9 +18,11 @@ from typing import IO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from structlog.contextvars import bound_contextvars
 
 from archiver_assets.errors import ManifestInvalid, NotVerified, ObjectMissing, PartitionBusy
 from archiver_assets.lifecycle.generations import Generation, read_generations, reject
+from archiver_assets.lifecycle.progress import Progress
 from archiver_assets.lifecycle.retrying import persistently
 from archiver_assets.lifecycle.task import Step, Task, log
 from archiver_assets.source.catalog import count_rows, read_table
@@ -141,7 +143,8 @@ def _verify(task: Task, *, rejecting: bool) -> Verification:
         return _verify_absence(task)
     verification = combined([_verify_one(task, generation, rejecting=rejecting) for generation in live])
     task.reached(Step.READ_BACK)
-    log.info("verify %s: %s", task.label, "; ".join(verification.mismatches) or "passed")
+    number = verification.generation.number if verification.generation else None
+    log.info("verify %s: %s", task.label, "; ".join(verification.mismatches) or "passed", extra={"generation": number})
     return verification
 
 
@@ -161,11 +164,12 @@ def combined(each_of: Sequence[Verification]) -> Verification:
 
 
 def _verify_one(task: Task, generation: Generation, *, rejecting: bool) -> Verification:
-    with read_back(task, generation) as copy:
-        verification = copy.verification
-    if not verification.passed and generation.open and rejecting:
-        return replace(verification, rejected=int(_reject_under_lock(task, generation, verification)))
-    return verification
+    with bound_contextvars(generation=generation.number):
+        with read_back(task, generation) as copy:
+            verification = copy.verification
+        if not verification.passed and generation.open and rejecting:
+            return replace(verification, rejected=int(_reject_under_lock(task, generation, verification)))
+        return verification
 
 
 def _reject_under_lock(task: Task, generation: Generation, verification: Verification) -> bool:
@@ -239,7 +243,7 @@ def _compare(task: Task, generation: Generation, file: IO[bytes]) -> Verificatio
         compared.same("bytes", manifest.object.bytes, size)
         compared.same("sha256", manifest.object.sha256, sha256)
         # Bytes that are not ours are not decoded, only asked what they say they are.
-        rows = _compare_content(manifest, file, compared, decode=not compared.mismatches and task.table.verification != "rows")
+        rows = _compare_content(task, manifest, file, compared)
     return Verification(generation, manifest.rows, rows, None, size, tuple(compared.mismatches), tuple(compared.comparisons))
 
 
@@ -261,19 +265,20 @@ def _compare_current(task: Task, generation: Generation, compared: _Compared) ->
 
 def _fetch(task: Task, generation: Generation, file: IO[bytes]) -> tuple[int, str]:
     size, digest = 0, hashlib.sha256()
-    progress = task.progress("read back", generation.manifest.object.bytes, "bytes")
-    for chunk in task.store.read(generation.object_key, version_id=generation.manifest.object.version_id):
-        size += len(chunk)
-        digest.update(chunk)
-        file.write(chunk)
-        progress.add(len(chunk))
-        if size > generation.manifest.object.bytes:
-            break  # already a mismatch; the disk need not hold all of it
+    with task.progress("read back", generation.manifest.object.bytes, "bytes", beside=generation.manifest.rows) as progress:
+        for chunk in task.store.read(generation.object_key, version_id=generation.manifest.object.version_id):
+            size += len(chunk)
+            digest.update(chunk)
+            file.write(chunk)
+            progress.add(len(chunk))
+            if size > generation.manifest.object.bytes:
+                break  # already a mismatch; the disk need not hold all of it
     file.seek(0)
     return size, f"sha256:{digest.hexdigest()}"
 
 
-def _compare_content(manifest: Manifest, file: IO[bytes], compared: _Compared, *, decode: bool) -> int:
+def _compare_content(task: Task, manifest: Manifest, file: IO[bytes], compared: _Compared) -> int:
+    decode = not compared.mismatches and task.table.verification != "rows"
     try:
         parquet = open_parquet(file)
         rows = int(parquet.metadata.num_rows)
@@ -282,13 +287,22 @@ def _compare_content(manifest: Manifest, file: IO[bytes], compared: _Compared, *
         _compare_columns(manifest, parquet.schema_arrow, compared)
         if decode:
             # Decoded by another thread than the one that hashes: both leave Python to others while they are at it.
-            with closing(gathered([partial(read_batches, parquet)], lambda: None)) as batches:
-                compared.same("content_digest", manifest.content_digest, content_digest(parquet.schema_arrow, batches))
+            with (
+                task.progress("decode", manifest.rows, beside=manifest.object.bytes) as progress,
+                closing(gathered([partial(read_batches, parquet)], lambda: None)) as batches,
+            ):
+                compared.same("content_digest", manifest.content_digest, content_digest(parquet.schema_arrow, _counted(batches, progress)))
     except (pa.ArrowException, OSError, TypeError, ValueError) as error:
         # ValueError, because no checksum guards the footer, and a column's name in a damaged one may be no UTF-8.
         compared.wrong("content", "Parquet", f"it does not decode as Parquet: {' '.join(str(error).split())}")
         return 0
     return rows
+
+
+def _counted(batches: Iterable[pa.RecordBatch], progress: Progress) -> Iterator[pa.RecordBatch]:
+    for batch in batches:
+        yield batch
+        progress.add(batch.num_rows)
 
 
 def _compare_footer(manifest: Manifest, parquet: pq.ParquetFile, compared: _Compared) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import dagster as dg
+from structlog.contextvars import bound_contextvars
 
 from archiver_assets.config import DatabaseConfig, TableConfig
 from archiver_assets.errors import ArchiverError, SourceUnavailable
@@ -63,7 +64,11 @@ def _looks(
         backlog = measure_backlog(source, table, services.hold_places())
         return backlog_result(table, backlog, find_stalled(backlog, table, last_seen(instance, backlog_key)))
 
-    return {preflight_key: lambda: preflight_result(preflight(source, table)), backlog_key: look_at_backlog}
+    def told(step: str, look: Callable[[], dg.AssetCheckResult]) -> Callable[[], dg.AssetCheckResult]:
+        return bound_contextvars(database=table.database, table=table.label, step=step)(look)
+
+    looks = {preflight_key: lambda: preflight_result(preflight(source, table)), backlog_key: look_at_backlog}
+    return {key: told(key.name, look) for key, look in looks.items()}
 
 
 def _named(key: dg.AssetCheckKey, result: dg.AssetCheckResult) -> dg.AssetCheckResult:

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from pyarrow import fs
 
     from archiver_assets.lifecycle.holds import HoldPlaces
-    from archiver_assets.lifecycle.task import Progress, Task
+    from archiver_assets.lifecycle.progress import Progress
+    from archiver_assets.lifecycle.task import Task
     from archiver_assets.store.s3 import Patience, S3ObjectStore
 
 
@@ -94,7 +95,8 @@ class Services:
 
     def task(self, table: TableConfig, partition_key: str, run_id: str) -> "Task":
         """Return the task of one partition in one run. Raises ValueError for a key that is no day."""
-        from archiver_assets.lifecycle.task import Task, unwatched  # noqa: PLC0415 -- see above
+        from archiver_assets.lifecycle.progress import unwatched  # noqa: PLC0415 -- see above
+        from archiver_assets.lifecycle.task import Task  # noqa: PLC0415
 
         partition = Partition.from_key(partition_key, table.timezone)
         return Task(

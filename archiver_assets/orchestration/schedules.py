@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 
 import dagster as dg
+from structlog.contextvars import bound_contextvars
 
 from archiver_assets.config import DatabaseConfig, TableConfig, checks_schedule_name
 from archiver_assets.lifecycle.idleness import has_no_expired_rows
@@ -43,11 +44,13 @@ def table_schedule(table: TableConfig, job_name: str, services: Services, kept: 
     )
     def schedule(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
         kept.give_to(context)
-        choice = choose_days(lambda: context.instance, services, table)
+        with bound_contextvars(database=table.database, table=table.label, step="schedule"):
+            choice = choose_days(lambda: context.instance, services, table)
+            if choice.chosen:
+                context.log.info(choice.words)
         if not choice.chosen:
             yield dg.SkipReason(choice.words)
             return
-        context.log.info(choice.words)
         for day in choice.chosen:
             yield _run_request(table, day)
 

@@ -1,1 +1,1 @@
-"""What others are told about runs: notifications so far. Reads Dagster's storage; knows nothing of PostgreSQL's tables or of the store."""
+"""What others are told about runs: notifications, metrics, the log. Reads Dagster's storage; knows no PostgreSQL and no store."""

@@ -152,7 +152,7 @@ def test_a_signal_in_mid_purge_ends_it_cleanly_and_the_next_run_goes_on(lab: Lab
         out, err = process.communicate(timeout=60)
     assert process.returncode == Status.INTERRUPTED, err
     assert "interrupted" in out
-    assert all(json.loads(line)["event"] for line in err.splitlines())
+    assert all(json.loads(line)["message"] for line in err.splitlines())
     assert "interrupted; whatever was committed stays" in err.splitlines()[-1]
     left = lab.count()
     assert 0 < left < 60

@@ -7,7 +7,7 @@ from rich.console import Console
 
 from archiver_assets.cli.bars import watching
 from archiver_assets.cli.common import Options
-from archiver_assets.lifecycle.task import Progress, unwatched
+from archiver_assets.lifecycle.progress import Progress, unwatched
 
 
 def terminal() -> Console:

@@ -43,7 +43,7 @@ def test_a_log_of_json_has_the_error_too(tmp_path: Path, capsys: pytest.CaptureF
     arguments = ["--log-format", "json", "verify", "--config", str(tmp_path / "config.yaml")]
     assert main(arguments) == Status.USAGE
     (line,) = capsys.readouterr().err.splitlines()
-    assert json.loads(line)["event"].startswith("error: ")
+    assert json.loads(line)["message"].startswith("error: ")
 
 
 def test_an_unknown_command_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,234 @@
+"""How far a verb has got, as lines of the log: numbers while it counts, and signs of life while it does not.
+
+What belongs here: counting, when a line is due, and what it says. What does not: any step of the protocol, and the form of lines.
+
+A line is due every 9 seconds, so that also on a busy machine no more than 10 pass between two. Counting looks at the clock once a batch; a
+thread of each verb says the same of long statements, and of what the store decides the length of.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import Context, ContextVar, copy_context
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Final, Literal, Self
+
+from structlog.contextvars import bound_contextvars
+
+from archiver_assets.threads import END_SECONDS
+
+log = logging.getLogger("archiver")
+
+Unit = Literal["rows", "bytes"]
+Clock = Callable[[], float]
+
+EVERY: Final = 9.0
+"""Seconds between two lines."""
+
+
+def unwatched(_progress: "Progress") -> None:
+    """Nobody looks: the log has a line now and then."""
+
+
+@dataclass
+class Activity:
+    """One call of a verb: what it counts now, what it reached last, and when it last said so."""
+
+    what: str
+    clock: Clock = time.monotonic
+    every: float = EVERY
+    reached: str = "begun"
+    counting: "Progress | None" = None
+    started: float = field(init=False)
+    _said: float = field(init=False)
+    _context: Context = field(init=False, repr=False)
+    _turn: threading.RLock = field(default_factory=threading.RLock, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Start the clock."""
+        self.started = self._said = self.clock()
+        self._context = copy_context()
+
+    def note(self, reached: str | None = None) -> None:
+        """Note what was reached, and what lines are to say of themselves from here on: what the caller's context does."""
+        self.reached = reached or self.reached
+        self._context = copy_context()
+
+    def has_said(self) -> None:
+        """Note that there was a line."""
+        self._said = self.clock()
+
+    def due_in(self) -> float:
+        """Return in how many seconds there should be a line."""
+        return max(self._said + self.every - self.clock(), 0.0)
+
+    def beat(self) -> None:
+        """Say that it is still at work, if nothing was said for long. Called from a thread of its own."""
+        with self._turn:
+            if self.due_in() > 0:
+                return
+            self.has_said()
+            counting, reached = self.counting, self.reached
+            if counting is not None:
+                self._context.run(counting.say, reached)
+            else:
+                seconds = self.clock() - self.started
+                facts = {"elapsed_seconds": round(seconds, 3), "reached": reached}
+                self._context.run(log.info, "%s: at work for %.0f s, last reached: %s", self.what, seconds, reached, extra=facts)
+
+
+_activity: ContextVar[Activity | None] = ContextVar("activity", default=None)
+
+
+def note(reached: str) -> None:
+    """Note what the verb that is at work here has reached."""
+    activity = _activity.get()
+    if activity is not None:
+        activity.note(reached)
+
+
+@contextmanager
+def at_work(what: str, step: str, **facts: str) -> Iterator[Activity]:
+    """Give every line of the block the `facts` and its `step`, and say every 9 seconds how far it has got.
+
+    Within another such block this is part of that one.
+    """
+    outer = _activity.get()
+    if outer is not None:
+        yield outer
+        return
+    with bound_contextvars(**{"step": step, **facts}):
+        activity = Activity(what, every=EVERY)
+        token = _activity.set(activity)
+        try:
+            with beating(activity):
+                yield activity
+        finally:
+            _activity.reset(token)
+
+
+@contextmanager
+def beating(activity: Activity) -> Iterator[None]:
+    """Let a thread call `beat` when it is due, until the block ends."""
+    ended = threading.Event()
+
+    def beat() -> None:
+        while not ended.wait(activity.due_in()):
+            activity.beat()
+
+    thread = threading.Thread(target=beat, name="progress", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join(END_SECONDS)  # it may hang in Dagster's storage, where the line goes too
+
+
+@dataclass(eq=False)
+class Progress:
+    """Counts the rows, or the bytes, of a step, tells `watch`, and logs how far it has got, at the latest every 9 seconds and at its end.
+
+    `beside` is the total of the other unit: of an object with so many rows and bytes both are told, the other one in proportion. Without
+    it, `others` counts what is known of the other. Use as a context manager, whose end is that of the step.
+    """
+
+    what: str
+    total: int
+    monotonic: Clock
+    unit: Unit = "rows"
+    watch: Callable[["Progress"], None] = unwatched
+    beside: int | None = None
+    done: int = 0
+    others: int = 0
+    started: float = field(init=False)
+    _logged: float = field(init=False)
+    _outer: "Progress | None" = field(default=None, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Start the clock."""
+        self.started = self._logged = self.monotonic()
+        self.watch(self)
+
+    def __enter__(self) -> Self:
+        """Be what the verb counts."""
+        activity = _activity.get()
+        if activity is not None:
+            activity.note()
+            activity.counting, self._outer = self, activity.counting
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Say what it came to."""
+        activity = _activity.get()
+        if activity is not None:
+            activity.counting = self._outer
+            activity.note()
+            activity.has_said()
+        ended, seconds = "stopped" if error is not None else "done", self.seconds
+        line = f"{self.what}: {ended} after {seconds:.1f} s, {self._counted()}, {self.rate:,.0f} {self.unit}/s"
+        log.info("%s", line, extra={**self.facts(), "eta_seconds": 0.0 if error is None else None})
+
+    @property
+    def seconds(self) -> float:
+        """The time since the start."""
+        return self.monotonic() - self.started
+
+    @property
+    def rate(self) -> float:
+        """The mean so far, a second."""
+        return self.done / seconds if (seconds := self.seconds) > 0 else 0.0
+
+    def add(self, number: int) -> None:
+        """Count so many more."""
+        self.done += number
+        self.watch(self)
+        if self.monotonic() - self._logged >= EVERY:
+            activity = _activity.get()
+            if activity is not None:
+                activity.has_said()
+            self.say()
+
+    def say(self, reached: str | None = None) -> None:
+        """Log a line with numbers, rate and time left, and what was reached last if nothing was counted for long."""
+        self._logged = self.monotonic()
+        facts = self.facts()
+        left = "time left unknown" if facts["eta_seconds"] is None else f"{facts['eta_seconds']:.0f} s left"
+        line = f"{self.what}: {self._counted()}, {self.rate:,.0f} {self.unit}/s, {left}"
+        if reached is not None:
+            line += f", last reached: {reached}"
+            facts["reached"] = reached
+        log.info("%s", line, extra=facts)
+
+    def facts(self) -> dict[str, object]:
+        """Return the numbers by their names in the log; None is not known."""
+        seconds, done, other = self.seconds, self.done, self._other()
+        eta = max(self.total - done, 0) * seconds / done if done and seconds > 0 else None
+        totals = (self.total, self.beside) if self.unit == "rows" else (self.beside, self.total)
+        rows, size = (done, other) if self.unit == "rows" else (other, done)
+        return {
+            "rows": rows,
+            "rows_total": totals[0],
+            "bytes": size,
+            "bytes_total": totals[1],
+            "rows_per_second": _per(rows, seconds),
+            "bytes_per_second": _per(size, seconds),
+            "eta_seconds": None if eta is None else round(eta, 3),
+            "elapsed_seconds": round(seconds, 3),
+        }
+
+    def _other(self) -> int:
+        if self.beside is None:
+            return self.others
+        return min(self.beside * self.done // self.total, self.beside) if self.total else 0
+
+    def _counted(self) -> str:
+        other = f"{self._other():,} {'bytes' if self.unit == 'rows' else 'rows'}"
+        return f"{self.done:,} of {self.total:,} {self.unit}, {other}"
+
+
+def _per(number: int, seconds: float) -> float:
+    return round(number / seconds, 1) if seconds > 0 else 0.0
