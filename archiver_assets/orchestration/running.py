@@ -110,8 +110,8 @@ class Runner:
         One of this command whose process is gone counts no more, and is recorded as failed; to see that, the database is asked.
         """
         for run in runs_of_table(self.instance, self.table, self.services.clock()):
-            if COMMAND_TAG in run.tags and not self._is_alive(run):
-                self.instance.report_run_failed(run, PROCESS_GONE)
+            if _is_of_command(run) and not self._is_alive(run):
+                self._record_end(run)
                 continue
             message = f"expected no other run of {self.table.label} in Dagster, found {run.run_id} ({run.status.value})"
             raise PartitionBusy(message, hint="wait for it, or cancel it in the UI; with --force the locks in the database decide alone")
@@ -157,9 +157,20 @@ class Runner:
                     mark_alive(session.enter_context(self.services.source(self.table).connect()), run_id)
             yield
 
+    def _record_end(self, run: dg.DagsterRun) -> None:
+        # It may have ended well since its record was read: it is recorded before its process is no longer marked alive.
+        now = self.instance.get_run_by_id(run.run_id)
+        if now is not None and not now.is_finished:
+            self.instance.report_run_failed(now, PROCESS_GONE)
+
     def _is_alive(self, run: dg.DagsterRun) -> bool:
         with self.services.source(self.table).connect() as connection:
             return is_alive(connection, run.run_id)
+
+
+def _is_of_command(run: dg.DagsterRun) -> bool:
+    # One that is executed again brings the tags of its parent; only what Dagster itself launches says where its job lies.
+    return COMMAND_TAG in run.tags and run.remote_job_origin is None
 
 
 def _steps(result: dg.ExecuteInProcessResult) -> Iterator[tuple[str, Metadata]]:

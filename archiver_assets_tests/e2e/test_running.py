@@ -10,11 +10,18 @@ from pathlib import Path
 import dagster as dg
 import pytest
 import yaml
+from dagster._core.remote_origin import (
+    RegisteredCodeLocationOrigin,
+    RemoteJobOrigin,
+    RemoteRepositoryOrigin,
+)
 
 from archiver_assets.cli.app import Status
 from archiver_assets.lifecycle.archive import archive
+from archiver_assets.orchestration import running
 from archiver_assets.orchestration.assets import table_keys
-from archiver_assets.source.session import partition_lock
+from archiver_assets.orchestration.tags import COMMAND_TAG, TABLE_TAG
+from archiver_assets.source.session import Connection, is_alive, partition_lock
 from archiver_assets_tests.e2e.conftest import Said
 from archiver_assets_tests.lab import DAY, Lab
 
@@ -97,6 +104,44 @@ def test_another_run_of_the_table_in_dagster_is_respected(lab: Lab, home: Path, 
     status, _ = said("run", *WHERE, "--force")
     assert status == Status.DONE
     assert lab.count() == 0
+
+
+TAGS = {TABLE_TAG: "lab/public/audit_logs", COMMAND_TAG: "run"}
+
+
+def test_a_run_of_the_command_that_ends_while_it_is_looked_at_keeps_its_end(
+    home: Path, said: Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        job = dg.GraphDefinition(name="other").to_job()
+        run = instance.create_run_for_job(job, tags=TAGS, status=dg.DagsterRunStatus.STARTED)
+
+        def ending(connection: Connection, run_id: str) -> bool:
+            succeeded = dg.DagsterEvent(dg.DagsterEventType.RUN_SUCCESS.value, run.job_name)
+            instance.report_dagster_event(succeeded, run_id)
+            return is_alive(connection, run_id)
+
+        monkeypatch.setattr(running, "is_alive", ending)
+        assert said("run", *WHERE)[0] == Status.DONE
+        assert instance.get_run_by_id(run.run_id).status is dg.DagsterRunStatus.SUCCESS  # type: ignore[union-attr]
+
+
+def test_a_run_that_dagster_launched_with_the_tags_of_one_of_the_command_is_no_dead_one(lab: Lab, home: Path, said: Said) -> None:
+    """A person executes a run of the command again in the UI, which copies its tags."""
+    lab.fill(rows=10)
+    location = RegisteredCodeLocationOrigin("archiver_assets.definitions")
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        run = dg.DagsterRun(
+            job_name="other",
+            tags=TAGS,
+            status=dg.DagsterRunStatus.STARTED,
+            remote_job_origin=RemoteJobOrigin(RemoteRepositoryOrigin(location, "__repository__"), "other"),
+        )
+        instance.add_run(run)
+        status, out = said("run", *WHERE)
+        assert (status, lab.count()) == (Status.TRY_AGAIN, 10)
+        assert f"found {run.run_id} (STARTED)" in out
+        assert instance.get_run_by_id(run.run_id).status is dg.DagsterRunStatus.STARTED  # type: ignore[union-attr]
 
 
 def test_a_dry_run_says_what_it_would_do_and_does_nothing(lab: Lab, home: Path, said: Said) -> None:
