@@ -23,28 +23,30 @@ class Ending:
 
 
 _NEVER_STARTED: Final = r"seconds to start\..*"
+_CONTAINER: Final = r"\nContainer '[^'\n]*' status: "
+"""How the state of one begins. A node has been found for a pod that has any; what its events tell may have been long over."""
 _GOES_ON: Final = "the next run of the day goes on"
 _ENDINGS: Final = (
     (
-        _NEVER_STARTED + r"\b(ErrImagePull|ImagePullBackOff|ErrImageNeverPull|InvalidImageName)\b",
+        _NEVER_STARTED + _CONTAINER + r"Waiting: (ErrImagePull|ImagePullBackOff|ErrImageNeverPull|InvalidImageName)\b",
         "ImagePullBackOff",
         "its pod never started: the image cannot be pulled",
         "correct the image's name or tag, or the pull secret, and delete the Job that is left",
     ),
     (
-        _NEVER_STARTED + r"\b(CreateContainerConfigError|FailedMount)\b",
+        _NEVER_STARTED + _CONTAINER + r"Waiting: (CreateContainerConfigError\b|ContainerCreating\b.*\nFailedMount: )",
         "CreateContainerConfigError",
         "its pod never started: a Secret, a ConfigMap or a key that it names is not there",
         "create what the end of the run's log names, and delete the Job that is left",
     ),
     (
-        _NEVER_STARTED + r"\bFailedScheduling\b",
+        rf"seconds to start\.(?!.*{_CONTAINER}).*\nFailedScheduling: ",
         "FailedScheduling",
         "its pod never started: no node has room for it, or fits its affinity and tolerations",
         "add a node, or lower the requests, and delete the Job that is left",
     ),
     (
-        r"\bOOMKilled\b",
+        _CONTAINER + r"Terminated with exit code \d+: OOMKilled\b",
         "OOMKilled",
         "its pod took more memory than its limit, and was killed",
         "raise the memory limit: resources of the table in the config, else of the run launcher",

@@ -34,8 +34,16 @@ NO_IMAGE = waiting(
     "ImagePullBackOff", f'Back-off pulling image "{IMAGE}"', Event("Warning", "Failed", f'Failed to pull image "{IMAGE}"', 4)
 )
 NO_PASSWORDS = waiting("CreateContainerConfigError", 'secret "archiver-secrets" not found')
-NO_NODE = State(phase="Pending", events=[Event("Warning", "FailedScheduling", "0/3 nodes are available: 3 Insufficient memory.")])
-TABLES = ("no_image", "no_secret", "no_node", "crashed", "late")
+BUSY = Event("Warning", "FailedScheduling", "0/3 nodes are available: 3 Insufficient memory.")
+NO_NODE = State(phase="Pending", events=[BUSY])
+NO_VOLUME = waiting("ContainerCreating", "", Event("Warning", "FailedMount", 'configmap "archiver-config" not found'))
+# What troubled the start of a pod that started all the same, on a new node and after a few tries.
+OVERCOME = [
+    BUSY,
+    Event("Warning", "FailedMount", "failed to sync configmap cache: timed out waiting for the condition"),
+    Event("Warning", "Failed", "Error: ErrImagePull"),
+]
+TABLES = ("no_image", "no_secret", "no_volume", "no_node", "crashed", "too_large", "late")
 CANCELLED = "cancelled"
 DAY = "2024-03-05"
 
@@ -134,9 +142,18 @@ def test_a_run_whose_pod_died_fails_and_says_why(room: ControlRoom, state: State
 
 def test_runs_whose_pods_never_start_or_never_end_are_given_up_after_the_timeout_and_say_why(room: ControlRoom) -> None:
     runs = {name: launch(room, name) for name in TABLES}
-    for name, state in {"no_image": NO_IMAGE, "no_secret": NO_PASSWORDS, "no_node": NO_NODE, "crashed": ended(1, "Error")}.items():
+    states = {
+        "no_image": NO_IMAGE,
+        "no_secret": NO_PASSWORDS,
+        "no_volume": NO_VOLUME,
+        "no_node": NO_NODE,
+        "crashed": ended(1, "Error", events=OVERCOME),
+        "too_large": ended(137, "OOMKilled", events=OVERCOME),
+    }
+    for name, state in states.items():
         CLUSTER.pod_of(runs[name]).state = state
-    CLUSTER.pod_of(runs["crashed"]).log.write_text("DagsterInvariantViolationError: no such module\n")
+    CLUSTER.pod_of(runs["crashed"]).log.write_text("DagsterInvariantViolationError: no such module, not even of OOMKilled\n")
+    CLUSTER.pod_of(runs["too_large"]).log.write_text("")
     CLUSTER.pod_of(runs["late"]).log.write_text("")
     cancelled = launch(room, CANCELLED)
     begin(room, cancelled)
@@ -157,11 +174,13 @@ def test_runs_whose_pods_never_start_or_never_end_are_given_up_after_the_timeout
     assert {name: each.kind.removeprefix("run failure ") for name, each in failures.items()} == {
         "no_image": "ImagePullBackOff",
         "no_secret": "CreateContainerConfigError",
+        "no_volume": "CreateContainerConfigError",
         "no_node": "FailedScheduling",
         "crashed": "START_TIMEOUT",
+        "too_large": "OOMKilled",
         "late": "START_TIMEOUT",
     }
-    assert all("delete the Job that is left" in each.hint for each in failures.values())
+    assert all("delete the Job that is left" in each.hint for name, each in failures.items() if name != "too_large")
     assert not [each for each in failures.values() if IMAGE in each.text + each.hint or "no such module" in each.text + each.hint]
 
 
