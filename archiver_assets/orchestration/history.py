@@ -4,6 +4,7 @@ What belongs here: reading run records, in queries that are bounded however many
 them (`choosing.py`). The records are advice, never proof: the advisory lock of a partition is what keeps two runs from one day.
 """
 
+import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -29,6 +30,8 @@ _LONGEST_RUN_SECONDS = 85_200
 _GRACE = timedelta(minutes=10)
 """Time for run monitoring to notice that a run is over its limit."""
 _MAX_RUNTIME_TAG = "dagster/max_runtime"
+_SECONDS = re.compile("[0-9]{1,9}")
+"""Up to some decades: more would be no time span of Python's."""
 _MOST_RECORDS = 1000
 
 _WAITING_FOR_A_WORKER = [dg.DagsterRunStatus.QUEUED]
@@ -150,8 +153,8 @@ def _is_given_up(instance: dg.DagsterInstance, record: dg.RunRecord, now: dateti
     run = record.dagster_run
     if run.status in _WAITING_FOR_A_WORKER:
         return False
-    own = run.tags.get(_MAX_RUNTIME_TAG, "")
-    seconds = float(own) if own.isdigit() else instance.run_monitoring_max_runtime_seconds or _LONGEST_RUN_SECONDS
+    own = run.tags.get(_MAX_RUNTIME_TAG, "")  # which a person may have written
+    seconds = int(own) if _SECONDS.fullmatch(own) else instance.run_monitoring_max_runtime_seconds or _LONGEST_RUN_SECONDS
     began = datetime.fromtimestamp(record.start_time, tz=UTC) if record.start_time else record.update_timestamp
     return began + timedelta(seconds=seconds) + _GRACE < now
 

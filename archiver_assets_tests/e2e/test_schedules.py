@@ -269,6 +269,16 @@ def test_a_run_that_outlived_every_limit_blocks_its_day_no_more_but_one_that_is_
     assert ticks.asked() == march(5, 7)
 
 
+@pytest.mark.parametrize("written", ["\N{SUPERSCRIPT TWO}", "9" * 400, "soon", ""])
+def test_a_limit_of_its_time_that_says_nothing_leaves_a_run_the_usual_one(lab: Lab, ticks: Ticks, written: str) -> None:
+    fill(lab, march(5, 6))
+    tags = {**run_tags(ticks.table), "dagster/max_runtime": written}
+    limit = timedelta(seconds=history._LONGEST_RUN_SECONDS) + history._GRACE
+    ticks.record(dg.DagsterRunStatus.STARTED, march(5)[0], ago=limit + timedelta(minutes=1), tags=tags)
+    ticks.record(dg.DagsterRunStatus.STARTED, march(6)[0], ago=limit - timedelta(minutes=1), tags=tags)
+    assert ticks.asked() == march(5)
+
+
 def test_a_day_that_failed_comes_again_after_a_wait_that_grows(lab: Lab, ticks: Ticks) -> None:
     lab.fill(rows=3)
     task = lab.task()
