@@ -16,7 +16,8 @@ from dagster._core.run_coordinator import QueuedRunCoordinator, SubmitRunContext
 from dagster._core.run_coordinator.queued_run_coordinator import RunQueueConfig
 from dagster._serdes import ConfigurableClassData
 
-from archiver_assets.orchestration.pods import DEADLINE_TAG, KUBERNETES_TAG, NOTHING_ASKED
+from archiver_assets.errors import ConfigError
+from archiver_assets.orchestration.pods import DEADLINE_TAG, KUBERNETES_TAG, NOTHING_ASKED, RESOURCES_TAG
 from archiver_assets.orchestration.queue_limits import ConfiguredLimits
 from archiver_assets.orchestration.tags import USER_TAG
 from archiver_assets.telemetry.runs import DATABASE_TAG, TABLE_TAG
@@ -60,7 +61,10 @@ class ArchiverRunCoordinator(QueuedRunCoordinator[dg.DagsterInstance]):
         return queue._replace(tag_concurrency_limits=[*queue.tag_concurrency_limits, *self._limits.now()])
 
     def submit_run(self, context: SubmitRunContext) -> dg.DagsterRun:
-        """Tag the run, then let it wait in the queue: the daemon never sees it without its tags."""
+        """Tag the run, then let it wait in the queue: the daemon never sees it without its tags.
+
+        Raises ConfigError for a run of ours with a tag that would be above those of the config; Dagster then fails it, and says why.
+        """
         tags = {**_tags_of_assets(context), **self._tags_of_user(context)}
         if tags:
             self._instance.add_run_tags(context.dagster_run.run_id, tags)
@@ -82,6 +86,10 @@ def _tags_of_assets(context: SubmitRunContext) -> dict[str, str]:
     A run of several tables goes without the tag that differs, as any value would be false; it then counts as a run of none.
     """
     held = list(_tags_held_by_assets(context))
+    if held and RESOURCES_TAG in context.dagster_run.tags:
+        # No value of it means nothing: an empty one would take away what the launcher says.
+        message = f"expected the resources of a run in the config alone, found the tag {RESOURCES_TAG}"
+        raise ConfigError(message, hint="launch it without the tag; resources of the table in config.yaml says what its pods may take")
     found = {tag: {tags.get(tag) for tags in held} for tag in _HELD}
     tags = {tag: value for tag, values in found.items() if len(values) == 1 and (value := next(iter(values))) is not None}
     return {**_emptied(context.dagster_run), **tags} if held else tags

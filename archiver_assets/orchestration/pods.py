@@ -16,6 +16,8 @@ from archiver_assets.config import PodSettings, TableConfig
 
 KUBERNETES_TAG: Final = "dagster-k8s/config"
 DEADLINE_TAG: Final = "dagster/max_runtime"
+RESOURCES_TAG: Final = "dagster-k8s/resource_requirements"
+"""An old one, which the launcher puts above the first, whatever that says."""
 NOTHING_ASKED: Final[Mapping[str, str]] = {KUBERNETES_TAG: "{}", DEADLINE_TAG: ""}
 """The tags, which cannot be taken from a run, as they mean nothing to Dagster."""
 

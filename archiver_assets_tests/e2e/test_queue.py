@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager, contextmanager
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
 
 import dagster as dg
 import pytest
@@ -206,6 +207,16 @@ def test_only_the_config_says_what_a_pod_is(room: ControlRoom) -> None:
     assert pod_tags(room.run(asking)) == POD_TAGS
     assert pod_tags(room.run(not_asking)) == {"dagster-k8s/config": {}, "dagster/max_runtime": 60}
     assert pod_tags(room.run(again)) == {"dagster-k8s/config": {}, "dagster/max_runtime": None}
+
+
+def test_a_run_with_the_old_tag_of_resources_which_would_be_above_the_config_is_refused(room: ControlRoom) -> None:
+    mine = {"dagster-k8s/resource_requirements": json.dumps({"limits": {"memory": "400Gi"}})}
+    with pytest.raises(HTTPError) as error:
+        room.launch(key("one", "t0", "archive"), day=str(DAY), tags=mine)
+    with error.value as answer:
+        assert b"expected the resources of a run in the config alone, found the tag dagster-k8s/resource_requirements" in answer.read()
+    (refused,) = room.runs(**mine)
+    assert refused.status is dg.DagsterRunStatus.FAILURE
 
 
 def test_the_user_of_a_run_is_whom_the_proxy_says_it_is(room: ControlRoom) -> None:
