@@ -29,6 +29,8 @@ _SILENT: Final[dict[str, Any]] = {"loggers": {"console": {"config": {"log_level"
 """Dagster's own lines say of each event what the archiver's say once; they are among the run's events all the same."""
 
 
+_MARKED, _UNMARKED = "run", "run, not marked alive"
+"""The values of the command's tag: nobody can tell of an unmarked one that its process is gone."""
 PROCESS_GONE: Final = "The process of this run is gone, killed or lost with its machine. What it committed stays, and the next run goes on."
 """What ends the record of a run that could not do so itself."""
 
@@ -110,7 +112,7 @@ class Runner:
         One of this command whose process is gone counts no more, and is recorded as failed; to see that, the database is asked.
         """
         for run in runs_of_table(self.instance, self.table, self.services.clock()):
-            if _is_of_command(run) and not self._is_alive(run):
+            if _can_be_missed(run) and not self._is_alive(run):
                 self._record_end(run)
                 continue
             message = f"expected no other run of {self.table.label} in Dagster, found {run.run_id} ({run.status.value})"
@@ -128,13 +130,13 @@ class Runner:
         """Archive, check and purge a day, or with `dry_run` say what that would do."""
         keys, run_id = table_keys(self.table), str(uuid4())
         dry = {"ops": {f"{self.table.dagster_name}__archive": {"config": {"dry_run": True}}}} if dry_run else {}
-        with self._marked_alive(run_id):
+        with self._marked_alive(run_id) as marked:
             result = self._job.execute_in_process(
                 run_config={**_SILENT, **dry},
                 instance=self.instance,
                 partition_key=day,
                 asset_selection=[keys.archive, keys.purge],
-                tags={**run_tags(self.table), COMMAND_TAG: "run"},
+                tags={**run_tags(self.table), COMMAND_TAG: _MARKED if marked else _UNMARKED},
                 run_id=run_id,
                 raise_on_error=False,
             )
@@ -148,14 +150,18 @@ class Runner:
         )
 
     @contextmanager
-    def _marked_alive(self, run_id: str) -> Iterator[None]:
-        """Let the table's database know that this process lives, for the time of the block: of a record alone nobody could tell."""
+    def _marked_alive(self, run_id: str) -> Iterator[bool]:
+        """Let the table's database know that this process lives, for the time of the block: of a record alone nobody could tell.
+
+        The block learns whether it knows. Of a database that cannot be reached the run itself says more, and it may be there again by then.
+        """
         with ExitStack() as session:
+            marked, source = False, self.services.source(self.table)
             if not self.instance.is_ephemeral:
-                # Of a database that cannot be reached the run itself says more.
-                with suppress(ArchiverError):
-                    mark_alive(session.enter_context(self.services.source(self.table).connect()), run_id)
-            yield
+                with suppress(ArchiverError), source.errors():
+                    mark_alive(session.enter_context(source.connect()), run_id)
+                    marked = True
+            yield marked
 
     def _record_end(self, run: dg.DagsterRun) -> None:
         # It may have ended well since its record was read: it is recorded before its process is no longer marked alive.
@@ -168,9 +174,9 @@ class Runner:
             return is_alive(connection, run.run_id)
 
 
-def _is_of_command(run: dg.DagsterRun) -> bool:
+def _can_be_missed(run: dg.DagsterRun) -> bool:
     # One that is executed again brings the tags of its parent; only what Dagster itself launches says where its job lies.
-    return COMMAND_TAG in run.tags and run.remote_job_origin is None
+    return run.tags.get(COMMAND_TAG) == _MARKED and run.remote_job_origin is None
 
 
 def _steps(result: dg.ExecuteInProcessResult) -> Iterator[tuple[str, Metadata]]:

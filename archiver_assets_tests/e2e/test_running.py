@@ -4,22 +4,23 @@ import json
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
 import dagster as dg
+import psycopg
 import pytest
 import yaml
-from dagster._core.remote_origin import (
-    RegisteredCodeLocationOrigin,
-    RemoteJobOrigin,
-    RemoteRepositoryOrigin,
-)
+from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
 
 from archiver_assets.cli.app import Status
+from archiver_assets.errors import PartitionBusy
 from archiver_assets.lifecycle.archive import archive
+from archiver_assets.lifecycle.task import Progress
 from archiver_assets.orchestration import running
 from archiver_assets.orchestration.assets import table_keys
+from archiver_assets.orchestration.running import Runner
 from archiver_assets.orchestration.tags import COMMAND_TAG, TABLE_TAG
 from archiver_assets.source.session import Connection, is_alive, partition_lock
 from archiver_assets_tests.e2e.conftest import Said
@@ -142,6 +143,28 @@ def test_a_run_that_dagster_launched_with_the_tags_of_one_of_the_command_is_no_d
         assert (status, lab.count()) == (Status.TRY_AGAIN, 10)
         assert f"found {run.run_id} (STARTED)" in out
         assert instance.get_run_by_id(run.run_id).status is dg.DagsterRunStatus.STARTED  # type: ignore[union-attr]
+
+
+def test_a_run_of_the_command_that_could_not_be_marked_alive_is_no_dead_one(lab: Lab, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The database ended the session at that moment, and is there again."""
+    lab.fill(rows=10)
+    seen: list[str] = []
+
+    def refused(_connection: Connection, _run_id: str) -> None:
+        raise psycopg.errors.AdminShutdown
+
+    def watch(_progress: Progress) -> None:
+        if not seen:
+            with pytest.raises(PartitionBusy, match="expected no other run of lab/public/audit_logs") as error:
+                runner.require_free()
+            seen.append(error.value.message)
+
+    monkeypatch.setattr(running, "mark_alive", refused)
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        runner = Runner(replace(lab.services(lab.table()), watch=watch), instance, lab.table())
+        assert runner.run(str(DAY)).failed is None
+        assert [run.status for run in instance.get_runs()] == [dg.DagsterRunStatus.SUCCESS]
+    assert len(seen) == 1
 
 
 def test_a_dry_run_says_what_it_would_do_and_does_nothing(lab: Lab, home: Path, said: Said) -> None:
