@@ -56,6 +56,7 @@ class S3Upload:
         self._buffer = bytearray()
         self._sending = Behind("uploading")
         self._open = True
+        self._given_up = False
 
     def write(self, data: bytes, /) -> None:
         """See Upload."""
@@ -111,16 +112,20 @@ class S3Upload:
     def discard(self) -> None:
         """Abort what was not committed. Its own failure is logged, for an error that led here is the one to hear of."""
         self._open = False
+        self._given_up = True
         self._sending.end()
-        if self._upload_id is None:
+        self._abort()
+
+    def _abort(self) -> None:
+        upload_id, self._upload_id = self._upload_id, None
+        if upload_id is None:
             return
         try:
-            self._store.client.abort_multipart_upload(**self._place, UploadId=self._upload_id)
+            self._store.client.abort_multipart_upload(**self._place, UploadId=upload_id)
         except (ClientError, BotoCoreError) as error:
             log.warning(
                 "could not abort the upload of %s, whose parts stay until the bucket's rules remove them: %s", self._attempt.uri, error
             )
-        self._upload_id = None
 
     def _check_open(self) -> None:
         if not self._open:
@@ -141,9 +146,13 @@ class S3Upload:
         self._open = True
 
     def _send(self, number: int, part: bytes) -> None:
-        with translated(self._attempt):
-            self._parts.append(self._sent_part(number, part))
-        self._sent += len(part)
+        try:
+            with translated(self._attempt):
+                self._parts.append(self._sent_part(number, part))
+            self._sent += len(part)
+        finally:
+            if self._given_up:
+                self._abort()  # of an upload that began when `discard` no longer waited for this call
 
     def _sent_part(self, number: int, part: bytes) -> dict[str, Any]:
         if self._upload_id is None:

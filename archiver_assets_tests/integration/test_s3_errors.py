@@ -10,10 +10,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
+from threading import Event, Thread
+from threading import enumerate as enumerate_threads
 
 import pytest
 
+from archiver_assets import threads
 from archiver_assets.demo.processes import free_ports
 from archiver_assets.demo.seaweed import EmbeddedS3
 from archiver_assets.errors import ObjectExists, StoreError, StoreUnavailable
@@ -363,6 +365,26 @@ def test_an_abort_that_fails_is_logged_and_does_not_hide_the_first_error(serve: 
         upload(serve(script), PART_SIZE)
     assert [method for method, _, _ in script.requests] == ["POST", "PUT", "DELETE"]
     assert "could not abort the upload of s3://bucket/a" in caplog.text
+
+
+def test_an_upload_that_begins_when_nobody_waits_for_it_any_more_is_aborted_too(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads, "END_SECONDS", 0.1)
+    begun, left = Event(), Event()
+
+    def hang(**_: object) -> None:
+        begun.set()
+        left.wait(5)
+
+    script = Script([(200, {}, STARTED.encode()), (200, {"ETag": '"x"'}, b""), (204, {}, b"")])
+    store = serve(script)
+    store.client.meta.events.register("before-call.s3.CreateMultipartUpload", hang)
+    with store.upload("a") as writer:
+        writer.write(bytes(PART_SIZE))
+        assert begun.wait(5)
+    (sending,) = (each for each in enumerate_threads() if each.name == "uploading")
+    left.set()
+    sending.join(5)
+    assert [method for method, _, _ in script.requests] == ["POST", "PUT", "DELETE"]
 
 
 @pytest.mark.parametrize("hears", ["commit", "the next part"])
