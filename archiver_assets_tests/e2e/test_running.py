@@ -17,12 +17,13 @@ from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobO
 from archiver_assets.cli.app import Status
 from archiver_assets.errors import PartitionBusy
 from archiver_assets.lifecycle.archive import archive
-from archiver_assets.lifecycle.task import Progress
+from archiver_assets.lifecycle.progress import Progress
 from archiver_assets.orchestration import running
 from archiver_assets.orchestration.assets import table_keys
 from archiver_assets.orchestration.running import Runner
-from archiver_assets.orchestration.tags import COMMAND_TAG, TABLE_TAG
+from archiver_assets.orchestration.tags import COMMAND_TAG
 from archiver_assets.source.session import Connection, is_alive, partition_lock
+from archiver_assets.telemetry.runs import TABLE_TAG
 from archiver_assets_tests.e2e.conftest import Said
 from archiver_assets_tests.lab import DAY, Lab
 
