@@ -8,6 +8,7 @@ have the context of the caller, so that their lines in the log say of which part
 """
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -105,8 +106,8 @@ class Behind:
 def gathered(streams: Sequence[Callable[[], Iterable[Item]]], interrupt: Callable[[], None]) -> Generator[Item, None, None]:
     """Yield the items of all streams, each read by a thread of its own, which is at most one item ahead of what was taken.
 
-    When the generator is closed, or a stream fails, the others are ended: `interrupt` is called, perhaps several times and from the
-    caller's thread, and has to make a stream that waits for its next item fail. Iterators that can be closed are closed by their threads.
+    When the generator is closed, or a stream fails, the others are ended: `interrupt` is called, perhaps several times, by one more thread,
+    and has to make a stream that waits for its next item fail. Iterators that can be closed are closed by their threads.
     """
     meeting: _Meeting[Item] = _Meeting(len(streams))
     threads = [
@@ -123,12 +124,20 @@ def gathered(streams: Sequence[Callable[[], Iterable[Item]]], interrupt: Callabl
 
 
 def _await_end(threads: Sequence[threading.Thread], interrupt: Callable[[], None]) -> None:
-    for _ in range(round(END_SECONDS / _NUDGE_SECONDS)):
-        living = [thread for thread in threads if thread.is_alive()]
-        if not living:
-            return
-        interrupt()  # again and again: a stream that was about to begin did not hear it
-        living[0].join(_NUDGE_SECONDS)
+    deadline, over = time.monotonic() + END_SECONDS, threading.Event()
+
+    def nudge() -> None:
+        while not over.is_set() and any(thread.is_alive() for thread in threads):
+            interrupt()  # again and again: a stream that was about to begin did not hear it
+            over.wait(_NUDGE_SECONDS)
+
+    # Not from here: to cancel a statement is to ask its server, which may answer as little as it sends.
+    nudging = threading.Thread(target=nudge, name="interrupting", daemon=True)
+    nudging.start()
+    for thread in threads:
+        thread.join(max(deadline - time.monotonic(), 0))
+    over.set()
+    nudging.join(max(deadline - time.monotonic(), 0))
 
 
 class _Meeting(Generic[Item]):

@@ -1,10 +1,12 @@
 """Work beside the caller: order, bounds, the first error, and that nothing goes on after the end."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 
 import pytest
 
+from archiver_assets import threads
 from archiver_assets.threads import Behind, gathered
 
 
@@ -159,3 +161,26 @@ def test_a_stream_is_one_item_ahead_and_no_more() -> None:
     assert third.wait(10)
     items.close()
     assert made == [0, 1, 2]  # one was taken, one waits, and one is in the stream's own hands
+
+
+def test_an_interrupt_that_hangs_keeps_nobody_from_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a cancellation does that nobody answers."""
+    monkeypatch.setattr(threads, "END_SECONDS", 0.2)
+    released = threading.Event()
+    gate = Gate(1)
+
+    def hang() -> None:
+        assert released.wait(10)
+        gate.interrupted.set()
+
+    items = gathered([gate], hang)
+    assert next(items) == 1
+    started = time.monotonic()
+    items.close()
+    assert time.monotonic() - started < 2
+    assert not gate.closed.is_set()
+    released.set()
+    for thread in threading.enumerate():
+        if thread.name in {"reading 0", "interrupting"}:
+            thread.join(10)
+    assert gate.closed.is_set()
