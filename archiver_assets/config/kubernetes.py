@@ -136,7 +136,9 @@ class NodeRequirement(KubernetesModel):
         if self.operator in ("In", "NotIn"):
             fits, expected = count > 0, "at least one value"
         elif self.operator in ("Gt", "Lt"):
-            fits, expected = count == 1 and self.values[0].isdecimal(), 'one value, a whole number in quotes such as "4"'
+            # Of 64 bits: the API takes a larger one, and the scheduler then finds no node for the pod.
+            fits = count == 1 and self.values[0].isdecimal() and int(self.values[0]) < 1 << 63
+            expected = 'one value, a whole number in quotes such as "4"'
         else:
             fits, expected = count == 0, "no values"
         if not fits:

@@ -112,6 +112,10 @@ def test_a_table_with_everything_can_be_the_key_of_a_dict(tmp_path: Path) -> Non
         (TERMS % "{key: a, operator: in, values: [b]}", f"{AT_TERMS}.operator: expected one of In, NotIn, Exists, DoesNotExist, Gt, Lt, "),
         (TERMS % "{key: a, operator: In}", f"{AT_TERMS}: expected at least one value for In, found 0"),
         (TERMS % "{key: a, operator: Gt, values: [b]}", f'{AT_TERMS}: expected one value, a whole number in quotes such as "4" for Gt, '),
+        (
+            TERMS % "{key: a, operator: Lt, values: ['9223372036854775808']}",
+            f"{AT_TERMS}: expected one value, a whole number in quotes such ",
+        ),
         (TERMS % "{key: a, operator: Exists, values: [b, c]}", f"{AT_TERMS}: expected no values for Exists, found 2"),
         (TERMS % "{operator: Exists}", f"{AT_TERMS}.key: missing key; expected the key of a node's label"),
         (TERMS % "", f"{AT_TERMS[:-3]}: expected a list of conditions, each with key, operator and values, found an empty list"),
