@@ -267,7 +267,8 @@ def rows(keeper: Keeper) -> int:
 def test_a_run_that_was_killed_shows_by_what_killed_it(past: Past) -> None:
     run = dg.DagsterRun("any", asset_selection=frozenset({dg.AssetKey(["shop", "s_1", "log", "purge"])}))
     past.instance.add_run(run)
-    past.instance.report_run_failed(run, "Detected run worker status UNHEALTHY: 'Pod any: containers: [run: terminated, OOMKilled]'")
+    state = "\nContainer 'dagster' status: Terminated with exit code 137: OOMKilled"
+    past.instance.report_run_failed(run, f"Detected run worker status FAILED: 'Discovered failed Kubernetes job'{state}")
 
     found = scrape(past.instance, None)
 
