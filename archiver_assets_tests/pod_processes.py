@@ -87,6 +87,7 @@ def open_run_pods(lab: Lab, dagster: Database, home: Path, **changes: object) ->
         "DAGSTER_COMPUTE_LOGS_BUCKET": lab.bucket,
         "AWS_ENDPOINT_URL_S3": lab.endpoint,
         "PYTHONUNBUFFERED": "1",
+        "TMPDIR": str(home),  # where the manager of compute logs leaves a folder for each run
         **lab.environ,
     }
     with pytest.MonkeyPatch.context() as patch:
