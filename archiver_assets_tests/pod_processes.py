@@ -67,6 +67,7 @@ def instance_file(home: Path, dagster: Database) -> dict[str, str]:
     """Write the production settings to `home`, and return the variables that they name."""
     document = copy.deepcopy({name: section for name, section in SHIPPED.items() if name != "run_launcher"})
     document["storage"]["postgres"]["postgres_db"]["params"] = {"sslmode": "prefer"}
+    document["compute_logs"]["config"]["local_dir"] = str(home)  # where it leaves a folder for each run; else /tmp
     (home / "dagster.yaml").write_text(yaml.safe_dump(document))
     return {
         "DAGSTER_HOME": str(home),
@@ -87,7 +88,6 @@ def open_run_pods(lab: Lab, dagster: Database, home: Path, **changes: object) ->
         "DAGSTER_COMPUTE_LOGS_BUCKET": lab.bucket,
         "AWS_ENDPOINT_URL_S3": lab.endpoint,
         "PYTHONUNBUFFERED": "1",
-        "TMPDIR": str(home),  # where the manager of compute logs leaves a folder for each run
         **lab.environ,
     }
     with pytest.MonkeyPatch.context() as patch:
