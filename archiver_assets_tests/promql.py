@@ -16,7 +16,7 @@ Labels = tuple[tuple[str, str], ...]
 Vector = dict[Labels, float]
 
 _COMPARISONS: Mapping[str, Callable[[float, float], bool]] = {">": operator.gt, "==": operator.eq}
-_ARITHMETIC: Mapping[str, Callable[[float, float], float]] = {"-": operator.sub, "*": operator.mul}
+_ARITHMETIC: Mapping[str, Callable[[float, float], float]] = {"+": operator.add, "-": operator.sub, "*": operator.mul}
 _MATCHES: Mapping[str, Callable[[str, str], bool]] = {
     "Equal": operator.eq,
     "NotEqual": operator.ne,
@@ -26,12 +26,12 @@ _MATCHES: Mapping[str, Callable[[str, str], bool]] = {
 
 @dataclass(frozen=True)
 class Series:
-    """A series: its value now, and in `before` its value a range ago, as far as `increase` is concerned."""
+    """A series: its value now, and in `before` its value a range or an offset ago; None where it is not there."""
 
     name: str
-    value: float
+    value: float | None
     labels: Mapping[str, str] = field(default_factory=dict)
-    before: float = 0.0
+    before: float | None = 0.0
 
 
 @dataclass(frozen=True)
@@ -90,14 +90,16 @@ def _value(node: Any, series: Sequence[Series], now: float) -> Vector | float:  
         case ast.ParenExpr():
             return _value(node.expr, series, now)
         case ast.VectorSelector():
-            return {_key(each.labels): each.value for each in series if _fits(node, each)}
+            fitting = ((_key(each.labels), each.before if node.offset else each.value) for each in series if _fits(node, each))
+            return {labels: value for labels, value in fitting if value is not None}
         case ast.AggregateExpr():
             return _aggregated(node, _value(node.expr, series, now))
         case ast.Call() if node.func.name == "time":
             return now
         case ast.Call() if node.func.name == "increase":
             chosen = node.args[0].vector_selector
-            return {_key(each.labels): each.value - each.before for each in series if _fits(chosen, each)}
+            whole = ((_key(each.labels), each.value, each.before) for each in series if _fits(chosen, each))
+            return {labels: value - then for labels, value, then in whole if value is not None and then is not None}
         case ast.Call() if node.func.name == "absent":
             return {} if _value(node.args[0], series, now) else {(): 1.0}
         case ast.BinaryExpr():
@@ -122,6 +124,8 @@ def _combined(node: Any, left: Vector | float, right: Vector | float) -> Vector 
             return _ARITHMETIC[sign](left, right)
         if isinstance(left, float) and isinstance(right, dict):
             return {labels: _ARITHMETIC[sign](left, value) for labels, value in right.items()}
+        if isinstance(left, dict) and isinstance(right, dict):
+            return {labels: _ARITHMETIC[sign](left[labels], right[labels]) for labels in left.keys() & right.keys()}
     assert isinstance(left, dict)
     if sign in _COMPARISONS:
         assert isinstance(right, float)
@@ -129,10 +133,11 @@ def _combined(node: Any, left: Vector | float, right: Vector | float) -> Vector 
     assert isinstance(right, dict)
     if sign == "or":
         return {**right, **left}
-    if sign == "and":
+    if sign in {"and", "unless"}:
         on = set(_labels_of(node))
         there = {tuple(each for each in labels if each[0] in on) for labels in right}
-        return {labels: value for labels, value in left.items() if tuple(each for each in labels if each[0] in on) in there}
+        matching = {labels: tuple(each for each in labels if each[0] in on) in there for labels in left}
+        return {labels: value for labels, value in left.items() if matching[labels] is (sign == "and")}
     raise NotImplementedError(sign)
 
 

@@ -49,8 +49,8 @@ QUIET = [
     *check("backlog", 0, seen=25),
     *check("row_counts", 0, seen=900),
     *check("preflight", 1),
-    Series("archiver_preflight_failing", 0, TABLE),
-    Series("archiver_rows_held", 0, TABLE),
+    Series("archiver_preflight_failing", 0, TABLE, before=1),
+    Series("archiver_rows_held", 3, TABLE, before=0),
     Series("archiver_exporter_ready", 1, {"pod": "a"}),
     Series("archiver_exporter_ready", 0, {"pod": "b"}),
     Series("kube_deployment_status_replicas_available", 1, OF_THE_DAEMON),
@@ -68,13 +68,14 @@ LOUD: Mapping[str, list[list[Series]]] = {
     ],
     "ArchiverCheckFails": [check("backlog", 1), check("row_counts", 1)],
     "ArchiverChecksMissing": [check("backlog", 0, seen=51)],
-    "ArchiverBlockedByPreflight": [[Series("archiver_preflight_failing", 1, TABLE)]],
-    "ArchiverBlockedByHold": [[Series("archiver_rows_held", 4, TABLE)]],
+    "ArchiverBlockedByPreflight": [[Series("archiver_preflight_failing", 1, TABLE, before=1)]],
+    "ArchiverBlockedByHold": [[Series("archiver_rows_held", 4, TABLE, before=2)]],
     "ArchiverExporterDown": [[Series("archiver_exporter_ready", 0, {"pod": "a"})]],
     "ArchiverDaemonDown": [[Series("kube_deployment_status_replicas_available", 0, OF_THE_DAEMON)]],
     "ArchiverRunPodsPending": [[Series("kube_pod_status_phase", 1, OF_A_RUN)]],
 }
 """What makes each alert fire, put in the place of the same series of QUIET."""
+NEW = {**TABLE, "table": "new_logs"}
 
 rules = pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule["alert"])
 
@@ -129,6 +130,35 @@ def test_a_rule_is_silent_when_all_is_well_and_fires_when_it_should(rule: dict[s
         [labels] = fired
         named = set(re.findall(r"\$labels\.(\w+)", json.dumps(rule["annotations"])))
         assert named <= dict(labels).keys()
+
+
+@pytest.mark.parametrize(
+    ("alert", "name", "labels"),
+    [
+        ("ArchiverRunsFail", "archiver_runs_total", {**TABLE, "status": "failure"}),
+        ("ArchiverObjectDamaged", "archiver_verifications_failed_total", TABLE),
+        ("ArchiverObjectDamaged", "archiver_generations_rejected_total", TABLE),
+    ],
+)
+def test_what_an_exporter_counted_before_its_first_scrape_is_not_passed_over(alert: str, name: str, labels: dict[str, str]) -> None:
+    (rule,) = (each for each in RULES if each["alert"] == alert)
+    of_two = [Series(name, 2, {**labels, "pod": "new"}, before=None), Series(name, None, {**labels, "pod": "old"}, before=1)]
+
+    assert list(evaluate(rule["expr"], of_two, NOW).values()) == [1]
+
+
+@pytest.mark.parametrize(
+    ("alert", "waited", "fires"),
+    [("ArchiverNoPurge", 3, True), ("ArchiverNoPurge", 0, False), ("ArchiverChecksMissing", 0, True)],
+    ids=["days have waited", "days wait since today", "never looked at"],
+)
+def test_a_table_to_which_nothing_ever_happened_is_not_passed_over(alert: str, waited: float, *, fires: bool) -> None:
+    (rule,) = (each for each in RULES if each["alert"] == alert)
+    of_new = [Series("archiver_backlog_days", 3, NEW, before=waited), Series("archiver_rows_archived_total", 0, NEW)]
+
+    found = evaluate(rule["expr"], [*QUIET, *of_new], NOW)
+
+    assert list(found) == ([tuple(sorted(NEW.items()))] if fires else [])
 
 
 def test_every_rule_has_what_people_need_and_a_section_of_the_runbooks() -> None:
