@@ -100,12 +100,13 @@ class Past:
         run = dg.DagsterRun("any", asset_selection=frozenset({key}), tags={"dagster/partition": day})
         self.instance.add_run(run)
         made = dg.AssetMaterialization(key, partition=day, metadata={"rows_archived": rows, "bytes": rows * 10, **metadata})
-        self._store(run, DagsterEventType.RUN_START)
-        self._store(run, DagsterEventType.ASSET_MATERIALIZATION, StepMaterializationData(made, []))
-        self._store(run, DagsterEventType.RUN_SUCCESS)
+        self.store(run, DagsterEventType.RUN_START)
+        self.store(run, DagsterEventType.ASSET_MATERIALIZATION, StepMaterializationData(made, []))
+        self.store(run, DagsterEventType.RUN_SUCCESS)
         return run.run_id
 
-    def _store(self, run: dg.DagsterRun, kind: DagsterEventType, data: EventSpecificData | None = None) -> None:
+    def store(self, run: dg.DagsterRun, kind: DagsterEventType, data: EventSpecificData | None = None) -> None:
+        """Store an event of a run."""
         event = DagsterEvent(kind.value, run.job_name, event_specific_data=data)
         entry = EventLogEntry(None, 10, "", run.run_id, self.at, None, run.job_name, event)  # type: ignore[no-untyped-call] # Dagster's own
         self.instance.handle_new_event(entry)

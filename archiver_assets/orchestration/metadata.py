@@ -88,11 +88,12 @@ def restored_metadata(restored: Restored) -> Metadata:
 
 def recorded_archive(task: Task, links: Links, live: Sequence[Generation]) -> Metadata:
     """Return what the manifests of the generations that count say of the archives that made them, as far as they say it."""
-    newest = live[-1]
+    newest, rows = live[-1], sum(each.manifest.rows for each in live)
     return {
         **_recorded(newest.manifest.run_id, newest.manifest.archived_at),
-        "rows_archived": dg.MetadataValue.int(newest.manifest.rows),
-        **_standard(task, newest.manifest.columns, sum(each.manifest.rows for each in live)),
+        "rows_archived": dg.MetadataValue.int(rows),
+        "bytes_archived": dg.MetadataValue.int(sum(each.manifest.object.bytes for each in live)),
+        **_standard(task, newest.manifest.columns, rows),
         **_object(task, links, newest),
     }
 

@@ -92,7 +92,7 @@ class Figures:
         """Begin with what nothing has happened to: the tables and databases of the config."""
         self._subjects = subjects
         self.tables: dict[Subject, TableFigures] = {each: TableFigures() for each in subjects.tables}
-        self.runs: dict[Subject, RunFigures] = {each: RunFigures() for each in (*subjects.tables, *subjects.databases)}
+        self.runs: dict[Subject, RunFigures] = {each: RunFigures() for each in (*subjects.tables, *subjects.shared)}
 
     @staticmethod
     def runs_needed(entries: Iterable[EventLogEntry]) -> set[str]:
@@ -110,7 +110,7 @@ class Figures:
         elif isinstance(data, AssetCheckEvaluation):
             self._evaluated(entry.timestamp, data)
         elif record is not None and (status := ENDED.get(_kind(entry))):  # type: ignore[arg-type] # one without a kind is not in it
-            self._ended(record, status, data if isinstance(data, JobFailureData) else None, _message(entry))
+            self._ended(entry, record, status, data if isinstance(data, JobFailureData) else None)
 
     def _table(self, subject: Subject) -> TableFigures:
         return self.tables.setdefault(subject, TableFigures())
@@ -125,8 +125,8 @@ class Figures:
         if step == "archive":
             rows = _whole(metadata, "rows_archived")
             table.rows_archived += rows
-            # An archive without new rows names the bytes of a generation that was there before.
-            table.bytes_archived += _whole(metadata, "bytes") if rows else 0
+            # An archive without new rows names the bytes of a generation that was there before; `archiver reconcile` tells of several.
+            table.bytes_archived += _whole(metadata, "bytes_archived" if "bytes_archived" in metadata else "bytes") if rows else 0
             table.generations_rejected += _whole(metadata, "generations_rejected")
         elif step == "purge":
             table.rows_purged += _whole(metadata, "rows_purged")
@@ -152,17 +152,18 @@ class Figures:
             if made.passed:
                 _newest(table.last_success, "verify", at)
 
-    def _ended(self, record: dg.RunRecord, status: str, failure: JobFailureData | None, message: str) -> None:
+    def _ended(self, entry: EventLogEntry, record: dg.RunRecord, status: str, failure: JobFailureData | None) -> None:
         subject = self._subjects.of_run(record.dagster_run)
         if subject is None:
             return
         runs = self.runs.setdefault(subject, RunFigures())
         runs.ended[status] += 1
-        if record.start_time and record.end_time:
+        if record.start_time:
             runs.timed += 1
-            runs.seconds += max(record.end_time - record.start_time, 0.0)
+            # Of a run that ended twice the record has the second end only, once it has come.
+            runs.seconds += max(entry.timestamp - record.start_time, 0.0)
         if status == "failure":
-            self._failed(subject, runs, failure, message)
+            self._failed(subject, runs, failure, _message(entry))
 
     def _failed(self, subject: Subject, runs: RunFigures, failure: JobFailureData | None, message: str) -> None:
         step_failure = failure.first_step_failure_event if failure else None

@@ -19,13 +19,15 @@ import dagster as dg
 from dagster._core.events.log import EventLogEntry
 
 from archiver_assets.telemetry.figures import KINDS, Figures
-from archiver_assets.telemetry.log import SETTLED_AFTER, entries_after, last_id
+from archiver_assets.telemetry.log import OLD_AFTER, SETTLED_AFTER, entries_after, last_id
 from archiver_assets.telemetry.subjects import Subjects
 
 PAGE: Final = 500
 """Events of one kind that are read at once, and runs that one query asks for."""
 PAUSE: Final = 5.0
 """Seconds between two looks at the log once all of it is read."""
+_SHORT_PAUSE: Final = 1.0
+"""Seconds between two looks while all that is left to read has not settled."""
 SILENT_AFTER: Final = 60.0
 """Seconds without an answer of the storage after which the figures count as old."""
 
@@ -36,7 +38,8 @@ log = logging.getLogger("archiver.metrics")
 class _Settling:
     """Which events may be taken: no event with a lower id is still to come.
 
-    Clocks of run pods differ. So an event is settled if its own time is long ago, or if its id was there long ago by our clock.
+    Clocks of run pods differ, and an event may wait for the storage before its id is drawn. So an event is settled if its id was there long
+    ago by our clock, or if its own time is so long ago that neither explains it.
     """
 
     sure: int = 0
@@ -49,7 +52,7 @@ class _Settling:
             self.sure, self.seen, self.seen_at = self.seen, end, now
 
     def __call__(self, number: int, entry: EventLogEntry, now: float) -> bool:
-        return number <= self.sure or entry.timestamp <= now - SETTLED_AFTER
+        return number <= self.sure or entry.timestamp <= now - OLD_AFTER
 
 
 @dataclass
@@ -66,6 +69,9 @@ class Keeper:
     _caught_up: bool = False
     _problem: str = ""
     _end: int = 0
+    _first_end: int = 0
+    _unsettled: set[dg.DagsterEventType] = field(default_factory=set)
+    """The kinds of which an event that was there at the beginning is still to be taken: an exporter before this one may have counted it."""
     _settling: _Settling = field(default_factory=_Settling)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -101,10 +107,10 @@ class Keeper:
         if end < self._end:  # the log was wiped, and its ids begin anew
             log.warning("the event log ends at %s, and did at %s before: it was wiped, and the figures begin anew", end, self._end)
             self._begin()
-        self._end = end
+        self._end, self._first_end = end, self._first_end or end
         self._settling.look(end, now)
         full = [self._read_kind(kind, now) for kind in KINDS]
-        if not any(full) and not self._caught_up:
+        if not any(full) and not self._unsettled and not self._caught_up:
             self._caught_up = True
             log.info("all of Dagster's event log is read, %s events that count", f"{self.events_read:,}")
         self._answered_at, self._problem = self.stopwatch(), ""
@@ -115,7 +121,7 @@ class Keeper:
         pause = 0.0
         while not stopped.wait(pause):
             try:
-                pause = 0.0 if self.read() else PAUSE
+                pause = 0.0 if self.read() else PAUSE if self._caught_up else _SHORT_PAUSE
             except Exception as error:  # noqa: BLE001 -- the boundary to whatever storage the instance has: its errors have no common root
                 pause, problem = PAUSE, type(error).__name__
                 if problem != self._problem:
@@ -126,21 +132,26 @@ class Keeper:
         with self._lock:
             self._figures = Figures(self.subjects)
             self._positions = dict.fromkeys(KINDS, 0)
-        self._settling, self._caught_up, self._end = _Settling(), False, 0
+            # Within the lock: a scrape that saw new figures as those of a whole log would see counters fall to 0.
+            self._caught_up = False
+        self._settling, self._end, self._first_end, self._unsettled = _Settling(), 0, 0, set()
 
     def _read_kind(self, kind: dg.DagsterEventType, now: float) -> bool:
         page = entries_after(self.instance, self._positions[kind], kind, self.page)
         taken: dict[int, EventLogEntry] = {}
+        self._unsettled.discard(kind)
         for number, entry in page.items():
             if not self._settling(number, entry, now):
+                if number <= self._first_end:
+                    self._unsettled.add(kind)
                 break
             taken[number] = entry
         records = self._records(self._figures.runs_needed(taken.values()))
         with self._lock:
-            for entry in taken.values():
+            for number, entry in taken.items():
+                self._positions[kind] = number  # before, so that an event that cannot be taken is neither the end nor counts others twice
                 self._figures.take(entry, records)
         if taken:
-            self._positions[kind] = max(taken)
             self.events_read += len(taken)
             self.last_event_at = max(self.last_event_at or 0.0, *(entry.timestamp for entry in taken.values()))
         return len(taken) == self.page

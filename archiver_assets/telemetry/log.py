@@ -16,6 +16,9 @@ from dagster._core.events.log import EventLogEntry
 
 SETTLED_AFTER: Final = 5.0
 """Seconds after which no event with a lower storage id is still to come: ids are drawn before transactions commit."""
+OLD_AFTER: Final = 30.0
+"""Seconds since an event's own time after which it counts as one of the past: a clock that lags, or a storage that was waited for, by less
+than that makes no event look older than it is."""
 
 
 def last_id(instance: dg.DagsterInstance) -> int:

@@ -50,9 +50,11 @@ class Subjects:
         return iter(self._by_path.values())
 
     @property
-    def databases(self) -> Iterator[Subject]:
-        """The databases of the config."""
-        return iter(self._databases.values())
+    def shared(self) -> Iterator[Subject]:
+        """What runs on several tables of the config are of: each database, and with several databases nothing in particular."""
+        yield from self._databases.values()
+        if len(self._databases) > 1:
+            yield Subject()
 
     def of_step(self, key: dg.AssetKey) -> Subject | None:
         """Return the table whose archive, purge or restore an asset is; None if it is none of ours."""

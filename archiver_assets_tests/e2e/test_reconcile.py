@@ -14,6 +14,7 @@ from archiver_assets.lifecycle.purge import purge
 from archiver_assets.orchestration.assets import table_keys
 from archiver_assets_tests.e2e.conftest import Said
 from archiver_assets_tests.lab import DAY, PASSWORD_VARIABLE, Lab, only
+from archiver_assets_tests.scraping import scrape
 
 NEXT_DAY = date(2024, 3, 6)
 
@@ -72,6 +73,19 @@ def test_a_reconciled_archive_says_what_its_manifest_says(lab: Lab, emptied: dg.
     (record,) = emptied.fetch_materializations(which, limit=5).records
     assert record.asset_materialization is not None
     assert record.asset_materialization.metadata["rows_purged"].value == 10
+
+
+def test_all_generations_of_a_day_are_counted(lab: Lab, emptied: dg.DagsterInstance, said: Said) -> None:
+    lab.fill(NEXT_DAY, rows=3)
+    archive(lab.task(NEXT_DAY))
+    said("reconcile")
+
+    found = scrape(emptied, None)
+
+    assert (found["archiver_rows_archived_total"], found["archiver_rows_purged_total"]) == (23, 10)
+    objects = [key for key in lab.objects() if "/rows-" in key]
+    assert len(objects) == 3
+    assert found["archiver_bytes_archived_total"] == sum(len(lab.content(key)) for key in objects)
 
 
 def test_a_check_is_evaluated_only_by_reading_the_objects_back(lab: Lab, emptied: dg.DagsterInstance, said: Said) -> None:

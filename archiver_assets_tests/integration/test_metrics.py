@@ -17,6 +17,7 @@ from dagster._core.events.log import EventLogEntry
 from archiver_assets.config import Config, DatabaseConfig, S3Config, TableConfig
 from archiver_assets.errors import ConfigError
 from archiver_assets.telemetry.exporter import Exporter, serving
+from archiver_assets.telemetry.figures import Figures, Records
 from archiver_assets.telemetry.keeping import SILENT_AFTER, Keeper
 from archiver_assets.telemetry.log import SETTLED_AFTER
 from archiver_assets.telemetry.subjects import Subjects
@@ -274,3 +275,92 @@ def test_a_run_that_was_killed_shows_by_what_killed_it(past: Past) -> None:
 
     assert found.by("archiver_run_failures_total", "table", "error") == {("log", "OOMKilled"): 1}
     assert found.by("archiver_run_duration_seconds_count", "table") == {("log",): 0}  # it never began
+
+
+def test_an_event_whose_writer_has_a_clock_that_lags_waits_for_earlier_ids_too(past: Past) -> None:
+    now = time.time()
+    keeper = Keeper(past.instance, Subjects(None), clock=lambda: now)
+    past.at = now - 20
+    past.archive()
+    keeper.read()
+
+    assert rows(keeper) == 0
+
+
+def test_figures_are_served_once_all_that_was_there_is_taken_in_as_an_exporter_before_may_have_counted_it(past: Past) -> None:
+    now = time.time()
+    past.at = now + 3600  # a clock that is an hour ahead
+    past.archive()
+    keeper = Keeper(past.instance, Subjects(None), clock=lambda: now)
+    keeper.read()
+    assert keeper.trouble.startswith("reading")
+
+    past.archive(day="2026-05-02")  # what comes later is not waited for
+    now += SETTLED_AFTER
+    keeper.read()
+    assert keeper.caught_up
+    assert rows(keeper) == 10
+
+
+def test_an_event_that_cannot_be_taken_in_is_left_out_and_no_other_counts_twice(past: Past, monkeypatch: pytest.MonkeyPatch) -> None:
+    past.archive(rows=1)
+    past.archive(rows=2, bad=dg.MetadataValue.bool(value=True))
+    past.archive(rows=4)
+    keeper, take = keeper_of(past.instance, None), Figures.take
+
+    def refuse(figures: Figures, entry: EventLogEntry, records: Records) -> None:
+        if entry.asset_materialization and "bad" in entry.asset_materialization.metadata:
+            raise KeyError
+        take(figures, entry, records)
+
+    monkeypatch.setattr(Figures, "take", refuse)
+    with pytest.raises(KeyError):
+        keeper.read()
+    while keeper.read():
+        pass
+
+    assert rows(keeper) == 5
+
+
+def test_no_scrape_sees_figures_that_begin_anew_as_those_of_a_whole_log(past: Past) -> None:
+    past.archive()
+    keeper = keeper_of(past.instance, None)
+    while keeper.read():
+        pass
+    seen, lock = list[tuple[bool, int]](), keeper._lock
+
+    class Watched:
+        def __enter__(self) -> None:
+            lock.acquire()
+
+        def __exit__(self, *_error: object) -> None:
+            lock.release()
+            seen.append((keeper.caught_up, len(keeper._figures.tables)))
+
+    keeper._lock = Watched()  # type: ignore[assignment] # a lock that looks when it is free again
+    past.instance.event_log_storage.wipe()
+    keeper.read()
+
+    assert seen
+    assert (True, 0) not in seen[:1]
+
+
+def test_a_run_that_ended_twice_took_as_long_for_an_exporter_that_comes_later(past: Past) -> None:
+    run = dg.DagsterRun("any", asset_selection=frozenset({dg.AssetKey(["shop", "s_1", "log", "purge"])}))
+    past.instance.add_run(run)
+    past.at -= 200
+    for later, kind in ((0, "RUN_START"), (10, "RUN_FAILURE"), (90, "RUN_SUCCESS")):
+        past.at += later
+        past.store(run, dg.DagsterEventType[kind])
+
+    assert scrape(past.instance, None, page=1)["archiver_run_duration_seconds_sum"] == pytest.approx(110)
+
+
+def test_runs_of_several_databases_are_counted_from_the_start_too(instance: dg.DagsterInstance) -> None:
+    one = config("log")
+    (shop,) = one.databases
+    tables = tuple(each.model_copy(update={"database": "crm"}) for each in shop.tables)
+    two = one.model_copy(update={"databases": (shop, shop.model_copy(update={"name": "crm", "tables": tables}))})
+
+    assert ("", "", "", "failure") not in scrape(instance, one).by("archiver_runs_total", *NAMES, "status")
+    assert scrape(instance, two).by("archiver_runs_total", *NAMES, "status")["", "", "", "failure"] == 0
