@@ -247,7 +247,7 @@ def _uncaught(kind: type[BaseException], error: BaseException, trace: TracebackT
 
 
 def _uncaught_in_thread(what: threading.ExceptHookArgs) -> None:
-    if what.exc_value is not None:
+    if what.exc_value is not None and what.exc_type is not SystemExit:  # by which a thread may end, as Python has it
         name = what.thread.name if what.thread else "?"
         trace = (what.exc_type, what.exc_value, what.exc_traceback)
         logging.getLogger("archiver").error("thread %s ends by %s", name, what.exc_type.__name__, exc_info=trace)

@@ -48,6 +48,9 @@ except ValueError:
 thread = threading.Thread(target=lambda: 1 / 0, name="worker")
 thread.start()
 thread.join()
+thread = threading.Thread(target=sys.exit)
+thread.start()
+thread.join()
 
 class Unraisable:
     def __del__(self):
@@ -100,6 +103,7 @@ def test_whatever_is_said_in_a_run_is_one_object_a_line_on_stdout() -> None:
 
     traces = {each["message"]: each["exception"].splitlines()[-1] for each in lines if "exception" in each}
     assert traces["failed"] == "two lines"
+    assert not any("SystemExit" in said for said in traces)
     assert traces["thread worker ends by ZeroDivisionError"] == "ZeroDivisionError: division by zero"
     assert [trace for said, trace in traces.items() if "Unraisable.__del__" in said] == ["OSError: in a finalizer"]
     assert traces["the process ends by RuntimeError"] == "of it"
