@@ -17,14 +17,13 @@ from typing import Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from structlog.contextvars import bound_contextvars
 
 from archiver_assets.errors import ObjectExists, SourceChanged, SourceError, SourceUnavailable, StoreError, TableRefused
 from archiver_assets.lifecycle.content import Content, TimestampRange
 from archiver_assets.lifecycle.coverage import Coverage, read_coverage
 from archiver_assets.lifecycle.generations import Generation, own_generations, remove_leftovers
 from archiver_assets.lifecycle.preflight import require_compliance, require_preflight
-from archiver_assets.lifecycle.progress import Progress
+from archiver_assets.lifecycle.progress import Progress, of_generation
 from archiver_assets.lifecycle.retrying import persistently
 from archiver_assets.lifecycle.task import Step, Task, log
 from archiver_assets.source import sql
@@ -142,7 +141,7 @@ def _archive(task: Task) -> Archived:
             generation = generations.live[-1] if generations.live else None
             if new_rows:
                 work = _Work(reader, covered, rows, new_rows, end_reading=reading.close)
-                with bound_contextvars(generation=generations.next_number):
+                with of_generation(generations.next_number):
                     generation = _make_generation(task, connection, server, work, generations.next_number)
         task.reached(Step.UNLOCKED)
     outcome: Literal["archived", "already archived", "empty"] = "archived" if new_rows else "already archived" if generation else "empty"

@@ -111,6 +111,20 @@ def at_work(what: str, step: str, **facts: str) -> Iterator[Activity]:
 
 
 @contextmanager
+def of_generation(number: int) -> Iterator[None]:
+    """Give every line of the block the number of the generation, those that are said of its own accord too, and none after it."""
+    activity = _activity.get()
+    try:
+        with bound_contextvars(generation=number):
+            if activity is not None:
+                activity.note()
+            yield
+    finally:
+        if activity is not None:
+            activity.note()
+
+
+@contextmanager
 def beating(activity: Activity) -> Iterator[None]:
     """Let a thread call `beat` when it is due, until the block ends."""
     ended = threading.Event()

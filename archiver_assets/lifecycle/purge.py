@@ -13,8 +13,6 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Literal
 
-from structlog.contextvars import bound_contextvars
-
 from archiver_assets.config import Hold
 from archiver_assets.errors import ArchiverError, ManifestInvalid, NotArchived, NotVerified, ObjectExists, SourceChanged
 from archiver_assets.lifecycle.dropping import Dropped, drop_empty_leaves, drop_proven_leaves
@@ -27,6 +25,7 @@ from archiver_assets.lifecycle.generations import (
     was_rejected,
 )
 from archiver_assets.lifecycle.preflight import require_compliance, require_preflight
+from archiver_assets.lifecycle.progress import of_generation
 from archiver_assets.lifecycle.restorability import require_restorable
 from archiver_assets.lifecycle.retrying import persistently, working
 from archiver_assets.lifecycle.task import Step, Task, log
@@ -160,12 +159,12 @@ def _purge_together(session: Session, generations: Sequence[Generation]) -> _Tog
     with ExitStack() as copies:
         proven = []
         for generation in generations:
-            with bound_contextvars(generation=generation.number), _skipping(task, generation, result):
+            with of_generation(generation.number), _skipping(task, generation, result):
                 proven.append(copies.enter_context(_proven(session, generation)))
         dropped = drop_proven_leaves(session, proven) if task.table.purge_method == "drop_partition" else Dropped()
         result.dropped = dropped.leaves
         for each in proven:
-            with bound_contextvars(generation=each.generation.number), _skipping(task, each.generation, result):
+            with of_generation(each.generation.number), _skipping(task, each.generation, result):
                 result.tally += _purge_one(session, each, dropped.rows.get(each.generation.number, 0), started_at)
                 result.purged += 1
     return result

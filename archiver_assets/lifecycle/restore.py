@@ -15,13 +15,13 @@ from secrets import token_hex
 from typing import Literal
 
 import pyarrow as pa
-from structlog.contextvars import bound_contextvars
 
 from archiver_assets.config import Hold
 from archiver_assets.errors import ConfigError, NotRestored
 from archiver_assets.lifecycle.coverage import Coverage
 from archiver_assets.lifecycle.generations import Generation, read_generations
 from archiver_assets.lifecycle.loading import HOLD_REQUESTOR, Loading, Rows, Session, archived_columns
+from archiver_assets.lifecycle.progress import of_generation
 from archiver_assets.lifecycle.restore_request import Conflict, Drift, Restored, RestoreRequest, RestoreTally, Triggers
 from archiver_assets.lifecycle.retrying import persistently
 from archiver_assets.lifecycle.task import Step, Task, log
@@ -104,7 +104,7 @@ def _restore_all(session: Session) -> Restored:
     # All of them before the first row: what one of them is refused for should not leave the others half of a day.
     names = [_names(session, destination, generation, results) for generation in session.generations]
     for position, generation in enumerate(session.generations):
-        with bound_contextvars(generation=generation.number):
+        with of_generation(generation.number):
             _restore_one(session, destination, generation, session.generations[:position], names[position], results)
     outcome: Literal["restored", "already there", "dry run"] = "restored" if results.tally.loaded else "already there"
     numbers = tuple(generation.number for generation in session.generations)

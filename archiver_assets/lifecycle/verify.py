@@ -18,11 +18,10 @@ from typing import IO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from structlog.contextvars import bound_contextvars
 
 from archiver_assets.errors import ManifestInvalid, NotVerified, ObjectMissing, PartitionBusy
 from archiver_assets.lifecycle.generations import Generation, read_generations, reject
-from archiver_assets.lifecycle.progress import Progress
+from archiver_assets.lifecycle.progress import Progress, of_generation
 from archiver_assets.lifecycle.retrying import persistently
 from archiver_assets.lifecycle.task import Step, Task, log
 from archiver_assets.source.catalog import count_rows, read_table
@@ -164,7 +163,7 @@ def combined(each_of: Sequence[Verification]) -> Verification:
 
 
 def _verify_one(task: Task, generation: Generation, *, rejecting: bool) -> Verification:
-    with bound_contextvars(generation=generation.number):
+    with of_generation(generation.number):
         with read_back(task, generation) as copy:
             verification = copy.verification
         if not verification.passed and generation.open and rejecting:

@@ -15,6 +15,8 @@ _SERVERS: Final = frozenset({"grpc", "code-server"})
 _PROGRAMS: Final = frozenset({"dagster-webserver", "dagster-daemon"})
 _MODULES: Final = frozenset({"dagster_webserver", "dagster._daemon", "_daemon"})
 """As they stand behind `-m`, and as the folder of their `__main__.py`."""
+_ANSWERED: Final = frozenset({"--help", "--version", "liveness-check", "wipe", "debug"})
+"""What is asked of a server's program, and answered on stdout. `-h` is the webserver's `--host`."""
 _LONGEST_WORD: Final = 1_000
 """The argument of a run is a document."""
 
@@ -28,6 +30,8 @@ def kind_of(arguments: Sequence[str]) -> Kind | None:
     words = {path.name for path in paths}
     folders = {path.parent.name for path in paths if path.name == "__main__.py"}
     called = bool(words & {"dagster", "api"} or "dagster" in folders)
+    if _ANSWERED.intersection(arguments[:5]):
+        return None
     if called and words & _RUNS:
         return "run"
     if (called and words & _SERVERS) or words & _PROGRAMS or words & _MODULES or folders & _MODULES:

@@ -91,7 +91,7 @@ def facts(record: logging.LogRecord, run: Mapping[str, object] | None = None) ->
         **(run or {}),
         **run_context(meta),
         **get_contextvars(),
-        **{name: value for name, value in others.items() if not name.startswith(("_", "dagster_", "archiver_"))},
+        **{name: value for name, value in others.items() if not name.startswith(("_", "dagster_", "archiver_")) and name not in _FIRST},
     }
     if (event := meta.get("dagster_event")) is not None:
         found["dagster_event"] = event.event_type_value.replace("PIPELINE_", "RUN_")  # as its UI shows them
@@ -117,7 +117,7 @@ def _said(record: logging.LogRecord, meta: Mapping[str, Any]) -> tuple[str, Mapp
     if "orig_message" in meta:
         message = str(meta["orig_message"])
     elif isinstance(record.msg, dict):  # structlog's, of Dagster
-        return str(record.msg.get("event", "")), {name: value for name, value in record.msg.items() if name not in {"event", *_FIRST}}
+        return str(record.msg.get("event", "")), {name: value for name, value in record.msg.items() if name != "event"}
     else:
         message = record.getMessage()
     return message, {name: value for name, value in vars(record).items() if name not in _OWN}

@@ -25,7 +25,7 @@ import coloredlogs
 
 from archiver_assets.errors import ConfigError
 from archiver_assets.telemetry.kinds import kind_of
-from archiver_assets.telemetry.lines import JsonFormatter, LogFormat, TextFormatter, run_context
+from archiver_assets.telemetry.lines import MOST_CHARACTERS, JsonFormatter, LogFormat, TextFormatter, run_context
 
 FORMAT_VARIABLE: Final = "ARCHIVER_LOG_FORMAT"
 LEVEL_VARIABLE: Final = "ARCHIVER_LOG_LEVEL"
@@ -41,6 +41,8 @@ _TOLD: Final = frozenset(
     }
 )
 """Events that say how a run gets on: of the level INFO here, and DEBUG in Dagster. Those of failures are errors in both."""
+_LONGEST_BEGUN: Final = MOST_CHARACTERS // 2
+"""Half, as JSON writes a carriage return with two."""
 _WRITTEN: Final = "archiver_written"
 """The attribute of a record that was written. Dagster copies it with the record's other ones."""
 
@@ -49,10 +51,11 @@ def log_process(arguments: Sequence[str], environ: Mapping[str, str] = os.enviro
     """Send all that one of Dagster's processes says to stdout, in the form and from the level on that its environment names.
 
     Without ARCHIVER_LOG_FORMAT it is text on a terminal, where Dagster's own console stays as it is, and JSON elsewhere. `arguments` are
-    those of the process: in another one, such as a command of Dagster's whose answer goes to stdout, nothing changes. Raises ConfigError.
+    those of the process: in another one, such as a command of Dagster's whose answer goes to stdout, or one that was started with a closed
+    stdout, nothing changes. Raises ConfigError.
     """
     kind = kind_of(arguments)
-    if kind is None or isinstance(sys.stdout, Speaking):
+    if kind is None or sys.stdout is None or isinstance(sys.stdout, Speaking):
         return
     form = _form(environ.get(FORMAT_VARIABLE) or ("text" if sys.stdout.isatty() else "json"))
     level = _level(environ.get(LEVEL_VARIABLE) or "INFO")
@@ -90,7 +93,30 @@ def _level(said: str) -> int:
     raise ConfigError(message, hint="unset it for INFO")
 
 
-class OnceHandler(logging.StreamHandler[TextIO]):
+class _Reporting(threading.local):
+    now = False
+
+
+_reporting: Final = _Reporting()
+
+
+class _LineHandler(logging.StreamHandler[TextIO]):
+    """Reports what cannot be written, which goes through the log too, but not that the report cannot be written either.
+
+    Else a full disk, or a reader that is gone, would be a RecursionError of whoever logs: of an archive in the middle of its work.
+    """
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 -- the name of the library
+        """Report the error that is being handled, unless it is one of the report itself."""
+        if not _reporting.now:
+            _reporting.now = True
+            try:
+                super().handleError(record)
+            finally:
+                _reporting.now = False
+
+
+class OnceHandler(_LineHandler):
     """Writes what was not written yet. A record with data of Dagster's was: by Dagster's console, or before Dagster took it."""
 
     def filter(self, record: logging.LogRecord) -> bool:
@@ -105,7 +131,7 @@ class OnceHandler(logging.StreamHandler[TextIO]):
         setattr(record, _WRITTEN, True)
 
 
-class ConsoleHandler(logging.StreamHandler[TextIO]):
+class ConsoleHandler(_LineHandler):
     """Dagster's console: the events of runs, and what ticks say, but for records that an OnceHandler has written."""
 
     def __init__(self, beside: OnceHandler, threshold: int, *, run: bool) -> None:
@@ -144,11 +170,13 @@ class Speaking(io.TextIOBase):
         atexit.register(self.end)
 
     def write(self, text: object, /) -> int:
-        """Log the lines that are complete."""
+        """Log the lines that are complete, and long pieces of one that is not: a bar of progress never ends its line."""
         if not isinstance(text, str):
             message = f"expected text, found {type(text).__name__}"
             raise TypeError(message)
         *lines, self._of_thread.text = (self._of_thread.text + text).split("\n")
+        if len(self._of_thread.text) > _LONGEST_BEGUN:
+            lines, self._of_thread.text = [*lines, self._of_thread.text], ""
         for line in lines:
             if line.strip():
                 self._log.log(self._level, "%s", line)
@@ -202,7 +230,8 @@ def _take_all(handler: OnceHandler, *, run: bool) -> None:
     sys.excepthook = _uncaught
     threading.excepthook = _uncaught_in_thread
     sys.unraisablehook = _unraisable
-    sys.stdout, sys.stderr = Speaking("stdout", sys.stdout, logging.INFO), Speaking("stderr", sys.stderr, logging.WARNING)
+    errors = sys.stderr or sys.stdout  # None, where the process was started with a closed one
+    sys.stdout, sys.stderr = Speaking("stdout", sys.stdout, logging.INFO), Speaking("stderr", errors, logging.WARNING)
 
 
 def _let_propagate() -> None:
@@ -218,7 +247,7 @@ def _uncaught(kind: type[BaseException], error: BaseException, trace: TracebackT
 
 
 def _uncaught_in_thread(what: threading.ExceptHookArgs) -> None:
-    if what.exc_value is not None:
+    if what.exc_value is not None and what.exc_type is not SystemExit:  # by which a thread may end, as Python has it
         name = what.thread.name if what.thread else "?"
         trace = (what.exc_type, what.exc_value, what.exc_traceback)
         logging.getLogger("archiver").error("thread %s ends by %s", name, what.exc_type.__name__, exc_info=trace)

@@ -79,6 +79,12 @@ def test_what_is_given_beside_the_message_is_in_fields_and_what_dagster_and_logg
     assert found.keys() == {"timestamp", "level", "logger", "message", *CONTEXT, "rows", "rate", "nothing"}
 
 
+def test_nothing_that_is_given_beside_the_message_takes_the_place_of_what_every_line_has() -> None:
+    found = parsed(record("m", timestamp="its own", logger="its own"))
+    assert found["logger"] == "archiver"
+    assert RFC_3339.fullmatch(found["timestamp"])
+
+
 @pytest.mark.parametrize("number", [float("nan"), float("inf")])
 def test_numbers_that_json_has_not_are_text(number: float) -> None:
     assert parsed(record("m", rate=number))["rate"] == str(number)
@@ -156,6 +162,9 @@ def test_every_op_of_the_code_location_is_a_step_by_the_name_that_metrics_have(t
         ("dagster asset materialize --select x", None),
         ("dagster schedule list", None),
         ("dg list defs --json", None),
+        ("/opt/archiver/bin/dagster-webserver --version", None),
+        ("/opt/archiver/bin/python /opt/archiver/bin/dagster-daemon liveness-check", None),
+        ("python -m dagster._daemon --help", None),
         ("archiver run --all", None),
         ("python -m pytest dagster/test_execute_run.py", None),
         ("", None),

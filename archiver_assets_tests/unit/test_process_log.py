@@ -48,6 +48,9 @@ except ValueError:
 thread = threading.Thread(target=lambda: 1 / 0, name="worker")
 thread.start()
 thread.join()
+thread = threading.Thread(target=sys.exit)
+thread.start()
+thread.join()
 
 class Unraisable:
     def __del__(self):
@@ -100,6 +103,7 @@ def test_whatever_is_said_in_a_run_is_one_object_a_line_on_stdout() -> None:
 
     traces = {each["message"]: each["exception"].splitlines()[-1] for each in lines if "exception" in each}
     assert traces["failed"] == "two lines"
+    assert not any("SystemExit" in said for said in traces)
     assert traces["thread worker ends by ZeroDivisionError"] == "ZeroDivisionError: division by zero"
     assert [trace for said, trace in traces.items() if "Unraisable.__del__" in said] == ["OSError: in a finalizer"]
     assert traces["the process ends by RuntimeError"] == "of it"
@@ -183,6 +187,28 @@ def test_the_form_is_that_of_the_environment() -> None:
 def test_a_value_that_is_none_is_refused(variable: str) -> None:
     with pytest.raises(ConfigError, match=f"in {variable}, found 'loud'"):
         log_process(RUN, {variable: "loud"})
+
+
+@pytest.mark.parametrize("lost", ['full = os.open("/dev/full", os.O_WRONLY)', "end, full = os.pipe()\nos.close(end)"])
+def test_who_logs_goes_on_when_nothing_can_be_written_any_more(lost: str) -> None:
+    code = f'import os\n{lost}\nos.dup2(full, 1)\nlog.info("lost")\nprint("lost")\nos.write(2, b"went on")\nos._exit(0)'
+    result = ran(code, RUN)
+    assert (result.returncode, result.stderr) == (0, "went on")
+
+
+def test_a_line_that_never_ends_is_written_in_pieces() -> None:
+    result = ran('for number in range(2_000):\n    sys.stdout.write(f"\\r{number:>99}")', RUN)
+    pieces = [each["message"] for each in objects(result.stdout)]
+    assert "".join(pieces) == "".join(f"\r{number:>99}" for number in range(2_000))
+    assert len(pieces) > 20
+
+
+@pytest.mark.parametrize(("closed", "written"), [("stdout", []), ("stderr", ["of ours", "printed"])])
+def test_a_process_may_be_started_with_a_closed_stream(closed: str, written: list[str]) -> None:
+    begin = BEGIN.replace("ARGUMENTS", repr(RUN)).replace("\nlog_process", f"\nsys.{closed} = None\nlog_process")
+    code = 'log.info("of ours")\nprint("printed", file=sys.stderr)\nif sys.stderr:\n    sys.stderr.flush()'
+    result = subprocess.run([sys.executable, "-c", begin + code], capture_output=True, text=True, timeout=30, check=True)
+    assert [each["message"] for each in objects(result.stdout)] == written
 
 
 LOADING = """

@@ -7,7 +7,7 @@ from contextlib import suppress
 import pytest
 from structlog.contextvars import bound_contextvars, get_contextvars
 
-from archiver_assets.lifecycle.progress import EVERY, Activity, Progress, at_work, beating, note
+from archiver_assets.lifecycle.progress import EVERY, Activity, Progress, at_work, beating, note, of_generation
 from archiver_assets.threads import Behind, gathered
 
 LABEL = "d/s/t 2026-08-01"
@@ -214,6 +214,24 @@ def test_a_thread_of_the_verb_says_so_with_the_context_of_what_it_does() -> None
         logging.getLogger("archiver").removeHandler(watched)
     assert seen[0] == {"generation": 7, "thread": "progress"}
     assert "progress" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_signs_of_life_have_the_generation_of_their_block_and_none_after_it() -> None:
+    seen: list[object] = []
+
+    class Beating(Progress):
+        def say(self, reached: str | None = None) -> None:
+            seen.append((reached, get_contextvars().get("generation")))
+
+    with at_work("purge", "purge") as activity, Beating("purge", 1, FakeClock()):
+        activity.every = 0
+        note("locked")
+        for number in (3, 4):
+            with suppress(OSError), of_generation(number):
+                activity.beat()
+                raise OSError
+            activity.beat()
+    assert seen == [("locked", 3), ("locked", None), ("locked", 4), ("locked", None)]
 
 
 def test_a_verb_within_a_verb_is_part_of_it() -> None:
