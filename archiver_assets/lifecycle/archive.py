@@ -1,7 +1,7 @@
 """Archive: copy the rows of a partition that no generation holds, exactly, into one Parquet object, and commit it with a manifest.
 
 What belongs here: the order of the steps that make a generation. What does not: which rows are held already (`coverage.py`), what is
-learned of rows on the way (`content.py`), reading back (`verify.py`), deleting (`purge.py`).
+learned of rows on the way (`content.py`), reading back (`reading_back.py`), deleting (`purge.py`).
 
 The order is the guarantee: the object is whole before the manifest is created, and a generation exists if and only if its manifest does.
 A crash before that leaves at most an object that no manifest names, which the next archive removes.

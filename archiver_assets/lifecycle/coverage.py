@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from archiver_assets.lifecycle.generations import Generation, Generations, drift, reject, versions_believed
+from archiver_assets.lifecycle.reading_back import read_back
 from archiver_assets.lifecycle.task import Task, log
-from archiver_assets.lifecycle.verify import read_back
 from archiver_assets.lifecycle.versions import doubtful
 from archiver_assets.source.catalog import XMIN, Server, Table
 from archiver_assets.source.identities import Identities, have_one_width, of_batch

@@ -22,9 +22,9 @@ from pyarrow import fs
 from archiver_assets.errors import SourceChanged, StoreError
 from archiver_assets.lifecycle.coverage import Coverage
 from archiver_assets.lifecycle.generations import Generation, drift, read_generations, versions_believed
+from archiver_assets.lifecycle.reading_back import proven
 from archiver_assets.lifecycle.sources import identity
 from archiver_assets.lifecycle.task import Task
-from archiver_assets.lifecycle.verify import proven
 from archiver_assets.lifecycle.versions import doubtful
 from archiver_assets.partition import Partition
 from archiver_assets.source import sql

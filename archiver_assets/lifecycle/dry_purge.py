@@ -18,9 +18,9 @@ from archiver_assets.lifecycle.dry_run import Look, damage_of, finding_of, look_
 from archiver_assets.lifecycle.emptying import Proven, Session, batches_of, target_of
 from archiver_assets.lifecycle.generations import Generation
 from archiver_assets.lifecycle.purge import require_no_drift
+from archiver_assets.lifecycle.reading_back import Verification, read_back
 from archiver_assets.lifecycle.retrying import persistently
 from archiver_assets.lifecycle.task import Task, log
-from archiver_assets.lifecycle.verify import Verification, read_back
 from archiver_assets.source import sql
 from archiver_assets.source.catalog import XMIN, Table, count_held
 from archiver_assets.source.deleting import Deleted, Foreseen, foresee

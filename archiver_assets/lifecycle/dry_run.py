@@ -18,9 +18,9 @@ from archiver_assets.lifecycle.archive import count_uncovered, open_reader
 from archiver_assets.lifecycle.coverage import read_coverage
 from archiver_assets.lifecycle.generations import Generation, Generations, own_generations
 from archiver_assets.lifecycle.preflight import require_compliance
+from archiver_assets.lifecycle.reading_back import Verification, read_back
 from archiver_assets.lifecycle.retrying import persistently
 from archiver_assets.lifecycle.task import Task, log
-from archiver_assets.lifecycle.verify import Verification, read_back
 from archiver_assets.source import sql, sql_session
 from archiver_assets.source.catalog import Connection, Server, Table, count_rows, count_without_day, describe_table, read_server
 from archiver_assets.source.findings import Finding, Stops, Work

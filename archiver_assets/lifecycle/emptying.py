@@ -15,8 +15,8 @@ from archiver_assets.errors import SourceConflict
 from archiver_assets.lifecycle.generations import Generation, versions_believed
 from archiver_assets.lifecycle.holds import HoldPlaces, in_force
 from archiver_assets.lifecycle.pacing import pause_between_batches
+from archiver_assets.lifecycle.reading_back import LocalCopy, RowGroup
 from archiver_assets.lifecycle.task import Step, Task, log
-from archiver_assets.lifecycle.verify import LocalCopy, RowGroup
 from archiver_assets.lifecycle.versions import doubtful
 from archiver_assets.source import sql
 from archiver_assets.source.catalog import XMIN, Connection, Server, Table

@@ -1,7 +1,8 @@
 """Inspection: prove the archive from the store alone, as somebody would who has lost the database, or distrusts everybody.
 
 What belongs here: reading every generation that counts back, whole, and what is wrong with the objects around them. What does not: the
-comparison of one object with its manifest (`verify.py`), and doing anything about what was found: nothing is written, nothing rejected.
+comparison of one object with its manifest (`reading_back.py`), and doing anything about what was found: nothing is written,
+nothing rejected.
 
 What the store alone cannot tell is whether a whole day, or the newest generation of one, was removed with all its marks: Dagster's
 materializations, the bucket's versions and its Object Lock are there for that.
@@ -14,10 +15,10 @@ from typing import Final
 
 from archiver_assets.errors import ManifestInvalid
 from archiver_assets.lifecycle.generations import Generation, read_generation
+from archiver_assets.lifecycle.reading_back import Verification, read_back
 from archiver_assets.lifecycle.sources import accepted_source
 from archiver_assets.lifecycle.survey import TableObjects
 from archiver_assets.lifecycle.task import Task
-from archiver_assets.lifecycle.verify import Verification, read_back
 from archiver_assets.store.keys import Mark
 from archiver_assets.store.manifest import Purging, Rejected, decode
 from archiver_assets.store.objects import read_whole

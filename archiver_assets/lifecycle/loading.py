@@ -17,9 +17,9 @@ from archiver_assets.errors import NotRestored
 from archiver_assets.lifecycle.coverage import Coverage
 from archiver_assets.lifecycle.generations import Generation
 from archiver_assets.lifecycle.progress import Progress
+from archiver_assets.lifecycle.reading_back import LocalCopy, proven
 from archiver_assets.lifecycle.restore_request import Conflict, RestoreRequest, RestoreTally, Versions
 from archiver_assets.lifecycle.task import Task, log
-from archiver_assets.lifecycle.verify import LocalCopy, proven
 from archiver_assets.source import destination as at
 from archiver_assets.source import sql
 from archiver_assets.source.catalog import XMIN, Connection, find_relation, read_table

@@ -1,7 +1,7 @@
 """Purge: delete from the table exactly the rows that a generation holds, having proven the generation itself.
 
 What belongs here: the order of proof, mark, deletes and receipt, and everything that stops a purge. What does not: how a batch is deleted
-(`source/deleting.py`), how a generation is proven (`verify.py`).
+(`source/deleting.py`), how a generation is proven (`reading_back.py`).
 
 Nothing that ran before is trusted, no check and no earlier verification: whoever asks for a purge alone gets the same proof. A crash
 between any two steps leaves a state from which running purge again finishes.
@@ -26,11 +26,11 @@ from archiver_assets.lifecycle.generations import (
 )
 from archiver_assets.lifecycle.preflight import require_compliance, require_preflight
 from archiver_assets.lifecycle.progress import of_generation
+from archiver_assets.lifecycle.reading_back import read_back
 from archiver_assets.lifecycle.restorability import require_restorable
 from archiver_assets.lifecycle.retrying import persistently, working
 from archiver_assets.lifecycle.task import Step, Task, log
 from archiver_assets.lifecycle.vacuum import Vacuumed, vacuum
-from archiver_assets.lifecycle.verify import read_back
 from archiver_assets.source import sql
 from archiver_assets.source.catalog import Connection, Counted, Table, count_held, count_rows, read_server, read_table
 from archiver_assets.source.deleting import Deleted

@@ -1,7 +1,7 @@
 """Proof that a generation can be restored: loaded into a temporary table by a server, and compared with the source by the source itself.
 
 What belongs here: the load and the comparison that `verification: restore` asks for before a purge. What does not: reading the object back
-(`verify.py`), and restoring for people (`restore.py`).
+(`reading_back.py`), and restoring for people (`restore.py`).
 
 The digest of an object starts after the driver's decoding, and a sample only guesses at what that did to a value: here every row goes the
 whole way back into PostgreSQL. Where that is a scratch database, what it makes of a row comes back as its own text, which nothing here
@@ -19,8 +19,8 @@ import pyarrow.compute as pc
 
 from archiver_assets.lifecycle.emptying import Session
 from archiver_assets.lifecycle.generations import Generation, reject, versions_believed
+from archiver_assets.lifecycle.reading_back import LocalCopy
 from archiver_assets.lifecycle.task import log
-from archiver_assets.lifecycle.verify import LocalCopy
 from archiver_assets.lifecycle.versions import doubtful
 from archiver_assets.source import sql, sql_restore
 from archiver_assets.source.catalog import XMIN, Connection

@@ -1,7 +1,7 @@
 """Restore: load the generations of a partition back into a table, and let the server say that they are there.
 
 What belongs here: which rows are restored, the order of load, comparison and commit, and what stops them. What does not: the statements and
-the look at the table (`source/destination.py`), reading back (`verify.py`).
+the look at the table (`source/destination.py`), reading back (`reading_back.py`).
 
 Each generation is one transaction: proven by reading it back, loaded, compared row by row by the server, committed. Newer generations come
 first, and of a key that several hold only the newest version is loaded. A crash leaves whole generations, and running the same restore
@@ -22,10 +22,10 @@ from archiver_assets.lifecycle.coverage import Coverage
 from archiver_assets.lifecycle.generations import Generation, read_generations
 from archiver_assets.lifecycle.loading import HOLD_REQUESTOR, Loading, Rows, Session, archived_columns
 from archiver_assets.lifecycle.progress import of_generation
+from archiver_assets.lifecycle.reading_back import proven
 from archiver_assets.lifecycle.restore_request import Conflict, Drift, Restored, RestoreRequest, RestoreTally, Triggers
 from archiver_assets.lifecycle.retrying import persistently
 from archiver_assets.lifecycle.task import Step, Task, log
-from archiver_assets.lifecycle.verify import proven
 from archiver_assets.partition import Partition
 from archiver_assets.source import destination as at
 from archiver_assets.source import sql, sql_restore

@@ -12,9 +12,9 @@ import dagster as dg
 from archiver_assets.lifecycle.archive import Archived
 from archiver_assets.lifecycle.generations import Generation
 from archiver_assets.lifecycle.purge import Purged
+from archiver_assets.lifecycle.reading_back import Verification
 from archiver_assets.lifecycle.restore_request import Restored
 from archiver_assets.lifecycle.task import Task
-from archiver_assets.lifecycle.verify import Verification
 from archiver_assets.orchestration.links import Links
 from archiver_assets.orchestration.tables import comparisons_table, findings_table, holds_table, purge_report
 from archiver_assets.source.catalog import Column

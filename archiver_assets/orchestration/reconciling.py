@@ -12,9 +12,10 @@ from dataclasses import dataclass
 import dagster as dg
 
 from archiver_assets.config import TableConfig
+from archiver_assets.lifecycle.reading_back import read_back
 from archiver_assets.lifecycle.survey import SurveyedDay
 from archiver_assets.lifecycle.task import Task
-from archiver_assets.lifecycle.verify import combined, read_back
+from archiver_assets.lifecycle.verify import combined
 from archiver_assets.orchestration.assets import table_keys
 from archiver_assets.orchestration.dry_metadata import evaluation_of
 from archiver_assets.orchestration.links import Links

@@ -11,7 +11,7 @@ import dagster as dg
 from archiver_assets.config import Hold
 from archiver_assets.lifecycle.dry_purge import DryPurge
 from archiver_assets.lifecycle.purge import Purged
-from archiver_assets.lifecycle.verify import Comparison
+from archiver_assets.lifecycle.reading_back import Comparison
 from archiver_assets.source.deleting import Deleted
 from archiver_assets.source.findings import Finding
 

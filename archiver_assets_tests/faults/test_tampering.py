@@ -10,7 +10,8 @@ from archiver_assets.errors import ManifestInvalid, NotArchived, NotVerified
 from archiver_assets.lifecycle.archive import archive
 from archiver_assets.lifecycle.generations import read_generations
 from archiver_assets.lifecycle.purge import purge
-from archiver_assets.lifecycle.verify import read_back, verify
+from archiver_assets.lifecycle.reading_back import read_back
+from archiver_assets.lifecycle.verify import verify
 from archiver_assets_tests.doubles import MemoryObjectStore
 from archiver_assets_tests.lab import DAY, Lab, only
 
