@@ -68,12 +68,12 @@ def test_every_key_of_the_config_is_in_its_reference_with_its_description(model:
 def test_the_holds_of_the_guide_are_holds(tmp_path: Path) -> None:
     guide = (ROOT / "docs" / "how-to" / "legal-holds.md").read_text()
     (in_config,) = re.findall(r"```yaml\n(.*?)```", guide, re.DOTALL)
-    (tmp_path / "config.yaml").write_text(SHORTEST.replace("app", "compliance").replace("name: log", "name: audit_logs") + in_config)
+    (tmp_path / "config.yaml").write_text(SHORTEST.replace("app", "production_db").replace("name: log", "name: audit_logs") + in_config)
     (in_bucket,) = re.findall(r"```json\n(.*?)```", guide, re.DOTALL)
-    store = MemoryObjectStore({"_holds/2026-17.json": in_bucket.encode()})
+    store = MemoryObjectStore({"_holds/2024-17.json": in_bucket.encode()})
 
-    assert load_config(tmp_path / "config.yaml", {}).legal_holds.holds[0].id == "2026/17"
-    assert [hold.id for hold in read_hold_objects(store, "", {})] == ["2026-17"]
+    assert load_config(tmp_path / "config.yaml", {}).legal_holds.holds[0].id == "2024/17"
+    assert [hold.id for hold in read_hold_objects(store, "", {})] == ["2024-17"]
 
 
 def test_the_targets_of_the_guide_are_targets_and_apprise_knows_their_urls(tmp_path: Path) -> None:
