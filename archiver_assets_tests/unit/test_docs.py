@@ -1,4 +1,4 @@
-"""What the docs say is true: every key is listed, and the README's config is one."""
+"""What single pages say is true: their holds, targets and settings are ones. What holds for all pages is in `test_pages.py`."""
 
 import re
 from pathlib import Path
@@ -6,63 +6,14 @@ from pathlib import Path
 import apprise
 import dagster as dg
 import pytest
-from pydantic import BaseModel
 
-from archiver_assets.config import (
-    Compliance,
-    DatabaseConfig,
-    Hold,
-    HoldCondition,
-    HoldsTable,
-    LegalHolds,
-    Notifications,
-    NotificationTarget,
-    Prices,
-    ReplicaConfig,
-    S3Config,
-    ScratchConfig,
-    TableConfig,
-    load_config,
-)
-from archiver_assets.config.kubernetes import NodeAffinity, Quantities, Resources, Toleration
+from archiver_assets.config import load_config
 from archiver_assets.orchestration.launchpad import ArchiveConfig, CheckConfig, PurgeConfig
 from archiver_assets.store.holding import read_hold_objects
 from archiver_assets_tests.doubles import MemoryObjectStore
 from archiver_assets_tests.unit.config_files import SHORTEST
 
 ROOT = Path(__file__).parents[2]
-
-
-MODELS = [
-    S3Config,
-    DatabaseConfig,
-    ReplicaConfig,
-    ScratchConfig,
-    TableConfig,
-    LegalHolds,
-    Hold,
-    HoldCondition,
-    HoldsTable,
-    Compliance,
-    Notifications,
-    NotificationTarget,
-    Prices,
-    Resources,
-    Quantities,
-    NodeAffinity,
-    Toleration,
-]
-
-
-@pytest.mark.parametrize("model", MODELS)
-def test_every_key_of_the_config_is_in_its_reference_with_its_description(model: type[BaseModel]) -> None:
-    reference = (ROOT / "docs" / "reference" / "configuration.md").read_text()
-    own_label = {"database"} if model is TableConfig else set()
-
-    for name, field in model.model_fields.items():
-        if name not in own_label:
-            key = "schema" if name == "schema_name" and model is not Hold else field.serialization_alias or name
-            assert f"| `{key}` | {field.description} |" in reference
 
 
 def test_the_holds_of_the_guide_are_holds(tmp_path: Path) -> None:
@@ -87,26 +38,6 @@ def test_the_targets_of_the_guide_are_targets_and_apprise_knows_their_urls(tmp_p
     assert [type(each).__name__ for each in services] == ["NotifySlack", "NotifyWorkflows", "NotifyEmail", "NotifyPagerDuty", "NotifyJSON"]
 
 
-def test_the_config_of_the_readme_is_valid(tmp_path: Path) -> None:
-    (example,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    (tmp_path / "config.yaml").write_text(example)
-
-    ((database, table),) = load_config(tmp_path / "config.yaml", {}).tables()
-
-    assert (database.name, table.name, table.retention_days) == ("production_db", "audit_logs", 90)
-
-
-def test_the_example_of_what_runs_ask_of_kubernetes_is_valid(tmp_path: Path) -> None:
-    (example,) = re.findall(r"```yaml\n(defaults:\n.*?)```", (ROOT / "docs" / "reference" / "configuration.md").read_text(), re.DOTALL)
-    (tmp_path / "config.yaml").write_text('version: "2.0"\ns3: {bucket: archives}\n' + example)
-
-    ((_, table),) = load_config(tmp_path / "config.yaml", {}).tables()
-
-    assert table.deadline_seconds == 172_800
-    assert table.resources
-    assert table.node_affinity
-
-
 @pytest.mark.parametrize(
     ("step", "form"),
     [("archive", ArchiveConfig), ("archive_row_counts", CheckConfig), ("purge", PurgeConfig)],
@@ -116,9 +47,3 @@ def test_every_setting_of_the_launchpad_is_in_its_guide(step: str, form: type[dg
     guide = (ROOT / "docs" / "how-to" / "running.md").read_text()
     assert set(re.findall(rf"\| `…__{step}` \| `(\w+)` \|", guide)) == set(form.model_fields)
     assert all(field.description for field in form.model_fields.values())
-
-
-def test_every_file_that_the_readme_links_to_is_there() -> None:
-    links = re.findall(r"\]\(([^)#]+)\)", (ROOT / "README.md").read_text())
-    assert links
-    assert [link for link in links if not (ROOT / link).exists()] == []
