@@ -123,11 +123,13 @@ def typed(text: str) -> list[tuple[str, str]]:
 
 
 def matches(expected: str, found: str) -> bool:
-    """Return whether this was printed; spaces at the end of lines and empty lines around do not count."""
-    lines = [line.rstrip() for line in expected.strip("\n").splitlines()]
-    pattern = "".join(r"(?:.*\n)*?" if line.strip() == REST else rf"{_any_text(line)}\n" for line in lines)
-    printed = "".join(f"{line.rstrip()}\n" for line in found.strip("\n").splitlines() if found.strip())
-    return bool(re.fullmatch(r"\n*" + pattern + r"\n*", printed))
+    """Return whether this was printed. Empty lines do not count, and a table may be wider: several spaces are as good as one."""
+    pattern = "".join(r"(?:.*\n)*?" if line == REST else rf"{_any_text(line)}\n" for line in _lines(expected))
+    return bool(re.fullmatch(pattern, "".join(f"{line}\n" for line in _lines(found))))
+
+
+def _lines(text: str) -> list[str]:
+    return [re.sub(r" +", " ", re.sub("─+", "─", line)).strip() for line in text.splitlines() if line.strip()]
 
 
 def _any_text(line: str) -> str:

@@ -71,10 +71,11 @@ TO_RUN = [page for page in map(read_page, PAGES) if "session" in page.notes]
 
 @dataclass(frozen=True)
 class Ground:
-    """What a page stands on: the variables of its shell, and the database that its SQL is for."""
+    """What a page stands on: the variables of its shell, or a file of them, and the database that its SQL is for."""
 
     environ: dict[str, str]
     dsn: str
+    env_file: Path | None = None
 
     def run_sql(self, statements: str) -> None:
         """Run what a page has as SQL, as the owner of the tables."""
@@ -112,7 +113,7 @@ def dev() -> Iterator[Ground]:
     before = dict(os.environ)
     try:
         with open_stage(days=3, rows_per_day=200) as stage:
-            yield Ground(stage.environ, stage.postgres.dsn("shop"))
+            yield Ground({}, stage.postgres.dsn("shop"), stage.env_file)
     finally:
         os.environ.clear()
         os.environ.update(before)
@@ -130,6 +131,8 @@ def test_what_a_page_tells_to_type_does_what_it_says(page: Page, request: pytest
     }
 
     with session(tmp_path, {**ground.environ, **shell}, ground.run_sql) as opened:
+        if ground.env_file:  # whose commands would be the real ones, and take seconds to start
+            assert opened.run(f'. {ground.env_file}; PATH="{shell["PATH"]}"').status == 0
         for block in page.blocks:
             opened.play(block)
 
