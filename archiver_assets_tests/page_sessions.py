@@ -61,8 +61,8 @@ class Session:
 
     def play(self, block: Block) -> None:
         """Do what a block is for: run it, or write it to its file. Raises AssertionError if the page says otherwise."""
-        for command in block.notes.get("before", "").splitlines():
-            self._expect(block, command, status=0)
+        if "before" in block.notes:
+            self._expect(block, block.notes["before"], status=0)
         if "not run" in block.notes:
             return
         status = int(block.notes.get("exit status", "0"))

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 PAGES = tuple(sorted(path.relative_to(ROOT) for pattern in ("*.md", "docs/**/*.md", "deploy/**/*.md") for path in ROOT.glob(pattern)))
 NOTES = ("session", "before", "file", "part of", "not run", "exit status")
 """What a comment can say: `<!-- file: config.yaml -->`."""
-_NOTE = re.compile(r"<!-- ([a-z ]+): (.+?) -->", re.DOTALL)
+_NOTE = re.compile(r"<!-- ([a-z ]+): (.+?)\s+-->", re.DOTALL)
 _MARKDOWN = MarkdownIt("commonmark").enable("table")
 
 
