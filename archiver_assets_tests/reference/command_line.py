@@ -33,7 +33,9 @@ def _usage(path: str, command: click.Command) -> Iterator[str]:
     parameters = [each for each in command.params if each.name not in _common_names()]
     parts = [_in_usage(each) for each in parameters]
     yield f"\n```text\n{path} {' '.join([*filter(None, parts), '[OPTION]…'])}\n```\n"
-    if any(isinstance(each, click.Option) for each in parameters):
+    if not any(isinstance(each, click.Option) for each in parameters):
+        yield "\n"
+    else:
         yield table(("option", "meaning", "default"), [_row(each) for each in parameters if isinstance(each, click.Option)])
 
 

@@ -138,6 +138,8 @@ def refusal(arguments: list[str]) -> str | None:
             command = found
     except click.exceptions.Exit:  # of --help and --version
         return None
+    except click.BadParameter as error:  # but for a variable of the shell, whose value it cannot know
+        return None if "'$" in error.format_message() else error.format_message()
     except click.UsageError as error:
         return error.format_message()
 
