@@ -19,7 +19,7 @@ RUN pip install --no-cache-dir --root-user-action=ignore --only-binary :all: --r
  && UV_PROJECT_ENVIRONMENT=/build/backend uv sync --locked --only-group build \
  && UV_PROJECT_ENVIRONMENT=/opt/archiver uv sync --locked --no-dev --no-install-project
 
-# The last line lets Dagster's processes log JSON from their start on: docs/logging.md.
+# The last line lets Dagster's processes log JSON from their start on: docs/reference/logging.md.
 COPY README.md ./
 COPY archiver_assets ./archiver_assets
 RUN uv build --wheel --no-build-isolation --python /build/backend/bin/python --out-dir /build/dist \

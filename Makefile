@@ -7,7 +7,7 @@ export UV_PYTHON_DOWNLOADS := never
 export UV_PROJECT_ENVIRONMENT := .venv
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: help setup postgres demo dev test lint format docs torture matrix bench figures pictures dist sbom audit clean
+.PHONY: help setup postgres demo dev test lint format docs links torture matrix bench figures pictures dist sbom audit clean
 
 help:
 	@echo 'make demo      run the main job on embedded servers (KEEP=1 leaves them up)'
@@ -15,14 +15,15 @@ help:
 	@echo 'make test      lint, types and all tests'
 	@echo 'make lint      ruff, format, strict types, import rules'
 	@echo 'make format    let ruff mend what it can'
-	@echo 'make docs      write the generated part of docs/types.md anew'
+	@echo 'make docs      write the generated pages anew, and build the site of docs/ into .site/html'
+	@echo 'make links     ask whether the pages that the docs link to are still there (needs the network)'
 	@echo 'make torture   long seeded failure runs, and random tables at length'
 	@echo 'make matrix    integration and fault tests against PostgreSQL 14 to 18, an hour (MAJORS="16 18" for some)'
 	@echo 'make dist      the wheel and the source archive, in dist/'
 	@echo 'make sbom      what a release is made of, in dist/: a CycloneDX SBOM, and each licence, which must be an allowed one'
 	@echo 'make audit     known vulnerabilities of what is locked, asked of the package index'
 	@echo 'make bench     speed as ratios to the physical limit (ONLY=archive,scale: a part; SIZE=large, ROWS=, RUNS=)'
-	@echo 'make figures   the newest figures and charts into docs/performance.md'
+	@echo 'make figures   the newest figures and charts into docs/explanation/performance.md'
 	@echo 'make pictures  the README'"'"'s pictures, from Dagster'"'"'s UI in Chromium'
 
 # Bytecode is made here, once, because our own processes write none: without it each of them takes 2 s more to import Dagster.
@@ -70,8 +71,16 @@ format: setup
 	@$(RUN)ruff check --fix .
 	@$(RUN)ruff format .
 
+# No network is needed: nothing is taken from a CDN, and only `make links` follows links to other sites.
+SPHINX := $(RUN)sphinx-build --quiet --fail-on-warning --keep-going --nitpicky --fresh-env --jobs auto --doctree-dir .site/doctrees
+
 docs: setup
 	@$(RUN)python -m archiver_assets_tests.types_table
+	@$(SPHINX) docs .site/html
+	@echo '.site/html/index.html'
+
+links: setup
+	@$(SPHINX) --builder linkcheck docs .site/links
 
 # Three workers for two cores, because each waits for its servers and for time to pass.
 PYTEST := $(RUN)pytest -n 3 -m 'not torture'
@@ -117,4 +126,4 @@ audit: setup
 	@$(RUN)pip-audit --require-hashes --disable-pip --requirement $(DIST)/requirements.txt
 
 clean:
-	rm -rf dist .venv .tools .pg .pytest_cache .mypy_cache .ruff_cache .screenshots
+	rm -rf dist .venv .tools .pg .pytest_cache .mypy_cache .ruff_cache .screenshots .site

@@ -1,4 +1,4 @@
-"""The tables of types in docs/types.md, made from a server's catalog and the archiver's own choice for each type.
+"""The tables of types in docs/reference/types.md, made from a server's catalog and the archiver's own choice for each type.
 
 What belongs here: which types a column can have, and a line for each. What does not: the choice (`source/types.py`), and the values, which
 the tests of exactness take the whole way (`tables.py`). `make docs` writes the tables anew.
@@ -17,7 +17,7 @@ from archiver_assets.errors import TableRefused
 from archiver_assets.source.catalog import Column, Connection, read_table
 from archiver_assets_tests.tables import OF_EXTENSIONS, OF_ONES_OWN, REFUSED, SAMPLES, TYPES_TO_MAKE
 
-FILE = Path(__file__).parents[1] / "docs" / "types.md"
+FILE = Path(__file__).parents[1] / "docs" / "reference" / "types.md"
 MAJOR = 17
 """The version whose types are listed: other versions have others too."""
 BEGIN, END = "<!-- types: begin -->\n", "<!-- types: end -->\n"

@@ -39,7 +39,7 @@ COMMANDS = (
 
 
 class Status(IntEnum):
-    """The exit statuses of every command, as docs/cli.md has them."""
+    """The exit statuses of every command, as docs/reference/cli.md has them."""
 
     DONE = 0
     FAILED = 1

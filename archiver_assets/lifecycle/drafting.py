@@ -150,7 +150,7 @@ def draft_config(database: DatabaseConfig, s3: S3Config, retention_days: int, ta
 
 _HEAD = """\
 # The config of Audit Archiver, drafted by `archiver init`. Read it and correct it; then come
-# archiver validate, archiver doctor and archiver plan. docs/configuration.md lists every key.
+# archiver validate, archiver doctor and archiver plan. docs/reference/configuration.md lists every key.
 version: "2.0"
 
 """

@@ -1,7 +1,7 @@
 """The log as lines: text for people, or one JSON object a line for machines.
 
 What belongs here: the form of a line. What does not: where lines go in a process of Dagster's (`processes.py`), and what is logged, which
-everything says through `logging`. The keys are documented in docs/logging.md.
+everything says through `logging`. The keys are documented in docs/reference/logging.md.
 
 JSON is written in ASCII, so that nothing that is logged, be it the name of a table or the answer of a server, can begin a new line, neither
 by a line feed nor by one of the other characters that some readers take for the end of a line.
@@ -79,7 +79,7 @@ class TextFormatter(logging.Formatter):
 
 
 def facts(record: logging.LogRecord, run: Mapping[str, object] | None = None) -> dict[str, str | int | float | None]:
-    """Return what is known of a record, by the keys of docs/logging.md. `run` is what else is known of the run that it is of."""
+    """Return what is known of a record, by the keys of docs/reference/logging.md. `run` is what else is known of the run that it is of."""
     meta = _meta(record)
     message, others = _said(record, meta)
     found: dict[str, object] = {

@@ -1,4 +1,4 @@
-"""`make figures`: the newest results in `.bench`, as the figures of docs/performance.md and the charts beside it.
+"""`make figures`: the newest results in `.bench`, as the figures of docs/explanation/performance.md and the charts beside it.
 
 What belongs here: which results go where. What does not: measuring, which this never does. A target of the registry without a result stands
 there as not measured yet, so that the page never says less than the code promises.
@@ -17,7 +17,7 @@ from archiver_assets_tests.benchmarks.registry import COMPARISONS
 from archiver_assets_tests.benchmarks.tables import methods_table, targets_table
 from archiver_assets_tests.benchmarks.workload import DEFAULT_ROWS, LARGE, LARGE_ROWS
 
-PAGE = ROOT / "docs" / "performance.md"
+PAGE = ROOT / "docs" / "explanation" / "performance.md"
 CHARTS = ROOT / "docs" / "pictures" / "bench"
 
 
@@ -44,7 +44,7 @@ def rewritten(page: str, results: Sequence[Result]) -> str:
     machines = dict.fromkeys(f"Measured with {described(result.machine)}.\n" for result in results)
     tables = [line for result in results for line in [*methods_table(result), ""]]
     drawn = dict.fromkeys(result.workload for result in results if bars_of(result))
-    pictures = [f"![Ratios on the workload {name}](pictures/bench/{name}.svg)\n" for name in drawn]
+    pictures = [f"![Ratios on the workload {name}](../pictures/bench/{name}.svg)\n" for name in drawn]
     parts = {"targets": [*targets_table([*results, *missing]), "", *machines, *pictures], "methods": tables}
     for name, lines in parts.items():
         begin, end = f"<!-- {name}: begin -->\n", f"<!-- {name}: end -->"

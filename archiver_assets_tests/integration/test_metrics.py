@@ -236,7 +236,7 @@ def test_other_paths_are_not_found(instance: dg.DagsterInstance) -> None:
 
 
 def test_the_reference_has_every_metric_with_its_type_and_labels_and_no_other(instance: dg.DagsterInstance) -> None:
-    reference = (ROOT / "docs" / "metrics.md").read_text()
+    reference = (ROOT / "docs" / "reference" / "metrics.md").read_text()
     listed = re.findall(r"^\| `(archiver_\w+)` \| (\w+) \| (.*?) \|", reference, re.MULTILINE)
 
     found = []

@@ -162,7 +162,7 @@ def test_a_table_to_which_nothing_ever_happened_is_not_passed_over(alert: str, w
 
 
 def test_every_rule_has_what_people_need_and_a_section_of_the_runbooks() -> None:
-    text = (ROOT / "docs" / "runbooks.md").read_text()
+    text = (ROOT / "docs" / "operations" / "runbooks.md").read_text()
     sections = dict(re.findall(r"^## (\w+)\n(.*?)(?=^## |\Z)", text, re.DOTALL | re.MULTILINE))
     assert list(sections) == [rule["alert"] for rule in RULES]
     for rule in RULES:
@@ -170,7 +170,7 @@ def test_every_rule_has_what_people_need_and_a_section_of_the_runbooks() -> None
         assert rule["labels"]["severity"] in {"critical", "warning"}
         assert re.fullmatch(r"\d+[mhd]", rule.get("for", "0m"))
         assert rule["annotations"].keys() == {"summary", "description", "runbook_url"}
-        assert rule["annotations"]["runbook_url"].endswith(f"/docs/runbooks.md#{rule['alert'].lower()}")
+        assert rule["annotations"]["runbook_url"].endswith(f"/docs/operations/runbooks.md#{rule['alert'].lower()}")
     for section in sections.values():
         assert "*Symptom.*" in section
         assert "*Verify.*" in section
@@ -178,7 +178,7 @@ def test_every_rule_has_what_people_need_and_a_section_of_the_runbooks() -> None
 
 
 def test_the_archivers_commands_of_the_runbooks_are_ones_that_it_takes() -> None:
-    commands = re.findall(r"^archiver ((?!\().*)$", (ROOT / "docs" / "runbooks.md").read_text(), re.MULTILINE)
+    commands = re.findall(r"^archiver ((?!\().*)$", (ROOT / "docs" / "operations" / "runbooks.md").read_text(), re.MULTILINE)
     assert len(commands) > 5
     for command in commands:
         parsed(command.split())

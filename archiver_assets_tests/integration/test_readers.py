@@ -147,6 +147,6 @@ def test_a_reader_that_knows_nothing_of_the_archiver_reads_the_values_in_natural
 
 
 def test_the_docs_say_what_each_reader_makes_of_a_type() -> None:
-    lines = (Path(__file__).parents[2] / "docs" / "types.md").read_text().splitlines()
+    lines = (Path(__file__).parents[2] / "docs" / "reference" / "types.md").read_text().splitlines()
     expected = {f"| {' | '.join(f'`{kind}`' for kind in kinds)} |" for kinds in KINDS.values()}
     assert expected - set(lines) == set()

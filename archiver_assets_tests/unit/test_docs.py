@@ -56,7 +56,7 @@ MODELS = [
 
 @pytest.mark.parametrize("model", MODELS)
 def test_every_key_of_the_config_is_in_its_reference_with_its_description(model: type[BaseModel]) -> None:
-    reference = (ROOT / "docs" / "configuration.md").read_text()
+    reference = (ROOT / "docs" / "reference" / "configuration.md").read_text()
     own_label = {"database"} if model is TableConfig else set()
 
     for name, field in model.model_fields.items():
@@ -66,7 +66,7 @@ def test_every_key_of_the_config_is_in_its_reference_with_its_description(model:
 
 
 def test_the_holds_of_the_guide_are_holds(tmp_path: Path) -> None:
-    guide = (ROOT / "docs" / "legal-holds.md").read_text()
+    guide = (ROOT / "docs" / "how-to" / "legal-holds.md").read_text()
     (in_config,) = re.findall(r"```yaml\n(.*?)```", guide, re.DOTALL)
     (tmp_path / "config.yaml").write_text(SHORTEST.replace("app", "compliance").replace("name: log", "name: audit_logs") + in_config)
     (in_bucket,) = re.findall(r"```json\n(.*?)```", guide, re.DOTALL)
@@ -77,7 +77,7 @@ def test_the_holds_of_the_guide_are_holds(tmp_path: Path) -> None:
 
 
 def test_the_targets_of_the_guide_are_targets_and_apprise_knows_their_urls(tmp_path: Path) -> None:
-    guide = (ROOT / "docs" / "notifications.md").read_text()
+    guide = (ROOT / "docs" / "how-to" / "notifications.md").read_text()
     (in_config,) = re.findall(r"```yaml\n(.*?)```", guide, re.DOTALL)
     (tmp_path / "config.yaml").write_text(SHORTEST.replace("app", "production_db") + in_config)
     urls = re.findall(r"^\| .* \| `(.*)` \|$", guide, re.MULTILINE)
@@ -97,7 +97,7 @@ def test_the_config_of_the_readme_is_valid(tmp_path: Path) -> None:
 
 
 def test_the_example_of_what_runs_ask_of_kubernetes_is_valid(tmp_path: Path) -> None:
-    (example,) = re.findall(r"```yaml\n(defaults:\n.*?)```", (ROOT / "docs" / "configuration.md").read_text(), re.DOTALL)
+    (example,) = re.findall(r"```yaml\n(defaults:\n.*?)```", (ROOT / "docs" / "reference" / "configuration.md").read_text(), re.DOTALL)
     (tmp_path / "config.yaml").write_text('version: "2.0"\ns3: {bucket: archives}\n' + example)
 
     ((_, table),) = load_config(tmp_path / "config.yaml", {}).tables()
@@ -113,7 +113,7 @@ def test_the_example_of_what_runs_ask_of_kubernetes_is_valid(tmp_path: Path) -> 
     ids=str,
 )
 def test_every_setting_of_the_launchpad_is_in_its_guide(step: str, form: type[dg.Config]) -> None:
-    guide = (ROOT / "docs" / "running.md").read_text()
+    guide = (ROOT / "docs" / "how-to" / "running.md").read_text()
     assert set(re.findall(rf"\| `…__{step}` \| `(\w+)` \|", guide)) == set(form.model_fields)
     assert all(field.description for field in form.model_fields.values())
 

@@ -38,7 +38,7 @@ def begin(clock: FakeClock, total: int = 10_000, beside: int | None = 500_000) -
 
 
 def facts(record: logging.LogRecord) -> dict[str, object]:
-    """Return what the log has as fields, by the names that docs/logging.md gives them."""
+    """Return what the log has as fields, by the names that docs/reference/logging.md gives them."""
     names = ("rows", "rows_total", "bytes", "bytes_total", "rows_per_second", "bytes_per_second", "eta_seconds", "elapsed_seconds")
     return {name: getattr(record, name) for name in names}
 
