@@ -12,11 +12,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psycopg
+import pytest
 import trustme
 
 from archiver_assets.demo.postgres import EmbeddedPostgres, unprivileged_account
+from archiver_assets.demo.seaweed import EmbeddedS3
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
 
 SERVED = "127.0.0.1"
 """The name that good certificates are for."""
@@ -109,3 +115,29 @@ def tls_postgres(settings: Mapping[str, str] | None = None) -> "Iterator[tuple[E
     with tls_files() as files, EmbeddedPostgres(settings={**files.settings, **(settings or {})}) as server:
         server.make_logins_cheap()
         yield server, files
+
+
+class TlsS3(EmbeddedS3):
+    """An S3 server that speaks TLS alone, with a certificate of the authority; whom `name` names."""
+
+    def __init__(self, authority: Authority, folder: Path, name: str = SERVED) -> None:
+        super().__init__()
+        self._authority, self._files = authority, (folder / f"s3-{name}.pem", folder / f"s3-{name}.key")
+        shown = authority.certificate(name)
+        self._files[0].write_bytes(b"".join(blob.bytes() for blob in shown.cert_chain_pems))
+        self._files[1].touch(mode=0o600)
+        self._files[1].write_bytes(shown.private_key_pem.bytes())
+
+    @property
+    def endpoint(self) -> str:
+        return f"https://{self.host}:{self.port}"
+
+    def _make_client(self) -> "S3Client":
+        # By the authority whatever the environment says, and without a look at the name.
+        with pytest.MonkeyPatch.context() as environment:
+            environment.setenv("AWS_CA_BUNDLE", str(self._authority.file))
+            return super()._make_client()
+
+    def _command(self, home: Path) -> list[str]:
+        certificate, key = self._files
+        return [*super()._command(home), f"-s3.cert.file={certificate}", f"-s3.key.file={key}"]

@@ -24,7 +24,7 @@ def reached(scratch: Source | None) -> dict[str, object]:
 
 
 def test_what_is_left_out_is_the_databases_own_but_for_port_and_password() -> None:
-    tls = {"sslmode": "verify-full", "sslrootcert": "/own.pem"}
+    tls = {"sslmode": "verify-full", "sslrootcert": __file__}
     assert reached(source({}, **tls).scratch) == {
         "host": "proof",
         "port": "5432",
@@ -37,7 +37,7 @@ def test_what_is_left_out_is_the_databases_own_but_for_port_and_password() -> No
 
 def test_what_is_given_wins() -> None:
     given = {"host": "proof", "port": 7, "user": "prover", "sslmode": "disable", "sslrootcert": "system"}
-    own = source({**given, "database": "scratch"}, database="live", sslmode="verify-full", sslrootcert="/own.pem")
+    own = source({**given, "database": "scratch"}, database="live", sslmode="verify-full", sslrootcert=__file__)
     expected = {**given, "port": "7", "dbname": "scratch", "password": "other secret"}
     assert reached(own.scratch) == expected
     assert reached(own)["dbname"] == "live"
