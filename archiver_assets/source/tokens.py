@@ -10,7 +10,7 @@ kept. https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/UsingWithRDS.IAMDBA
 import logging
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
@@ -28,7 +28,7 @@ CREDENTIALS_SECONDS: Final = 300
 _ENDPOINT = re.compile(r"\.([a-z]{2}(?:-[a-z]+)+-[0-9]+)\.rds\.|\.rds\.([a-z]{2}(?:-[a-z]+)+-[0-9]+)\.amazonaws\.")
 
 
-def sign_token(config: DatabaseConfig, environ: Mapping[str, str]) -> SecretStr:
+def sign_token(config: DatabaseConfig, environ: Mapping[str, str], clock: Callable[[], float] = time.monotonic) -> SecretStr:
     """Return a token for the config's host, port and role, to be used within 15 minutes.
 
     The region is the one in the name of the endpoint, else that of AWS_REGION or AWS_DEFAULT_REGION in `environ`, or of the profile. Raises
@@ -38,7 +38,7 @@ def sign_token(config: DatabaseConfig, environ: Mapping[str, str]) -> SecretStr:
 
     place = f"database {config.name}: expected to sign a token of AWS IAM for {config.user} at {config.host}:{config.port}, found"
     try:
-        signer = _signer(_region_in(config.host, environ), int(time.monotonic() // CREDENTIALS_SECONDS))
+        signer = _signer(_region_in(config.host, environ), int(clock() // CREDENTIALS_SECONDS))
         if signer is None:
             message = f"{place} no region in the name of the host, in AWS_REGION or in AWS_DEFAULT_REGION"
             raise ConfigError(message, hint="name the endpoint as RDS shows it, which tokens are signed for anyway, or set AWS_REGION")

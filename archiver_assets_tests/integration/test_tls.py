@@ -44,7 +44,7 @@ class Secure:
     server: PostgresServer
 
     @property
-    def proof(self) -> dict[str, str]:
+    def proof(self) -> dict[str, Any]:
         return {"sslmode": "verify-full", "sslrootcert": str(self.files.authority.file)}
 
     @property

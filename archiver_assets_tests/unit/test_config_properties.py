@@ -20,7 +20,7 @@ ENVIRON = {"A": "v", "B": "", "C": "5", "D": "\udcff", "E": "${A}", "F": "\0"}
 KEYS = [
     *("version", "s3", "defaults", "databases", "tables", "endpoint", "bucket", "prefix", "region", "storage_class", "path_style"),
     *("encryption", "kms_key_id", "legal_holds", "holds", "conditions", "compliance", "min_retention_days"),
-    *("name", "host", "port", "user", "password_env", "database", "sslmode", "sslrootcert", "schema", "timestamp_column", "primary_key"),
+    *("name", "host", "port", "user", "auth", "password_env", "database", "sslmode", "sslrootcert", "schema", "timestamp_column", "primary_key"),
     *("retention_days", "batch_size", "start_date", "timezone", "schedule", "max_partitions_per_tick", "parallelism"),
     *("max_replication_lag_seconds", "vacuum_strategy", "verification", "purge_method", "statement_timeout_seconds"),
     *("legal_holds", "compliance", "critical", "holds", "conditions", "read_replica", "scratch_database"),
