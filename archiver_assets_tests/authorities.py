@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 SERVED = "127.0.0.1"
 """The name that good certificates are for."""
 ENCRYPTED_ONLY = "hostssl all all 127.0.0.1/32 scram-sha-256\nhostssl replication all 127.0.0.1/32 scram-sha-256\n"
+PLAIN_TEXT_TOO = "host all all 127.0.0.1/32 scram-sha-256\n"
+"""For tests in which a client that gave up on TLS would get in."""
 WITH_CLIENT_CERTIFICATE = "hostssl all all 127.0.0.1/32 scram-sha-256 clientcert=verify-ca\n"
 PATIENCE = 30.0
 

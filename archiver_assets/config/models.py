@@ -266,8 +266,9 @@ class DatabaseConfig(Model):
         value = environ.get(self.password_env) if self.password_env else None
         if not value:
             found = "an empty one" if value == "" else "none"
-            message = f"database {self.name}: expected its password in the environment variable {self.password_env}, found {found}"
-            hint = f"set {self.password_env} in the environment of the process, in Kubernetes from a Secret, or correct password_env"
+            variable = self.password_env or "that password_env names"
+            message = f"database {self.name}: expected its password in the environment variable {variable}, found {found}"
+            hint = f"set {variable} in the environment of the process, in Kubernetes from a Secret, or correct password_env"
             raise ConfigError(message, hint=hint)
         return SecretStr(value)
 

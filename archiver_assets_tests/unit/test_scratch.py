@@ -57,6 +57,13 @@ def test_a_password_that_is_not_set_is_named_by_its_variable() -> None:
         own.conninfo()
 
 
+def test_the_password_of_the_database_goes_to_no_other_server() -> None:
+    scratch = source({"password_env": None}).scratch
+    assert scratch is not None
+    with pytest.raises(ConfigError, match="expected its password"):
+        scratch.conninfo()
+
+
 def test_its_errors_say_that_they_are_its_own() -> None:
     scratch = source({"database": "spare"}).scratch
     assert scratch is not None
