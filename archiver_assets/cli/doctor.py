@@ -84,7 +84,7 @@ def _examine(config: Config, dagster_home: Path | None) -> Lines:
     except ArchiverError as error:
         yield failed("bucket", error)
         return
-    yield from examine_endpoint(config.s3.endpoint)
+    yield from examine_endpoint(probe.endpoint)
     yield from examine_bucket(probe, utc_now)
     places = HoldPlaces(config.legal_holds, services.hold_places().source, probe.store, config.s3.prefix)
     yield from examine_holds(places, config.databases)

@@ -89,9 +89,9 @@ def way_line(subject: str, way: Way) -> Line:
     )
 
 
-def examine_endpoint(endpoint: str | None) -> Lines:
+def examine_endpoint(endpoint: str) -> Lines:
     """Warn of a store that is spoken to in plain text over a network; https always proves the store's name."""
-    url = urlsplit(endpoint or "")
+    url = urlsplit(endpoint)
     if url.scheme == "http" and not is_local(url.hostname or ""):
         found = f"the way to {url.netloc} is not encrypted: who listens on it has the rows, and the answers could be others"
         yield Line(

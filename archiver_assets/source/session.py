@@ -19,12 +19,11 @@ from archiver_assets.errors import PartitionBusy, SourceConflict, SourceError, S
 from archiver_assets.partition import Partition
 from archiver_assets.source import sql, sql_session
 from archiver_assets.source.tokens import sign_token
-from archiver_assets.source.transport import connection_hint, tls_parameters
+from archiver_assets.source.transport import connection_parameters, failure_of
 
 Connection = psycopg.Connection[DictRow]
 """A session, whose rows are dicts by name."""
 
-_CONNECT_TIMEOUT_SECONDS = 15
 _CANCEL_SECONDS = 5
 
 
@@ -52,30 +51,16 @@ class Source:
         Raises ConfigError if the password's variable is not set, no credentials are found to sign a token with, or `sslrootcert` names no
         file that can be read; SourceUnavailable if credentials could not be fetched.
         """
+        lasting = self.lasting_conninfo()
         if self.config.auth == "aws_iam":
-            return self._conninfo(password=sign_token(self.config, self.environ).get_secret_value())
-        return self._conninfo(password=self.config.password(self.environ).get_secret_value())
+            return make_conninfo(lasting, password=sign_token(self.config, self.environ).get_secret_value())
+        return lasting
 
     def lasting_conninfo(self) -> str:
         """Return what two connections have in common if they are the same: `conninfo()` without a token, which each has its own."""
-        return self._conninfo() if self.config.auth == "aws_iam" else self.conninfo()
-
-    def _conninfo(self, **password: str) -> str:
-        config = self.config
-        return make_conninfo(
-            host=config.host,
-            port=config.port,
-            user=config.user,
-            dbname=config.dbname,
-            application_name="audit-archiver",
-            client_encoding="UTF8",
-            connect_timeout=_CONNECT_TIMEOUT_SECONDS,
-            keepalives_idle=30,
-            keepalives_interval=10,
-            keepalives_count=3,
-            **tls_parameters(config),
-            **password,
-        )
+        with_password = self.config.auth == "password"
+        secret = {"password": self.config.password(self.environ).get_secret_value()} if with_password else {}
+        return make_conninfo(**connection_parameters(self.config), **secret)
 
     @property
     def settings(self) -> dict[str, str]:
@@ -143,12 +128,14 @@ class Source:
     def error_for(self, sqlstate: str | None, text: str) -> SourceError | PartitionBusy:
         """Return the project's error for an SQLSTATE (None where the connection itself failed) and the driver's text."""
         config = self.config
-        message = f"{self.title} {config.name} ({config.dbname} at {config.host}:{config.port}): {' '.join(text.split())}"
+        place = f"{self.title} {config.name} ({config.dbname} at {config.host}:{config.port}): "
+        message = place + " ".join(text.split())
         if sqlstate in self._named_errors:
             kind, hint = self._named_errors[sqlstate]
             return kind(message, hint=hint)
         if sqlstate is None or sqlstate[:2] in {"08", "28", "3D", "53", "57"}:
-            return SourceUnavailable(message, hint=connection_hint(config, text))
+            failure = failure_of(config, " ".join(text.split()))
+            return SourceUnavailable(place + failure.found, hint=failure.hint)
         return SourceError(message, hint="nothing was deleted that is not archived; mend the cause and run again")
 
     @property

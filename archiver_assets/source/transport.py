@@ -1,6 +1,7 @@
 """The way to a server: whether it is encrypted, whom it proves, and what to do where it fails.
 
-What belongs here: TLS as libpq knows it. What does not: connecting (`session.py`), and TLS to the object store (`store/s3_errors.py`).
+What belongs here: libpq's parameters, and TLS as it knows it. What does not: connecting (`session.py`), and TLS to the object store
+(`store/s3_errors.py`).
 https://www.postgresql.org/docs/current/libpq-ssl.html
 """
 
@@ -16,7 +17,25 @@ import psycopg
 from archiver_assets.config import DatabaseConfig
 from archiver_assets.errors import ConfigError
 
+_CONNECT_TIMEOUT_SECONDS: Final = 15
 _UNPROTECTED: Final = {"disable", "allow", "prefer"}
+
+
+def connection_parameters(config: DatabaseConfig) -> dict[str, Any]:
+    """Return libpq's parameters of every connection, without a password. Raises as `tls_parameters`."""
+    return {
+        "host": config.host,
+        "port": config.port,
+        "user": config.user,
+        "dbname": config.dbname,
+        "application_name": "audit-archiver",
+        "client_encoding": "UTF8",
+        "connect_timeout": _CONNECT_TIMEOUT_SECONDS,
+        "keepalives_idle": 30,
+        "keepalives_interval": 10,
+        "keepalives_count": 3,
+        **tls_parameters(config),
+    }
 
 
 def tls_parameters(config: DatabaseConfig) -> Mapping[str, str]:
@@ -61,14 +80,26 @@ _WITHOUT_WAY_IN: Final = (
 )
 
 
-def connection_hint(config: DatabaseConfig, text: str) -> str:
-    """Return the next step after a connection that failed, by the words of libpq or of the server."""
+@dataclass(frozen=True)
+class Failure:
+    """A connection that failed: what was found, and the next step."""
+
+    found: str
+    hint: str
+
+
+def failure_of(config: DatabaseConfig, text: str) -> Failure:
+    """Judge a connection that failed by the words of libpq or of the server."""
     hint = next((hint for words, hint in _HINTS.items() if re.search(words, text)), None)
     if hint is not None:
-        return hint.format(host=config.host, port=config.port, authorities=config.sslrootcert or "~/.postgresql/root.crt")
+        trusted = config.sslrootcert or "~/.postgresql/root.crt"
+        expected = (
+            f"expected a connection by sslmode {config.tls_mode or 'of libpq itself'}, with the authorities in {trusted}, found: {text}"
+        )
+        return Failure(expected, hint.format(host=config.host, port=config.port, authorities=trusted))
     if config.auth == "aws_iam" and "authentication failed" in text:
-        return _WITHOUT_WAY_IN
-    return "check that the server is up, and host, port, user, password and sslmode in the config"
+        return Failure(text, _WITHOUT_WAY_IN)
+    return Failure(text, "check that the server is up, and host, port, user, password and sslmode in the config")
 
 
 def is_local(host: str) -> bool:

@@ -17,7 +17,7 @@ from psycopg import sql
 from pydantic import SecretStr
 
 from archiver_assets.cli.app import Status, main
-from archiver_assets.config import DatabaseConfig
+from archiver_assets.config import DatabaseConfig, load_config
 from archiver_assets.demo.postgres import EmbeddedPostgres
 from archiver_assets.demo.seaweed import EmbeddedS3
 from archiver_assets.errors import SourceUnavailable
@@ -33,6 +33,7 @@ from archiver_assets_tests.lab import DAY, Lab
 from archiver_assets_tests.servers import PostgresServer
 
 ROLE = "archiver_by_token"
+Secure = tuple[EmbeddedPostgres, TlsFiles, PostgresServer]
 
 
 @dataclass
@@ -53,7 +54,7 @@ class Signer:
 
 
 @pytest.fixture(scope="module")
-def secure() -> Iterator[tuple[EmbeddedPostgres, TlsFiles, PostgresServer]]:
+def secure() -> Iterator[Secure]:
     with tls_postgres({"log_connections": "on"}) as (embedded, files), with_lab_template(PostgresServer(embedded.dsn())) as server:
         with psycopg.connect(embedded.dsn(), autocommit=True) as admin:
             admin.execute(f"CREATE ROLE {ROLE} LOGIN IN ROLE pg_monitor")
@@ -62,7 +63,7 @@ def secure() -> Iterator[tuple[EmbeddedPostgres, TlsFiles, PostgresServer]]:
 
 @pytest.fixture
 def lab(
-    secure: tuple[EmbeddedPostgres, TlsFiles, PostgresServer],
+    secure: Secure,
     s3_server: EmbeddedS3,
     s3_store: S3ObjectStore,
     aws_environment: dict[str, str],  # noqa: ARG001 - credentials
@@ -76,7 +77,7 @@ def lab(
 
 
 @pytest.fixture
-def signer(secure: tuple[EmbeddedPostgres, TlsFiles, PostgresServer], monkeypatch: pytest.MonkeyPatch) -> Signer:
+def signer(secure: Secure, monkeypatch: pytest.MonkeyPatch) -> Signer:
     made = Signer(secure[0])
     monkeypatch.setattr(session, "sign_token", made)
     tokens._signer.cache_clear()
@@ -84,7 +85,7 @@ def signer(secure: tuple[EmbeddedPostgres, TlsFiles, PostgresServer], monkeypatc
 
 
 @pytest.fixture
-def source(lab: Lab, secure: tuple[EmbeddedPostgres, TlsFiles, PostgresServer], signer: Signer) -> Source:  # noqa: ARG001 - in place
+def source(lab: Lab, secure: Secure, signer: Signer) -> Source:  # noqa: ARG001 - in place
     return Source(lab.database_config(**keys(secure[1])), {})
 
 
@@ -99,7 +100,7 @@ def entered(server: EmbeddedPostgres, lab: Lab) -> int:
 
 
 def test_the_whole_job_has_a_token_for_each_connection_and_shows_none(
-    secure: tuple[EmbeddedPostgres, TlsFiles, PostgresServer],
+    secure: Secure,
     lab: Lab,
     signer: Signer,
     tmp_path: Path,
@@ -195,3 +196,20 @@ def test_a_token_that_is_refused_is_not_shown_and_the_rights_that_it_takes_are_n
     assert "rds_iam" in caught.value.hint
     assert "rds-db:connect" in caught.value.hint
     assert not any(part in f"{caught.value} {caught.value.__cause__!r} {source!r}" for part in ("X-Amz", *signer.tokens))
+
+
+def test_a_database_is_drafted_with_tokens(
+    secure: Secure, lab: Lab, signer: Signer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lab.fill(rows=5)
+    place, path = lab.database, tmp_path / "config.yaml"
+    reach = ["--host", place.host, "--port", str(place.port), "--user", ROLE, "--dbname", place.name, "--auth", "aws_iam"]
+    words = ["init", *reach, "--sslrootcert", str(secure[1].authority.file), "--output", str(path)]
+    assert main([*words, "--password-env", "PW"]) == Status.USAGE
+    assert "expected --password-env or --auth aws_iam, found both" in capsys.readouterr().err
+    assert main(words) == Status.DONE
+    logging.basicConfig(handlers=[], force=True)
+    assert len(signer.tokens) == 1
+    assert "    auth: aws_iam  #" in path.read_text()
+    assert "password_env" not in path.read_text()
+    assert load_config(path, {}).databases[0].auth == "aws_iam"

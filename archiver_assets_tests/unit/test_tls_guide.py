@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from archiver_assets.config import load_config
-from archiver_assets.source.transport import connection_hint
+from archiver_assets.source.transport import failure_of
 from archiver_assets_tests.kustomize import DEPLOY, ROOT
 
 GUIDE = (ROOT / "docs" / "how-to" / "tls-and-identity.md").read_text()
@@ -52,6 +52,6 @@ def test_what_is_seen_has_a_next_step_of_its_own() -> None:
     seen = re.findall(r"^\| `([^`]+)` \|", rows, re.MULTILINE)
     database = load_config(DEPLOY / "overlays" / "aws" / "config.yaml", {}).databases[0]
     assert len(seen) == 5
-    general = connection_hint(database, "connection refused")
+    general = failure_of(database, "connection refused").hint
     of_the_file = {"found: No such file or directory"}  # which is no error of libpq
-    assert [text for text in seen if connection_hint(database, text) == general] == list(of_the_file)
+    assert [text for text in seen if failure_of(database, text).hint == general] == list(of_the_file)

@@ -6,7 +6,7 @@ from botocore.exceptions import SSLError
 from archiver_assets.config import DatabaseConfig, TableConfig
 from archiver_assets.errors import StoreError, StoreUnavailable
 from archiver_assets.lifecycle.examining import Verdict, examine_endpoint, way_line
-from archiver_assets.source.transport import Way, connection_hint
+from archiver_assets.source.transport import Way, failure_of
 from archiver_assets.store.s3_errors import Attempt, translated
 
 AWAY = "10.1.2.3"
@@ -43,10 +43,10 @@ def test_a_way_that_others_could_use_is_warned_of(way: Way, verdict: Verdict, fo
         ("http://127.0.0.1:8333", False),
         ("http://[::1]:8333", False),
         ("http://localhost:8333", False),
-        (None, False),
+        ("https://s3.eu-central-1.amazonaws.com", False),
     ],
 )
-def test_a_store_in_plain_text_over_a_network_is_warned_of(endpoint: str | None, warned: bool) -> None:  # noqa: FBT001 - a case
+def test_a_store_in_plain_text_over_a_network_is_warned_of(endpoint: str, warned: bool) -> None:  # noqa: FBT001 - a case
     lines = list(examine_endpoint(endpoint))
     assert [line.verdict for line in lines] == [Verdict.WARNED] * warned
     assert all("https in s3.endpoint" in line.hint for line in lines)
@@ -60,12 +60,12 @@ def database(**changes: object) -> DatabaseConfig:
 
 def test_what_is_not_about_tls_is_not_blamed_on_it() -> None:
     refused = "connection failed: FATAL:  password authentication failed for user"
-    assert connection_hint(database(), refused) == "check that the server is up, and host, port, user, password and sslmode in the config"
-    assert "rds_iam" in connection_hint(database(auth="aws_iam", password_env=None), "FATAL:  PAM authentication failed for user")
+    assert failure_of(database(), refused).hint == "check that the server is up, and host, port, user, password and sslmode in the config"
+    assert "rds_iam" in failure_of(database(auth="aws_iam", password_env=None), "FATAL:  PAM authentication failed for user").hint
 
 
 def test_where_no_file_is_named_libpqs_own_is() -> None:
-    hint = connection_hint(database(), "SSL error: certificate verify failed")
+    hint = failure_of(database(), "SSL error: certificate verify failed").hint
     assert "not by an authority in ~/.postgresql/root.crt" in hint
     assert "openssl s_client -starttls postgres -connect db:6432" in hint
 
