@@ -128,14 +128,13 @@ class Source:
     def error_for(self, sqlstate: str | None, text: str) -> SourceError | PartitionBusy:
         """Return the project's error for an SQLSTATE (None where the connection itself failed) and the driver's text."""
         config = self.config
-        place = f"{self.title} {config.name} ({config.dbname} at {config.host}:{config.port}): "
-        message = place + " ".join(text.split())
+        message = f"{self.title} {config.name} ({config.dbname} at {config.host}:{config.port}): {' '.join(text.split())}"
         if sqlstate in self._named_errors:
             kind, hint = self._named_errors[sqlstate]
             return kind(message, hint=hint)
         if sqlstate is None or sqlstate[:2] in {"08", "28", "3D", "53", "57"}:
-            failure = failure_of(config, " ".join(text.split()))
-            return SourceUnavailable(place + failure.found, hint=failure.hint)
+            failure = failure_of(config, text)
+            return SourceUnavailable(message + failure.expected, hint=failure.hint)
         return SourceError(message, hint="nothing was deleted that is not archived; mend the cause and run again")
 
     @property

@@ -82,9 +82,9 @@ _WITHOUT_WAY_IN: Final = (
 
 @dataclass(frozen=True)
 class Failure:
-    """A connection that failed: what was found, and the next step."""
+    """A connection that failed: what follows its message, and the next step."""
 
-    found: str
+    expected: str
     hint: str
 
 
@@ -93,13 +93,11 @@ def failure_of(config: DatabaseConfig, text: str) -> Failure:
     hint = next((hint for words, hint in _HINTS.items() if re.search(words, text)), None)
     if hint is not None:
         trusted = config.sslrootcert or "~/.postgresql/root.crt"
-        expected = (
-            f"expected a connection by sslmode {config.tls_mode or 'of libpq itself'}, with the authorities in {trusted}, found: {text}"
-        )
+        expected = f"; expected a connection by sslmode {config.tls_mode or 'of libpq itself'}, with the authorities in {trusted}"
         return Failure(expected, hint.format(host=config.host, port=config.port, authorities=trusted))
     if config.auth == "aws_iam" and "authentication failed" in text:
-        return Failure(text, _WITHOUT_WAY_IN)
-    return Failure(text, "check that the server is up, and host, port, user, password and sslmode in the config")
+        return Failure("", _WITHOUT_WAY_IN)
+    return Failure("", "check that the server is up, and host, port, user, password and sslmode in the config")
 
 
 def is_local(host: str) -> bool:
