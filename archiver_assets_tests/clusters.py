@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,8 +97,9 @@ def _folder() -> Iterator[Path]:
 
 
 @contextmanager
-def primary_with_standby() -> Iterator[Pair]:
-    """Start a primary, and a standby that streams from it."""
+def primary_with_standby(settings: Mapping[str, str] | None = None) -> Iterator[Pair]:
+    """Start a primary, and a standby that streams from it, both with these settings."""
+    both = dict(settings or {})
     with _folder() as folder:
         with EmbeddedPostgres(folder / "primary", durable=True):
             pass
@@ -107,8 +108,13 @@ def primary_with_standby() -> Iterator[Pair]:
         signal_file.touch()
         owner = (folder / "standby" / "data").stat()
         os.chown(signal_file, owner.st_uid, owner.st_gid)
-        with EmbeddedPostgres(folder / "primary", durable=True) as primary:
-            follow = {"primary_conninfo": primary.dsn(), "wal_receiver_status_interval": "1s", "max_standby_streaming_delay": "500ms"}
+        with EmbeddedPostgres(folder / "primary", durable=True, settings=both) as primary:
+            follow = {
+                **both,
+                "primary_conninfo": primary.dsn(),
+                "wal_receiver_status_interval": "1s",
+                "max_standby_streaming_delay": "500ms",
+            }
             with EmbeddedPostgres(folder / "standby", durable=True, settings=follow) as standby:
                 yield Pair(primary, standby)
 

@@ -23,6 +23,7 @@ from archiver_assets.lifecycle.examining import (
     Verdict,
     examine_bucket,
     examine_database,
+    examine_endpoint,
     examine_holds,
     failed,
     passed,
@@ -83,6 +84,7 @@ def _examine(config: Config, dagster_home: Path | None) -> Lines:
     except ArchiverError as error:
         yield failed("bucket", error)
         return
+    yield from examine_endpoint(probe.endpoint)
     yield from examine_bucket(probe, utc_now)
     places = HoldPlaces(config.legal_holds, services.hold_places().source, probe.store, config.s3.prefix)
     yield from examine_holds(places, config.databases)

@@ -19,6 +19,7 @@ from archiver_assets.errors import ConfigError
 from archiver_assets.lifecycle.drafting import Judged, draft_config, judge_tables, size_of
 from archiver_assets.source.session import Source
 
+_PASSWORD_ENV = "ARCHIVER_DB_PASSWORD"  # noqa: S105 - the name of a variable
 Model = TypeVar("Model", DatabaseConfig, S3Config)
 
 
@@ -29,14 +30,22 @@ Model = TypeVar("Model", DatabaseConfig, S3Config)
 @click.option("--dbname", required=True, help="The database.")
 @click.option("--name", help="The label of the database in Dagster and in the bucket.  [default: its name]")
 @click.option(
-    "--password-env",
-    default="ARCHIVER_DB_PASSWORD",
+    "--auth",
+    type=click.Choice(["password", "aws_iam"]),
+    default="password",
     show_default=True,
-    help="The environment variable that holds the password; the file holds its name only.",
+    help="aws_iam: a token for each connection, by AWS's default chain.",
 )
 @click.option(
-    "--sslmode", type=click.Choice(["disable", "allow", "prefer", "require", "verify-ca", "verify-full"]), help="As libpq has it."
+    "--password-env",
+    help=f"The environment variable that holds the password; the file holds its name only.  [default: {_PASSWORD_ENV}]",
 )
+@click.option(
+    "--sslmode",
+    type=click.Choice(["disable", "allow", "prefer", "require", "verify-ca", "verify-full"]),
+    help="As libpq has it.  [default: verify-full with --sslrootcert or --auth aws_iam]",
+)
+@click.option("--sslrootcert", help="A file with the certificates of the authorities that the server's may be by, or system.")
 @click.option("--bucket", default="audit-archives", show_default=True, help="The bucket.")
 @click.option("--prefix", default="archives/", show_default=True, help="What every key in it begins with.")
 @click.option("--endpoint", help="The URL of an S3-compatible store.  [default: AWS]")
@@ -77,7 +86,12 @@ def command(
 
 
 def _database(given: dict[str, str | int | None]) -> DatabaseConfig:
-    values = {name: given[name] for name in ("host", "port", "user", "password_env", "sslmode")}
+    values = {name: given[name] for name in ("host", "port", "user", "auth", "password_env", "sslmode", "sslrootcert")}
+    if given["auth"] == "password":
+        values["password_env"] = given["password_env"] or _PASSWORD_ENV
+    elif given["password_env"]:
+        message = "expected --password-env or --auth aws_iam, found both"
+        raise ConfigError(message, hint="leave --password-env out: tokens take the place of a password")
     label = given["name"] or given["dbname"]
     # A database of a config has a table; nothing looks at this one.
     some = {"database": label, "name": "some", "timestamp_column": "at", "primary_key": "id", "retention_days": 1}

@@ -47,7 +47,8 @@ def _database(database: DatabaseConfig) -> str:
         f"rows read from {database.read_replica.host}:{database.read_replica.port}" if database.read_replica else "",
         f"objects proven in {database.scratch_database.host}:{database.scratch_database.port}" if database.scratch_database else "",
     ]
-    place = f"{database.dbname} at {database.host}:{database.port} as {database.user}, password in ${database.password_env}"
+    secret = f"password in ${database.password_env}" if database.password_env else "a token of AWS IAM for each connection"
+    place = f"{database.dbname} at {database.host}:{database.port} as {database.user}, {secret}"
     return "; ".join([f"{database.name}: {place}", *filter(None, more)])
 
 

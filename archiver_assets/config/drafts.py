@@ -8,6 +8,7 @@ from typing import Final
 
 from archiver_assets.config.document import INVALID, Entries, Items, Node, Scalar
 from archiver_assets.config.fields import identifier_problem
+from archiver_assets.config.identity import IN_DATABASE, IN_S3, IN_TARGET, note_identity
 from archiver_assets.config.kubernetes import PodSettings
 from archiver_assets.config.labels import tag_problem
 from archiver_assets.config.legal import Compliance, Hold, HoldCondition, HoldsTable, LegalHolds
@@ -28,35 +29,29 @@ from archiver_assets.config.prices import Prices
 from archiver_assets.config.problems import Problems, joined_path
 from archiver_assets.config.sections import Section, Values, child, found, items, read
 
-_PASSWORD_HINT: Final = "no secret belongs in this file; password_env names the environment variable that holds the password"  # noqa: S105 - a hint, not a password
-_URL_HINT: Final = "no secret belongs in this file; url_env names the environment variable that holds the URL of the target"
-_CREDENTIALS_HINT: Final = "credentials come from AWS's default credential chain: environment variables, a profile, or the role of the pod"
-_PASSWORDS: Final = ("password", "passwd", "pass", "pwd", "pgpassword", "secret", "dsn", "url", "uri")
-_CREDENTIALS: Final = ("access_key", "access_key_id", "secret_key", "secret_access_key", "session_token", "security_token", "profile")
-
 _PODS: Final = frozenset(parts(PodSettings))
 _PODS_HINTS: Final = {"nodeselector": "node_affinity says it, with a condition for each label"}
 
-DEFAULTS = Section(models=(Settings,), required=frozenset(), nested=_PODS, hints=_PODS_HINTS)
+DEFAULTS = Section(models=(Settings,), required=frozenset(), nested=_PODS, hints=IN_DATABASE | _PODS_HINTS)
 S3 = Section(
     models=(S3Config,),
     required=frozenset({"bucket"}),
-    hints={name: _CREDENTIALS_HINT for key in _CREDENTIALS for name in (key, f"aws_{key}")},
+    hints=IN_S3,
 )
 DATABASE = Section(
     models=(DatabaseConfig, Settings),
-    required=frozenset({"name", "host", "user", "password_env", "tables"}),
+    required=frozenset({"name", "host", "user", "tables"}),
     nested=_PODS | {"tables", "read_replica", "scratch_database"},
-    hints=dict.fromkeys(_PASSWORDS, _PASSWORD_HINT) | _PODS_HINTS,
+    hints=IN_DATABASE | _PODS_HINTS,
 )
-REPLICA = Section(models=(ReplicaConfig,), required=frozenset({"host"}), hints=dict.fromkeys(_PASSWORDS, _PASSWORD_HINT))
-SCRATCH = Section(models=(ScratchConfig,), required=frozenset({"host", "password_env"}), hints=dict.fromkeys(_PASSWORDS, _PASSWORD_HINT))
+REPLICA = Section(models=(ReplicaConfig,), required=frozenset({"host"}), hints=IN_DATABASE)
+SCRATCH = Section(models=(ScratchConfig,), required=frozenset({"host"}), hints=IN_DATABASE)
 TABLE = Section(
     models=(TableConfig,),
     required=frozenset({"name", "timestamp_column", "primary_key"}),
     nested=_PODS | {"columns", "tags"},
     derived=frozenset({"database"}),
-    hints=dict.fromkeys(_PASSWORDS, _PASSWORD_HINT) | _PODS_HINTS,
+    hints=IN_DATABASE | _PODS_HINTS,
 )
 COLUMN = Section(models=(ColumnConfig,), required=frozenset({"store_as"}))
 LEGAL_HOLDS = Section(models=(LegalHolds,), required=frozenset(), nested=frozenset({"holds", "table"}))
@@ -66,14 +61,13 @@ CONDITION = Section(models=(HoldCondition,), required=frozenset({"column", "oper
 HOLDS_TABLE = Section(models=(HoldsTable,), required=frozenset({"database", "name"}))
 COMPLIANCE = Section(models=(Compliance,), required=frozenset())
 NOTIFICATIONS = Section(models=(Notifications,), required=frozenset(), nested=frozenset({"targets"}))
-NOTIFICATION_TARGET = Section(
-    models=(NotificationTarget,), required=frozenset({"name", "url_env"}), hints=dict.fromkeys(("url", "uri", *_PASSWORDS), _URL_HINT)
-)
+NOTIFICATION_TARGET = Section(models=(NotificationTarget,), required=frozenset({"name", "url_env"}), hints=IN_TARGET)
 PRICES = Section(models=(Prices,), required=frozenset())
 FILE = Section(
     models=(Config,),
     required=frozenset({"version", "s3", "databases"}),
     nested=frozenset({"s3", "defaults", "databases", "legal_holds", "compliance", "notifications", "prices"}),
+    hints=IN_DATABASE,
 )
 
 
@@ -202,12 +196,13 @@ def _database(node: Node, inherited: Values, problems: Problems) -> DatabaseDraf
     values = _settings(node, DATABASE, inherited, problems)
     own = {name: value for name, value in values.items() if name in Settings.model_fields}
     tables = items(child(node, "tables"), DATABASE.expected("tables"), problems)
+    note_identity(node, DATABASE, values, problems)
     return DatabaseDraft(
         path=node.path,
         line=node.line,
         values={name: value for name, value in values.items() if name not in own},
         replica=_optional(child(node, "read_replica"), REPLICA, problems),
-        scratch=_optional(child(node, "scratch_database"), SCRATCH, problems),
+        scratch=_scratch(child(node, "scratch_database"), values.get("sslmode"), problems),
         tables=tuple(_table(table, own, problems) for table in tables),
     )
 
@@ -219,6 +214,13 @@ def _settings(node: Node, section: Section, inherited: Values, problems: Problem
 
 def _optional(node: Node | None, section: Section, problems: Problems) -> Values | None:
     return None if node is None or _is_null(node) else read(node, section, problems)
+
+
+def _scratch(node: Node | None, sslmode: object, problems: Problems) -> Values | None:
+    values = _optional(node, SCRATCH, problems)
+    if node is not None and values is not None:
+        note_identity(node, SCRATCH, values, problems, sslmode)
+    return values
 
 
 def _is_null(node: Node) -> bool:

@@ -45,6 +45,7 @@ from archiver_assets.config.prices import Prices
 from archiver_assets.errors import ConfigError
 
 SSLMODES = Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"]
+Auth = Literal["password", "aws_iam"]
 Encryption = Literal["none", "SSE-S3", "SSE-KMS"]
 VerificationLevel = Literal["rows", "full", "restore"]
 """What proves an object, each level more than the one before."""
@@ -187,8 +188,11 @@ class ScratchConfig(Model):
     user: Identifier | None = Field(
         default=None, description="the role to connect to the scratch server as, at most 63 bytes, or null for the database's own"
     )
-    password_env: VariableName = Field(
-        description="the name of the environment variable that holds the password of that role: letters, digits, _"
+    auth: Auth = Field(
+        default="password", description="password, or aws_iam: a token of AWS IAM for each connection; never the database's own unless said"
+    )
+    password_env: VariableName | None = Field(
+        default=None, description="the name of the environment variable that holds the password of that role: letters, digits, _"
     )
     sslmode: SSLMODES | None = Field(
         default=None, description="one of disable, allow, prefer, require, verify-ca, verify-full, or null for the database's own"
@@ -199,7 +203,10 @@ class ScratchConfig(Model):
 
 
 class DatabaseConfig(Model):
-    """One database and how to reach it. The password is not here: `password()` reads it when a connection is made."""
+    """One database and how to reach it. The password is not here: `password()` reads it when a connection is made.
+
+    With `auth: aws_iam` there is none, and `password_env` is None; otherwise it is not.
+    """
 
     name: Label = Field(description="the database's label in Dagster and in object keys, at most 63 bytes")
     host: Host = Field(
@@ -207,12 +214,17 @@ class DatabaseConfig(Model):
     )
     port: int = Field(default=5432, ge=1, le=65_535, description="a port, 1 to 65535")
     user: Identifier = Field(description="the role to connect as, at most 63 bytes")
-    password_env: VariableName = Field(description="the name of the environment variable that holds the password: letters, digits, _")
+    auth: Auth = Field(default="password", description="password, or aws_iam: a token of AWS IAM for each connection")
+    password_env: VariableName | None = Field(
+        default=None, description="the name of the environment variable that holds the password: letters, digits, _"
+    )
     database: Identifier | None = Field(
         default=None, description="the database's name on the server if it is not the label, at most 63 bytes, or null"
     )
     sslmode: SSLMODES | None = Field(
-        default=None, description="one of disable, allow, prefer, require, verify-ca, verify-full, or null for libpq's own default"
+        default=None,
+        description="one of disable, allow, prefer, require, verify-ca, verify-full, or null: verify-full with auth: aws_iam or with "
+        "sslrootcert, else libpq's own default",
     )
     sslrootcert: PlainText | None = Field(
         default=None, description="the path of a file of certificates to trust, or system, or null for libpq's own default"
@@ -251,13 +263,26 @@ class DatabaseConfig(Model):
 
         Raises ConfigError if the variable is not set, or empty.
         """
-        value = environ.get(self.password_env)
+        value = environ.get(self.password_env) if self.password_env else None
         if not value:
             found = "an empty one" if value == "" else "none"
-            message = f"database {self.name}: expected its password in the environment variable {self.password_env}, found {found}"
-            hint = f"set {self.password_env} in the environment of the process, in Kubernetes from a Secret, or correct password_env"
+            variable = self.password_env or "that password_env names"
+            message = f"database {self.name}: expected its password in the environment variable {variable}, found {found}"
+            hint = f"set {variable} in the environment of the process, in Kubernetes from a Secret, or correct password_env"
             raise ConfigError(message, hint=hint)
         return SecretStr(value)
+
+    @property
+    def tls_mode(self) -> str | None:
+        """The `sslmode` that is meant: a token, and naming an authority, ask for proof; None is libpq's own default."""
+        return self.sslmode or ("verify-full" if self.auth == "aws_iam" or self.sslrootcert else None)
+
+    @model_validator(mode="after")
+    def _one_secret(self) -> Self:
+        if (self.auth == "password") == (self.password_env is None):
+            reason = "auth: password goes with password_env, and auth: aws_iam without it"
+            raise refusal(reason)
+        return self
 
     @model_validator(mode="after")
     def _own_tables(self) -> Self:

@@ -187,9 +187,14 @@ def _database(database: DatabaseConfig) -> str:
         f"    host: {_scalar(database.host)}\n",
         f"    port: {database.port}\n",
         f"    user: {_scalar(database.user)}\n",
-        f"    password_env: {_scalar(database.password_env)}  # the variable that holds the password, which never stands here\n",
+        (
+            f"    password_env: {_scalar(database.password_env)}  # the variable that holds the password, which never stands here\n"
+            if database.password_env
+            else f"    auth: {database.auth}  # a token for each connection, by AWS's default chain\n"
+        ),
         f"    database: {_scalar(database.dbname)}\n",
         *([f"    sslmode: {database.sslmode}\n"] if database.sslmode else []),
+        *([f"    sslrootcert: {_scalar(database.sslrootcert)}\n"] if database.sslrootcert else []),
         "    tables:\n",
     ]
     return "".join(lines)

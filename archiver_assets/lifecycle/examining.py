@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from urllib.parse import urlsplit
 
 from archiver_assets.config import DatabaseConfig, Hold, TableConfig
 from archiver_assets.errors import ArchiverError
@@ -21,6 +22,7 @@ from archiver_assets.source.holding import held_rows, read_clock
 from archiver_assets.source.preflight import read_preflight
 from archiver_assets.source.scratch import open_scratch
 from archiver_assets.source.session import Source, require_primary
+from archiver_assets.source.transport import Way, is_local
 from archiver_assets.store.encryption import Encryption
 from archiver_assets.store.objects import StoredObject
 from archiver_assets.store.probing import Probe
@@ -74,6 +76,27 @@ def clock_line(subject: str, theirs: datetime, ours: datetime) -> Line:
         return passed(subject, f"within {TOLERATED_SKEW.seconds} s of this machine's")
     hint = "set the clock of the one that is wrong, by NTP: days expire by the database's, and S3 refuses requests that are 15 minutes off"
     return Line(Verdict.WARNED, subject, seconds, hint)
+
+
+def way_line(subject: str, way: Way) -> Line:
+    """Judge how a session reaches its server."""
+    if way.weakness is None:
+        return passed(subject, "encrypted, and the server has proven its name")
+    if way.local:
+        return passed(subject, f"{way.weakness}; but the way does not leave this machine")
+    return Line(
+        Verdict.WARNED, subject, way.weakness, "set sslmode: verify-full, and sslrootcert to the certificate of the server's authority"
+    )
+
+
+def examine_endpoint(endpoint: str) -> Lines:
+    """Warn of a store that is spoken to in plain text over a network; https always proves the store's name."""
+    url = urlsplit(endpoint)
+    if url.scheme == "http" and not is_local(url.hostname or ""):
+        found = f"the way to {url.netloc} is not encrypted: who listens on it has the rows, and the answers could be others"
+        yield Line(
+            Verdict.WARNED, "bucket: TLS", found, "set https in s3.endpoint; AWS_CA_BUNDLE names the file of an authority of your own"
+        )
 
 
 def examine_bucket(probe: Probe, clock: Callable[[], datetime]) -> Lines:
@@ -169,6 +192,7 @@ def examine_database(source: Source, places: HoldPlaces, clock: Callable[[], dat
             require_primary(connection, subject)
             server = read_server(connection)
             yield passed(subject, f"{config.dbname} at {config.host}:{config.port} as {config.user}, PostgreSQL {server.server_version}")
+            yield way_line(f"{subject}: TLS", Way.of(connection))
             yield clock_line(f"{subject}: clock", read_clock(connection), clock())
             yield from _examine_tables(source, connection, places)
     except ArchiverError as error:
@@ -187,6 +211,8 @@ def _examine_replica(source: Source, server: Server) -> Lines:
     try:
         with source.replica.connect() as connection:
             require_standby_of(connection, server, source.config.name)
+            way = Way.of(connection)
+        yield way_line(f"{subject}: TLS", way)
         yield passed(subject, f"{source.replica.config.host}:{source.replica.config.port} is a standby of it, on the same timeline")
     except ArchiverError as error:
         yield failed(subject, error)
@@ -198,6 +224,7 @@ def _examine_scratch(source: Source) -> Lines:
     subject, config = f"database {source.config.name}: scratch", source.scratch.config
     try:
         with open_scratch(source.scratch) as connection:
+            yield way_line(f"{subject}: TLS", Way.of(connection))
             yield _temporary(subject, connection, f"{config.dbname} at {config.host}:{config.port} as {config.user}")
     except ArchiverError as error:
         yield failed(subject, error)

@@ -16,7 +16,8 @@ def notifications_sensor(config: Config) -> dg.SensorDefinition | None:
     """Return the sensor `notifications_sensor`; None if the config names no target. Its ticks say what they did as their skip reason."""
     if not config.notifications.targets:
         return None
-    secrets = [database.password_env for database in config.databases] + [target.url_env for target in config.notifications.targets]
+    passwords = [database.password_env for database in config.databases if database.password_env]
+    secrets = passwords + [target.url_env for target in config.notifications.targets]
     delivery = AppriseDelivery(secrets=(*secrets, "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"))
 
     @dg.sensor(

@@ -77,8 +77,12 @@ class Services:
         return Links(self.config.s3)
 
     def objects(self) -> "fs.FileSystem":
-        """Return the object store as pyarrow reads it, with AWS's default credentials; a path begins with the bucket."""
-        from pyarrow import fs  # noqa: PLC0415 -- see above
+        """Return the object store as pyarrow reads it, with AWS's default credentials; a path begins with the bucket.
+
+        pyarrow does not look at AWS_CA_BUNDLE: it is told which authorities boto3 trusts.
+        """
+        from botocore.session import Session  # noqa: PLC0415 -- see above
+        from pyarrow import fs  # noqa: PLC0415
 
         s3 = self.config.s3
         scheme, _, host = (s3.endpoint or "").rpartition("://")
@@ -87,6 +91,7 @@ class Services:
             endpoint_override=host or None,
             scheme=scheme or None,
             force_virtual_addressing=not s3.path_style,
+            tls_ca_file_path=Session().get_config_variable("ca_bundle"),
         )
 
     def table_keys(self, table: TableConfig) -> TableKeys:

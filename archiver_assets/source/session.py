@@ -18,11 +18,12 @@ from archiver_assets.config import DatabaseConfig
 from archiver_assets.errors import PartitionBusy, SourceConflict, SourceError, SourceTimeout, SourceUnavailable, TableRefused
 from archiver_assets.partition import Partition
 from archiver_assets.source import sql, sql_session
+from archiver_assets.source.tokens import sign_token
+from archiver_assets.source.transport import connection_parameters, failure_of
 
 Connection = psycopg.Connection[DictRow]
 """A session, whose rows are dicts by name."""
 
-_CONNECT_TIMEOUT_SECONDS = 15
 _CANCEL_SECONDS = 5
 
 
@@ -45,26 +46,21 @@ class Source:
     title: str = "database"
 
     def conninfo(self) -> str:
-        """Return libpq's connection string, password included: never to be logged.
+        """Return libpq's connection string for one connection, password or token included: never to be logged, and not to be kept.
 
-        Raises ConfigError if the password's variable is not set.
+        Raises ConfigError if the password's variable is not set, no credentials are found to sign a token with, or `sslrootcert` names no
+        file that can be read; SourceUnavailable if credentials could not be fetched.
         """
-        config = self.config
-        optional = {"sslmode": config.sslmode, "sslrootcert": config.sslrootcert}
-        return make_conninfo(
-            host=config.host,
-            port=config.port,
-            user=config.user,
-            dbname=config.dbname,
-            password=config.password(self.environ).get_secret_value(),
-            application_name="audit-archiver",
-            client_encoding="UTF8",
-            connect_timeout=_CONNECT_TIMEOUT_SECONDS,
-            keepalives_idle=30,
-            keepalives_interval=10,
-            keepalives_count=3,
-            **{name: value for name, value in optional.items() if value is not None},
-        )
+        lasting = self.lasting_conninfo()
+        if self.config.auth == "aws_iam":
+            return make_conninfo(lasting, password=sign_token(self.config, self.environ).get_secret_value())
+        return lasting
+
+    def lasting_conninfo(self) -> str:
+        """Return what two connections have in common if they are the same: `conninfo()` without a token, which each has its own."""
+        with_password = self.config.auth == "password"
+        secret = {"password": self.config.password(self.environ).get_secret_value()} if with_password else {}
+        return make_conninfo(**connection_parameters(self.config), **secret)
 
     @property
     def settings(self) -> dict[str, str]:
@@ -118,7 +114,7 @@ class Source:
         if scratch is None:
             return None
         given = {name: value for name, value in scratch if value is not None}
-        own = {"database": self.config.dbname, "read_replica": None, "scratch_database": None}
+        own = {"database": self.config.dbname, "read_replica": None, "scratch_database": None, "password_env": None}
         return replace(self, config=self.config.model_copy(update=own | given), title="scratch_database of")
 
     @contextmanager
@@ -137,7 +133,8 @@ class Source:
             kind, hint = self._named_errors[sqlstate]
             return kind(message, hint=hint)
         if sqlstate is None or sqlstate[:2] in {"08", "28", "3D", "53", "57"}:
-            return SourceUnavailable(message, hint="check that the server is up, and host, port, user, password and sslmode in the config")
+            failure = failure_of(config, text)
+            return SourceUnavailable(message + failure.expected, hint=failure.hint)
         return SourceError(message, hint="nothing was deleted that is not archived; mend the cause and run again")
 
     @property

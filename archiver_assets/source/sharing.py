@@ -100,18 +100,19 @@ class SharedSessions:
             desk.turn.release()
 
     def _usable(self, source: Source, desk: _Desk) -> Connection:
-        conninfo = make_conninfo(source.conninfo(), tcp_user_timeout=self._bounds.answer * 1000)
+        lasting = source.lasting_conninfo()
         too_old = self._clock() - desk.opened > self._bounds.ever
-        if desk.connection is not None and not (conninfo == desk.conninfo and not too_old and _answers(desk.connection)):
+        if desk.connection is not None and not (lasting == desk.conninfo and not too_old and _answers(desk.connection)):
             desk.close()
         if desk.connection is None:
             settings = source.settings | {"idle_session_timeout": f"{self._bounds.by_server}s"}
+            conninfo = make_conninfo(source.conninfo(), tcp_user_timeout=self._bounds.answer * 1000)
             try:
                 desk.connection = source.open(conninfo, settings)
             except SourceUnavailable as error:
                 desk.failures, desk.failure = desk.failures + 1, error
                 raise
-            desk.conninfo, desk.opened = conninfo, self._clock()
+            desk.conninfo, desk.opened = lasting, self._clock()
         return desk.connection
 
     def _take_back(self, desk: _Desk, connection: Connection) -> None:

@@ -35,6 +35,11 @@ class Probe:
         """Choose a name that nothing has."""
         self.key = f"{self.prefix}_probe-{token_hex(8)}"
 
+    @property
+    def endpoint(self) -> str:
+        """The URL that the store is reached by, whoever named it: the config, the environment, or AWS's client itself."""
+        return self.store.client.meta.endpoint_url
+
     def list(self) -> datetime | None:
         """List below the prefix, and return the store's clock, if it tells it."""
         with translated(Attempt("list", self.store.uri(self.prefix), "s3:ListBucket")):

@@ -19,6 +19,7 @@ from botocore.exceptions import (
     IncompleteReadError,
     NoCredentialsError,
     PartialCredentialsError,
+    SSLError,
 )
 
 from archiver_assets.errors import ObjectExists, ObjectMissing, StoreError, StoreUnavailable
@@ -54,6 +55,21 @@ KNOWN: dict[str, tuple[type[StoreError], str]] = {
     "RequestTimeout": (StoreUnavailable, AGAIN),
     "TooManyRequests": (StoreUnavailable, AGAIN),
 }
+WRONG_NAME = "write s3.endpoint as the store's certificate names it, or give the store a certificate for that name"
+WRONG_FILE = "correct AWS_CA_BUNDLE: it names a file with the certificates of the authorities to trust, as PEM, that this process can read"
+TLS: dict[str, str] = {
+    "doesn't match": WRONG_NAME,
+    "ostname mismatch": WRONG_NAME,
+    "has expired": "renew the store's certificate, or set this machine's clock",
+    "CERTIFICATE_VERIFY_FAILED": "name a file with the certificate of the store's authority, as PEM, in the environment variable "
+    "AWS_CA_BUNDLE of every process; it replaces the public authorities, so add those that are needed too",
+    "No such file": WRONG_FILE,
+    "Permission denied": WRONG_FILE,
+    "NO_CERTIFICATE_OR_CRL_FOUND": WRONG_FILE,
+    "WRONG_VERSION_NUMBER": "correct s3.endpoint: what answers there does not speak TLS, which https asks for",
+}
+"""What Python and OpenSSL say of a proof that failed, and what to do; the first that fits. Other failures of TLS are the network's."""
+
 BY_STATUS = {301: "PermanentRedirect", 404: "NoSuchKey", 412: "PreconditionFailed", 429: "TooManyRequests", 501: "NotImplemented"}
 
 
@@ -78,6 +94,8 @@ def translated(attempt: Attempt) -> Iterator[None]:
         yield
     except ClientError as error:
         raise refusal(attempt, error) from error
+    except SSLError as error:
+        raise tls_failure(attempt, error) from error
     except UNREACHABLE as error:
         msg = f"{attempt.failed}: no answer, or half of one: {error}"
         raise StoreUnavailable(msg, hint=AGAIN) from error
@@ -114,6 +132,14 @@ def unknown(attempt: Attempt, status: int) -> tuple[type[StoreError], str]:
         StoreError,
         f"see that {attempt.right} is allowed, by the identity's policy and the bucket's, and that the config's s3 section is right",
     )
+
+
+def tls_failure(attempt: Attempt, error: SSLError) -> StoreError:
+    """Judge a failure of TLS by its text: a store that has not proven who it is will not do so by being asked again."""
+    hint = next((hint for words, hint in TLS.items() if words in str(error)), None)
+    if hint is None:
+        return StoreUnavailable(f"{attempt.failed}: no answer, or half of one: {error}", hint=AGAIN)
+    return StoreError(f"{attempt.failed}: expected a store that proves its name by TLS, found: {error}", hint=hint)
 
 
 def client_side_hint(error: BotoCoreError) -> str:

@@ -104,7 +104,7 @@ def silent_port() -> Iterator[int]:
 def test_hosts_that_do_not_answer_take_no_longer_than_a_timeout(
     lab: Lab, silent_port: int, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("archiver_assets.source.session._CONNECT_TIMEOUT_SECONDS", 2)
+    monkeypatch.setattr("archiver_assets.source.transport._CONNECT_TIMEOUT_SECONDS", 2)
     silent = {"host": "127.0.0.1", "port": silent_port, "user": "u", "password_env": PASSWORD_VARIABLE, "tables": [AUDIT_LOGS_TABLE]}
     others = [{"name": name, **silent} for name in ("one", "two")]
     started = utc_now()

@@ -82,6 +82,8 @@ def _default(field: FieldInfo) -> str:
     if field.is_required():
         return "required"
     value = field.get_default(call_default_factory=True)
+    if (field.description or "").startswith("the name of the environment variable that holds the password"):
+        return "required, and not with `auth: aws_iam`"
     if isinstance(value, BaseModel) or value in ((), {}):
         return "none"
     if value is None or isinstance(value, bool):

@@ -120,6 +120,11 @@ def test_the_secrets_that_may_be_read_are_those_of_the_archiver() -> None:
     }
 
 
+def test_a_token_is_for_the_role_of_the_overlays_config_on_one_instance() -> None:
+    [database] = load_config(DEPLOY / "overlays" / "aws" / "config.yaml", {}).databases
+    assert allowed("rds-connect.json") == {f"arn:aws:rds-db:us-east-1:ACCOUNT_ID:dbuser:DB_RESOURCE_ID/{database.user}": {"rds-db:connect"}}
+
+
 @pytest.mark.parametrize("policy", sorted(IAM.glob("*.json")), ids=lambda path: path.name)
 def test_every_policy_is_one_that_iam_takes(policy: Path) -> None:
     document = json.loads(policy.read_text())

@@ -81,8 +81,10 @@ def test_the_chart_can_give_whole_command_lines() -> None:
 def test_what_is_installed_is_locked_and_the_build_asks_for_nothing_else() -> None:
     build, final = stages()
     commands = " ".join(said(build, "RUN"))
-    [uv] = re.findall(r"^UV_VERSION := (\S+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
-    assert re.findall(r"uv==(\S+)", commands) == [uv]
+    assert re.findall(r"pip install [^&]*", commands) == [
+        "pip install --no-cache-dir --root-user-action=ignore --only-binary :all: --require-hashes --requirement uv.txt ",
+        "pip install --python /opt/archiver/bin/python --no-deps /build/dist/*.whl ",
+    ]
     assert all("--locked" in command for command in re.findall(r"uv sync [^&]*", commands))
     assert len(re.findall(r"uv sync [^&]*", commands)) == 2
     assert "--no-build-isolation" in commands
@@ -90,6 +92,18 @@ def test_what_is_installed_is_locked_and_the_build_asks_for_nothing_else() -> No
     assert PROJECT["dependency-groups"]["build"] == PROJECT["build-system"]["requires"]
     assert environment_of(build)["UV_COMPILE_BYTECODE"] == "1"
     assert "pip install" not in " ".join(said(final, "RUN"))
+
+
+def test_what_an_intruder_would_like_is_not_in_the_image_and_what_the_chart_starts_by_is() -> None:
+    _, final = stages()
+    [commands] = said(final, "RUN")
+    gone = set(re.findall(r"[\w-]+", commands.split("dpkg --purge", 1)[1]))
+    assert gone >= {"apt", "perl-base", "mount", "passwd", "login", "util-linux", "tar", "findutils"}
+    assert gone.isdisjoint({"bash", "dash", "coreutils", "libc6", "base-files", "tzdata", "ca-certificates"})
+    assert "pip uninstall --yes --root-user-action=ignore pip" in commands
+    assert "find / -xdev -perm /6000 -type f -exec chmod a-s {} +" in commands
+    # What purges needs what is purged: users are made and rights taken before.
+    assert commands.index("useradd") < commands.index("chmod a-s") < commands.index("dpkg --purge") < commands.index("rm /usr/bin/dpkg*")
 
 
 def test_what_is_copied_is_there_and_is_all_that_reaches_the_build() -> None:

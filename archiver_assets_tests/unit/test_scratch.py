@@ -24,7 +24,7 @@ def reached(scratch: Source | None) -> dict[str, object]:
 
 
 def test_what_is_left_out_is_the_databases_own_but_for_port_and_password() -> None:
-    tls = {"sslmode": "verify-full", "sslrootcert": "/own.pem"}
+    tls = {"sslmode": "verify-full", "sslrootcert": __file__}
     assert reached(source({}, **tls).scratch) == {
         "host": "proof",
         "port": "5432",
@@ -37,7 +37,7 @@ def test_what_is_left_out_is_the_databases_own_but_for_port_and_password() -> No
 
 def test_what_is_given_wins() -> None:
     given = {"host": "proof", "port": 7, "user": "prover", "sslmode": "disable", "sslrootcert": "system"}
-    own = source({**given, "database": "scratch"}, database="live", sslmode="verify-full", sslrootcert="/own.pem")
+    own = source({**given, "database": "scratch"}, database="live", sslmode="verify-full", sslrootcert=__file__)
     expected = {**given, "port": "7", "dbname": "scratch", "password": "other secret"}
     assert reached(own.scratch) == expected
     assert reached(own)["dbname"] == "live"
@@ -55,6 +55,13 @@ def test_a_password_that_is_not_set_is_named_by_its_variable() -> None:
     assert own is not None
     with pytest.raises(ConfigError, match="expected its password in the environment variable NOWHERE"):
         own.conninfo()
+
+
+def test_the_password_of_the_database_goes_to_no_other_server() -> None:
+    scratch = source({"password_env": None}).scratch
+    assert scratch is not None
+    with pytest.raises(ConfigError, match="expected its password"):
+        scratch.conninfo()
 
 
 def test_its_errors_say_that_they_are_its_own() -> None:
