@@ -129,6 +129,9 @@ class Source:
         """Return the project's error for an SQLSTATE (None where the connection itself failed) and the driver's text."""
         config = self.config
         message = f"{self.title} {config.name} ({config.dbname} at {config.host}:{config.port}): {' '.join(text.split())}"
+        if sqlstate is None and "CONNECT" in text:  # libpq keeps no SQLSTATE of a connection that failed; no translation has another word
+            grant = f"GRANT CONNECT ON DATABASE {sql.quoted(config.dbname)} TO {sql.quoted(config.user)}"
+            return TableRefused(message, hint=f"{grant}; archiver roles prints the SQL of all rights")
         if sqlstate in self._named_errors:
             kind, hint = self._named_errors[sqlstate]
             return kind(message, hint=hint)
@@ -150,7 +153,7 @@ class Source:
             "57014": (SourceTimeout, slow + "index begins with the timestamp; else ask who cancelled it; then run again"),
             "23001": (SourceError, referred),
             "23503": (SourceError, referred),
-            "42501": (TableRefused, f"grant the missing right to the role {self.config.user}"),
+            "42501": (TableRefused, f"grant the missing right to the role {self.config.user}; archiver roles prints the SQL of all rights"),
             "40001": (SourceConflict, conflict),
             "40P01": (SourceConflict, conflict),
         }
