@@ -55,7 +55,7 @@ def command(
         answer.fact("identity", identity)
         answer.fact("policy", document)
     else:
-        found = list(_scripts(config, choose_tables(config, **names), restore))
+        found = list(_scripts(config, choose_tables(config, **names), names["database"], restore))
         answer.line("\n".join(script.sql for script in found).rstrip("\n"))
         answer.fact("databases", [_facts(script) for script in found])
     answer.end()
@@ -73,10 +73,13 @@ def _policy(s3: S3Config, identity: Identity, *, object_lock: bool) -> dict[str,
     )
 
 
-def _scripts(config: Config, tables: list[TableConfig], restore: RestoreInto | None) -> Iterator[Script]:
-    """Yield the scripts of the databases of the tables, and of the one that has the table of holds, in the order of the file."""
+def _scripts(config: Config, tables: list[TableConfig], only: str | None, restore: RestoreInto | None) -> Iterator[Script]:
+    """Yield the scripts of the databases of the tables, and of the one that has the table of holds, or of the one that is named alone.
+
+    In the order of the file.
+    """
     holds = config.legal_holds.table
-    for database in config.databases:
+    for database in config.databases if only is None else [config.database(only)]:
         own = [table for table in tables if table.database == database.name]
         its_holds = holds if holds is not None and holds.database == database.name else None
         if own or its_holds:

@@ -163,6 +163,21 @@ def test_a_right_is_printed_only_where_the_config_needs_it(estate: Estate) -> No
     assert "drop_partition" in sql_of(estate)
 
 
+def test_the_table_of_holds_is_in_the_script_of_its_database_whichever_tables_are_chosen(estate: Estate) -> None:
+    other = {"name": "other", "host": "h", "user": "reader", "password_env": "X", "tables": [LOG]}
+    estate.more, holds = {"others": [other]}, {"legal_holds": {"table": {**HOLDS, "database": "other"}}}
+    estate.tables = (LOG, EV)
+
+    def chosen(*arguments: str) -> dict[str, tuple[bool, ...]]:
+        words = ('"law"."holds"', '"audit"."log"', '"audit"."ev"')
+        return {each["of"]: tuple(word in each["sql"] for word in words) for each in estate.printed(*arguments, **holds)}
+
+    assert chosen() == {"lab": (False, True, True), "other": (True, True, False)}
+    assert chosen("--table", "ev") == {"lab": (False, False, True), "other": (True, False, False)}
+    assert chosen("--database", "lab") == {"lab": (False, True, True)}
+    assert chosen("--database", "other") == {"other": (True, True, False)}
+
+
 def sql_of(estate: Estate, *arguments: str) -> str:
     (script,) = estate.printed(*arguments)
     return str(script["sql"])

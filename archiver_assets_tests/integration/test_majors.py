@@ -77,7 +77,8 @@ def test_psql_takes_what_archiver_roles_prints_and_the_job_needs_no_more(
 ) -> None:
     """By MAINTAIN from 17 on, and by being a member of the owner before; whose memberships have no options before 16."""
     monkeypatch.setenv(PASSWORD_VARIABLE, PASSWORD)
-    psql = SERVERS / str(request.node.callspec.params["postgres_server"]) / "bin" / "psql"
+    major = request.node.callspec.params["postgres_server"]
+    psql = SERVERS / str(major) / "bin" / "psql"
     with open_estate(lab, tmp_path, capsys) as estate:
         estate.tables = (
             {**LOG, "vacuum_strategy": "standard", "verification": "restore"},
@@ -93,6 +94,8 @@ def test_psql_takes_what_archiver_roles_prints_and_the_job_needs_no_more(
         assert (emptied.tally.purged, emptied.vacuumed.outcome, dropped.dropped) == (20, "standard", ("ev_05",))
         member = lab.execute("SELECT pg_has_role(%s, %s, 'USAGE'), pg_has_role(%s, %s, 'MEMBER')", [estate.role, estate.owner] * 2)
         assert member == [(True, True)]
+        if major >= 16:  # it has the owner's rights, and cannot become it
+            assert lab.execute("SELECT pg_has_role(%s, %s, 'SET')", [estate.role, estate.owner]) == [(False,)]
 
 
 def rows_go_the_whole_way(lab: Lab) -> None:
