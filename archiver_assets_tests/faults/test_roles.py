@@ -25,9 +25,10 @@ from archiver_assets.lifecycle.purge import purge
 from archiver_assets.lifecycle.restore import restore
 from archiver_assets.lifecycle.restore_request import RestoreRequest
 from archiver_assets.source.session import Source
+from archiver_assets_tests.clusters import catch_up, primary_with_standby
 from archiver_assets_tests.estate import EV, HOLDS, LOG, PASSWORD, Estate, open_estate, run, run_psql, the_job
 from archiver_assets_tests.lab import PASSWORD_VARIABLE, SCRATCH_PASSWORD_VARIABLE, Lab
-from archiver_assets_tests.servers import Database
+from archiver_assets_tests.servers import Database, PostgresServer
 
 
 @pytest.fixture
@@ -224,6 +225,35 @@ def test_leaves_are_vacuumed_by_their_own_right_and_else_the_right_is_named(esta
     estate.lab.execute("INSERT INTO audit.ev SELECT n, '2024-03-05 10:00+00', 'cross' FROM generate_series(1, 20) n")
     assert the_job(estate.task(table)).vacuumed.outcome == "standard"
     assert not preflight(estate.task(table).source, estate.task(table).table)
+
+
+def test_a_replica_takes_no_right_of_its_own_and_its_lag_is_seen(
+    lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(PASSWORD_VARIABLE, PASSWORD)
+    with primary_with_standby() as pair:
+        primary = replace(lab, database=PostgresServer(pair.primary.dsn()).database("postgres"))
+        with open_estate(primary, tmp_path, capsys) as estate:
+            replica = {"host": pair.standby.host, "port": pair.standby.port}
+            estate.more = {"read_replica": replica}
+            estate.granted()
+            catch_up(pair)
+            found = estate.doctor()
+            assert {found[subject][0] for subject in ("database lab: replica", "table lab/audit/log")} == {"passed"}
+            primary.execute(f"REVOKE pg_read_all_stats FROM {estate.role}")
+            verdict, what, hint = estate.doctor()["table lab/audit/log"]
+            assert (verdict, "lag of 1 replicas" in what) == ("warned", True)
+            assert "GRANT pg_read_all_stats" in hint
+            assert "archiver roles" in hint
+
+            task = estate.task(LOG)
+            config = primary.database_config(task.table, user=estate.role, read_replica=replica)
+            task = replace(task, source=replace(task.source, config=config))
+            catch_up(pair)
+            archived = archive(task)
+            assert archived.generation is not None
+            assert archived.generation.manifest.source.read_from == "standby"
+            assert purge(task).tally.purged == 20
 
 
 def test_a_scratch_database_has_a_script_of_its_own(estate: Estate, scratch: Database, monkeypatch: pytest.MonkeyPatch) -> None:
