@@ -12,8 +12,12 @@ import click
 from archiver_assets.cli.common import Options, begin, common_options
 from archiver_assets.cli.selection import choose_tables, tables_option
 from archiver_assets.config import Config, S3Config, TableConfig
+from archiver_assets.errors import ConfigError
 from archiver_assets.source.roles import RestoreInto, Script, scripts
 from archiver_assets.store.policies import Identity, policy
+
+_DIRECTORY_BUCKET = "--x-s3"
+"""How names of directory buckets end, and no others: https://docs.aws.amazon.com/AmazonS3/latest/userguide/directory-bucket-naming-rules.html."""
 
 
 @click.command("roles", short_help="Print the SQL of the role, or the policy of the bucket, that the config needs.")
@@ -62,6 +66,13 @@ def command(
 
 
 def _policy(s3: S3Config, identity: Identity, *, object_lock: bool) -> dict[str, Any]:
+    if s3.bucket.endswith(_DIRECTORY_BUCKET):
+        message = (
+            f"expected a general purpose bucket, found {s3.bucket}, a directory bucket of S3 Express, whose rights are of another kind"
+        )
+        raise ConfigError(
+            message, hint="allow s3express:CreateSession on it, for who only reads with the condition s3express:SessionMode ReadOnly"
+        )
     return policy(
         identity,
         bucket=s3.bucket,

@@ -5,6 +5,7 @@ What belongs here: the life of a connection. What does not: statements (`sql.py`
 
 import hashlib
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -129,7 +130,9 @@ class Source:
         """Return the project's error for an SQLSTATE (None where the connection itself failed) and the driver's text."""
         config = self.config
         message = f"{self.title} {config.name} ({config.dbname} at {config.host}:{config.port}): {' '.join(text.split())}"
-        if sqlstate is None and "CONNECT" in text:  # libpq keeps no SQLSTATE of a connection that failed; no translation has another word
+        if sqlstate is None and re.search(
+            r"\bCONNECT\b", text
+        ):  # libpq keeps no SQLSTATE of a connection that failed; no translation has another word
             grant = f"GRANT CONNECT ON DATABASE {sql.quoted(config.dbname)} TO {sql.quoted(config.user)}"
             return TableRefused(message, hint=f"{grant}; archiver roles prints the SQL of all rights")
         if sqlstate in self._named_errors:

@@ -16,6 +16,8 @@ MAINTAIN_VERSION = 170_000
 _SET_VERSION = 160_000
 """The first PostgreSQL where a membership can be given without the right to become the other role (SET ROLE)."""
 
+_MANY = 4
+
 BEGIN = "BEGIN;\nSET LOCAL search_path = pg_catalog;\nSET LOCAL client_encoding = 'UTF8';"
 COMMIT = "COMMIT;"
 
@@ -40,8 +42,13 @@ def _block(body: sql.Composed) -> str:
 
 def _tables(relations: Sequence[Relation]) -> sql.Composed:
     """Return an array of tables. Of one that is not there the server says so."""
-    names = sql.SQL(", ").join(sql.Literal(relation.identifier.as_string()) for relation in relations)
+    names = _listed([sql.Literal(relation.identifier.as_string()) for relation in relations])
     return sql.SQL("ARRAY[{}]::regclass[]").format(names)
+
+
+def _listed(names: Sequence[sql.Composable]) -> sql.Composed:
+    """Return names on one line, or, so that many of them can be read, each on its own."""
+    return sql.SQL(", " if len(names) < _MANY else ",\n    ").join(names)
 
 
 def require_database(name: str) -> str:
@@ -89,13 +96,13 @@ def grant_on_database(right: str, database: str, role: str) -> str:
 
 def grant_on_schemas(right: str, schemas: Sequence[str], role: str) -> str:
     """`USAGE` or `CREATE`."""
-    names = sql.SQL(", ").join(map(sql.Identifier, schemas))
+    names = _listed([sql.Identifier(schema) for schema in schemas])
     return _written(sql.SQL("GRANT {} ON SCHEMA {} TO {}").format(trusted(right), names, sql.Identifier(role)))
 
 
 def grant_on_tables(rights: str, relations: Sequence[Relation], role: str) -> str:
     """Rights on tables; on a partitioned one they are enough for its leaves."""
-    names = sql.SQL(", ").join(relation.identifier for relation in relations)
+    names = _listed([relation.identifier for relation in relations])
     return _written(sql.SQL("GRANT {} ON TABLE {} TO {}").format(trusted(rights), names, sql.Identifier(role)))
 
 

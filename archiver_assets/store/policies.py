@@ -42,8 +42,9 @@ def policy(
 
     With `object_lock` runs may remove nothing, and it is denied whatever else allows it. A key of KMS is one of AWS: of another store's
     `endpoint` its own rights decide. Of a key that is given by its id alone the account is left open, and without `region` the region.
+    Rights on a directory bucket of S3 Express are of another kind, which this does not know.
     """
-    partition = _partition(region)
+    partition = _partition(region) if _is_aws(endpoint) else "aws"
     place = f"arn:{partition}:s3:::{_literal(bucket)}"
     statements = [*_archive(place, prefix, object_lock=object_lock)] if identity == "archive" else [*_reader(place, prefix)]
     if kms_key_id is not None and _is_aws(endpoint):

@@ -179,6 +179,18 @@ def test_the_table_of_holds_is_in_the_script_of_its_database_whichever_tables_ar
     assert chosen("--database", "other") == {"other": (True, True, False)}
 
 
+def test_many_tables_are_named_a_line_each(estate: Estate) -> None:
+    names = [f"log_{number}" for number in range(6)]
+    for name in names:
+        estate.lab.execute(f"CREATE TABLE audit.{name} (LIKE audit.log INCLUDING ALL)")
+    estate.tables = tuple({**LOG, "name": name} for name in names)
+    script = sql_of(estate)
+    assert [script.count(f'\n    "audit"."{name}"') for name in names] == [0, 1, 1, 1, 1, 1]
+    estate.granted()
+    allowed = "SELECT count(*) FROM pg_tables WHERE schemaname = 'audit' AND has_table_privilege(%s, 'audit.' || tablename, 'DELETE')"
+    assert estate.lab.execute(allowed, [estate.role]) == [(len(names),)]
+
+
 def sql_of(estate: Estate, *arguments: str) -> str:
     (script,) = estate.printed(*arguments)
     return str(script["sql"])

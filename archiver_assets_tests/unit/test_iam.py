@@ -3,6 +3,7 @@
 import ast
 import importlib.util
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -102,6 +103,17 @@ def test_a_reader_may_only_decrypt_by_the_key_of_the_config(region: str | None, 
 def test_a_key_is_one_of_aws_only_there(endpoint: str | None, is_there: bool) -> None:  # noqa: FBT001 -- a parameter of the test
     made = policy("archive", bucket="b", endpoint=endpoint, kms_key_id="1")
     assert any("kms:Decrypt" in each["Action"] for each in made["Statement"]) == is_there
+
+
+def test_a_region_of_another_store_is_none_of_aws() -> None:
+    made = policy("read-only", bucket="b", region="cn-north-1", endpoint="https://minio.example:9000")
+    assert made["Statement"][0]["Resource"] == "arn:aws:s3:::b"
+
+
+def test_a_directory_bucket_is_refused_with_the_right_that_it_has(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "config.yaml").write_text(re.sub(r"bucket: [a-z-]+", "bucket: fast--use1-az4--x-s3", SHORTEST))
+    assert main(["roles", "--config", str(tmp_path / "config.yaml"), "--s3", "archive"]) == Status.USAGE
+    assert "s3express:CreateSession" in capsys.readouterr().err
 
 
 def test_a_prefix_stands_for_itself_alone_and_a_region_decides_the_partition() -> None:
