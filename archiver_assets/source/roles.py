@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from archiver_assets.config import DatabaseConfig, HoldsTable, ScratchConfig, TableConfig
+from archiver_assets.config import Auth, DatabaseConfig, HoldsTable, ScratchConfig, TableConfig
 from archiver_assets.source import sql_roles as statements
 from archiver_assets.source.sql import Relation, quoted
 
@@ -62,7 +62,7 @@ def scripts(
     `holds` is the table of legal holds if it is in this database, and `restore` where rows are to be restored to, if they are.
     """
     proves = any(table.verification == "restore" for table in tables)
-    rights = [_login(database.user), _connect(database.dbname, database.user), *_of_tables(database.user, tables)]
+    rights = [*_login(database.user, database.auth), _connect(database.dbname, database.user), *_of_tables(database.user, tables)]
     if proves and database.scratch_database is None:
         rights.append(_temporary(database.dbname, database.user))
     if holds is not None:
@@ -74,9 +74,13 @@ def scripts(
         yield _of_scratch(database, database.scratch_database)
 
 
-def _login(role: str) -> Right:
-    why = f"The role, without a password. Afterwards give it one in psql, which does not send it in clear: \\password {quoted(role)}"
-    return Right(why, statements.create_role(role))
+def _login(role: str, auth: Auth) -> Iterator[Right]:
+    if auth == "aws_iam":
+        yield Right("The role, without a password.", statements.create_role(role))
+        yield Right("auth: aws_iam: RDS takes tokens of IAM in place of a password.", statements.grant_membership("rds_iam", role))
+    else:
+        why = f"The role, without a password. Afterwards give it one in psql, which does not send it in clear: \\password {quoted(role)}"
+        yield Right(why, statements.create_role(role))
 
 
 def _connect(dbname: str, role: str) -> Right:
@@ -133,7 +137,7 @@ def _of_restore(role: str, tables: Sequence[TableConfig], into: RestoreInto) -> 
 def _of_scratch(database: DatabaseConfig, scratch: ScratchConfig) -> Script:
     dbname, role = scratch.database or database.dbname, scratch.user or database.user
     rights = (
-        _login(role),
+        *_login(role, scratch.auth),
         _connect(dbname, role),
         _temporary(dbname, role),
         Right("To name the types that columns have, of which this database has copies.", statements.grant_usage_of_all_types(role)),

@@ -89,6 +89,11 @@ END
     )
 
 
+def grant_membership(of: str, role: str) -> str:
+    """Make the role a member of another one."""
+    return _written(sql.SQL("GRANT {} TO {}").format(sql.Identifier(of), sql.Identifier(role)))
+
+
 def grant_on_database(right: str, database: str, role: str) -> str:
     """`CONNECT` or `TEMPORARY`."""
     return _written(sql.SQL("GRANT {} ON DATABASE {} TO {}").format(trusted(right), sql.Identifier(database), sql.Identifier(role)))
