@@ -253,8 +253,9 @@ def test_leaves_are_vacuumed_by_their_own_right_and_else_the_right_is_named(esta
 
     estate.granted()
     estate.lab.execute("INSERT INTO audit.ev SELECT n, '2024-03-05 10:00+00', 'cross' FROM generate_series(1, 20) n")
-    assert the_job(estate.task(table)).vacuumed.outcome == "standard"
     assert not preflight(estate.task(table).source, estate.task(table).table)
+    estate.lab.execute(f"REVOKE MAINTAIN ON parts.ev_06 FROM {estate.role}")  # of another day, which says nothing of this one
+    assert the_job(estate.task(table)).vacuumed.outcome == "standard"
 
 
 def test_a_replica_takes_no_right_of_its_own_and_its_lag_is_seen(
