@@ -17,7 +17,7 @@ from archiver_assets.errors import ArchiverError
 from archiver_assets.lifecycle.holds import HoldPlaces
 from archiver_assets.source import sql_looking
 from archiver_assets.source.catalog import Connection, Server, describe_table, read_server, require_standby_of
-from archiver_assets.source.findings import OF_RIGHTS, Finding
+from archiver_assets.source.findings import ALL_RIGHTS, OF_RIGHTS, Finding
 from archiver_assets.source.holding import held_rows, read_clock
 from archiver_assets.source.preflight import read_preflight
 from archiver_assets.source.scratch import open_scratch
@@ -30,8 +30,6 @@ from archiver_assets.store.probing import Probe
 
 TOLERATED_SKEW = timedelta(seconds=5)
 """S3 refuses requests at 15 minutes; names of days go by the database's clock alone. Beyond this, somebody's time is not kept."""
-
-_ALL_RIGHTS = "archiver roles prints the SQL of all rights"
 
 
 class Verdict(StrEnum):
@@ -237,7 +235,7 @@ def _temporary(subject: str, connection: Connection, where: str) -> Line:
     row = connection.execute(sql_looking.TEMPORARY).fetchone()
     if row and row["allowed"]:
         return passed(subject, f"{where}: temporary tables can be made")
-    hint = f"GRANT TEMPORARY ON DATABASE {quoted(connection.info.dbname)} TO {quoted(connection.info.user)}; {_ALL_RIGHTS}"
+    hint = f"GRANT TEMPORARY ON DATABASE {quoted(connection.info.dbname)} TO {quoted(connection.info.user)}; {ALL_RIGHTS}"
     return Line(Verdict.FAILED, subject, f"{where}: no temporary table can be made, which verification: restore needs", hint)
 
 
@@ -271,7 +269,7 @@ def _examine_table(connection: Connection, table: TableConfig, places: HoldPlace
 def _of_finding(subject: str, finding: Finding) -> Line:
     verdict = Verdict.WARNED if finding.stops == "nothing" else Verdict.FAILED
     effect = "" if finding.stops == "nothing" else f"{finding.stops} would be refused: "
-    hint = f"{finding.hint}; {_ALL_RIGHTS}" if finding.name in OF_RIGHTS else finding.hint
+    hint = f"{finding.hint}; {ALL_RIGHTS}" if finding.name in OF_RIGHTS else finding.hint
     return Line(verdict, subject, f"{effect}{finding.what}", hint)
 
 

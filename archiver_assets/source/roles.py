@@ -57,7 +57,7 @@ class Script:
 def scripts(
     database: DatabaseConfig, tables: Sequence[TableConfig], holds: HoldsTable | None, restore: RestoreInto | None = None
 ) -> Iterator[Script]:
-    """Yield what `tables` of a database need: in it, and in its scratch database if that is used.
+    """Yield what `tables` of a database need: in it, and in its scratch database, which one run can use without the config's saying so.
 
     `holds` is the table of legal holds if it is in this database, and `restore` where rows are to be restored to, if they are.
     """
@@ -70,7 +70,7 @@ def scripts(
     if restore is not None:
         rights += _of_restore(database.user, tables, restore)
     yield Script(database.name, database.host, database.port, database.dbname, database.user, tuple(rights))
-    if proves and database.scratch_database is not None:
+    if tables and database.scratch_database is not None:
         yield _of_scratch(database, database.scratch_database)
 
 

@@ -19,6 +19,7 @@ from archiver_assets.config import DatabaseConfig
 from archiver_assets.errors import PartitionBusy, SourceConflict, SourceError, SourceTimeout, SourceUnavailable, TableRefused
 from archiver_assets.partition import Partition
 from archiver_assets.source import sql, sql_session
+from archiver_assets.source.findings import ALL_RIGHTS
 from archiver_assets.source.tokens import sign_token
 from archiver_assets.source.transport import connection_parameters, failure_of
 
@@ -134,7 +135,7 @@ class Source:
             r"\bCONNECT\b", text
         ):  # libpq keeps no SQLSTATE of a connection that failed; no translation has another word
             grant = f"GRANT CONNECT ON DATABASE {sql.quoted(config.dbname)} TO {sql.quoted(config.user)}"
-            return TableRefused(message, hint=f"{grant}; archiver roles prints the SQL of all rights")
+            return TableRefused(message, hint=f"{grant}; {ALL_RIGHTS}")
         if sqlstate in self._named_errors:
             kind, hint = self._named_errors[sqlstate]
             return kind(message, hint=hint)
@@ -156,7 +157,7 @@ class Source:
             "57014": (SourceTimeout, slow + "index begins with the timestamp; else ask who cancelled it; then run again"),
             "23001": (SourceError, referred),
             "23503": (SourceError, referred),
-            "42501": (TableRefused, f"grant the missing right to the role {self.config.user}; archiver roles prints the SQL of all rights"),
+            "42501": (TableRefused, f"grant the missing right to the role {self.config.user}; {ALL_RIGHTS}"),
             "40001": (SourceConflict, conflict),
             "40P01": (SourceConflict, conflict),
         }

@@ -293,7 +293,9 @@ def test_a_scratch_database_has_a_script_of_its_own(estate: Estate, scratch: Dat
         other.execute("CREATE SCHEMA kinds; CREATE TYPE kinds.mood AS ENUM ('calm', 'cross'); REVOKE ALL ON SCHEMA public FROM PUBLIC")
         other.execute(f'REVOKE ALL ON DATABASE "{scratch.name}" FROM PUBLIC')
     place = {"host": scratch.host, "port": scratch.port, "database": scratch.name, "password_env": SCRATCH_PASSWORD_VARIABLE}
-    estate.tables, estate.more = (PROVEN,), {"scratch_database": place}
+    estate.tables, estate.more = (LOG,), {"scratch_database": place}
+    assert len(estate.printed()) == 2  # as the doctor looks there whatever `verification` says
+    estate.tables = (PROVEN,)
     first, second = estate.printed()
     assert (first["database"], second["database"]) == (estate.lab.database.name, scratch.name)
     assert "TEMPORARY" not in first["sql"]
