@@ -22,6 +22,7 @@ from archiver_assets.telemetry.lines import log_to
 COMMANDS = (
     "init",
     "validate",
+    "roles",
     "doctor",
     "plan",
     "run",

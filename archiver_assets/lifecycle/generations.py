@@ -169,7 +169,7 @@ def remove_leftovers(task: Task, generations: Generations) -> None:
         for key in generations.leftovers:
             task.store.remove(key)
     except StoreError as error:
-        log.warning("%s: could not remove what an earlier archive left: %s", task.label, error.message)
+        log.warning("%s: could not remove what an earlier archive left: %s (%s)", task.label, error.message, error.hint)
         return
     if aborted or generations.leftovers:
         log.info("%s: removed %s objects and %s uploads that an earlier archive left", task.label, len(generations.leftovers), aborted)

@@ -128,10 +128,8 @@ def unknown(attempt: Attempt, status: int) -> tuple[type[StoreError], str]:
     """Judge an answer whose code is not in the table by its HTTP status."""
     if status >= SERVER_ERROR:
         return StoreUnavailable, AGAIN
-    return (
-        StoreError,
-        f"see that {attempt.right} is allowed, by the identity's policy and the bucket's, and that the config's s3 section is right",
-    )
+    allowed = f"see that {attempt.right} is allowed, by the identity's policy and the bucket's (archiver roles --s3 prints one)"
+    return StoreError, f"{allowed}, and that the config's s3 section is right"
 
 
 def tls_failure(attempt: Attempt, error: SSLError) -> StoreError:
