@@ -20,11 +20,12 @@ from typing import TYPE_CHECKING, Any
 import click
 import pyarrow as pa
 
-from archiver_assets.cli.common import Answer, Json, Options, begin, common_options
+from archiver_assets.cli.common import Answer, Json, Options, begin, common_options, json_text
 from archiver_assets.cli.selection import choose_tables, days_options, tables_option
 from archiver_assets.config import TableConfig
 from archiver_assets.errors import ConfigError, QueryRefused
 from archiver_assets.reader import archived, archived_and_current
+from archiver_assets.showing import visible
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -151,14 +152,15 @@ def _table(answer: Answer, names: list[str], rows: Iterator[tuple[object, ...]])
 
 
 def _csv(_answer: Answer, names: list[str], rows: Iterator[tuple[object, ...]]) -> None:
+    shown = visible if sys.stdout.isatty() else str  # a file has the values as they are
     out = csv.writer(sys.stdout, lineterminator="\n")
-    out.writerow(names)
-    out.writerows(["" if value is None else _text(value) for value in row] for row in rows)
+    out.writerow(map(shown, names))
+    out.writerows(["" if value is None else shown(_text(value)) for value in row] for row in rows)
 
 
 def _json(_answer: Answer, names: list[str], rows: Iterator[tuple[object, ...]]) -> None:
     for row in rows:
-        click.echo(json.dumps({name: _plain(value) for name, value in zip(names, row, strict=True)}, ensure_ascii=False))
+        click.echo(json_text({name: _plain(value) for name, value in zip(names, row, strict=True)}))
 
 
 def _text(value: object) -> str:
