@@ -64,12 +64,12 @@ def command(options: Options, /, sql: str, first: date | None, last: date | None
     tables = choose_tables(config, **chosen)
     with TemporaryDirectory(prefix="archiver-") as folder, ExitStack() as datasets, _refusing(duckdb, tables):
         connection = datasets.enter_context(duckdb.connect(config={"python_enable_replacements": False}))
+        _lock(connection, Path(folder))  # first: DuckDB opens files, and fetches extensions, as soon as it looks for the names of tables
         _require_queries(connection, text)
         for name, table in _named(connection, text, tables).items():
             days = (first or date.min, last or date.max)
             rows = open_rows(config, table.database, table.name, *days, schema=table.schema_name)
             connection.register(name, datasets.enter_context(rows))
-        _lock(connection, Path(folder))
         _say(answer, options, connection.sql(text), form)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from archiver_assets.demo.seaweed import EmbeddedS3
@@ -131,6 +131,8 @@ def test_no_value_in_a_manifest_is_anything_but_a_mismatch_in_bounded_words(task
 
     @NO_SERVER
     @given(path=st.sampled_from(PATHS), value=VALUES)
+    @example(path=("archived_at",), value="9999-12-31T23:59:59.999999Z")
+    @example(path=("rows",), value=10**400)
     def check(path: tuple[str | int, ...], value: object) -> None:
         contents_of(task).clear()
         contents_of(task).update(good)

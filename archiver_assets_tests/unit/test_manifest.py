@@ -267,6 +267,8 @@ def test_a_value_of_another_type_is_named(path: str) -> None:
         ("rows", 0),
         ("rows", -1),
         ("rows", "7"),
+        ("rows", 2**63),
+        ("object.bytes", 10**400),
         ("object.bytes", -1),
         ("object.bytes", "12345"),
         ("source.table_oid", "16390"),
