@@ -169,7 +169,8 @@ def knocks() -> Iterator[tuple[str, list[str]]]:
             came.append(self.path)
             self.send_error(404)
 
-        do_HEAD = do_GET
+        def do_HEAD(self) -> None:
+            self.do_GET()
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name of the method that it replaces
             """Say nothing."""
