@@ -164,8 +164,8 @@ class _Compared:
 
     def wrong(self, what: str, expected: str, line: str) -> None:
         """Note what is wrong and has no two values to compare."""
-        self.comparisons.append(Comparison(self.generation, what, expected, line))
-        self.mismatches.append(line)
+        self.comparisons.append(Comparison(self.generation, what, expected, bounded(line)))
+        self.mismatches.append(bounded(line))
 
 
 def _compare(task: Task, generation: Generation, file: IO[bytes]) -> Verification:

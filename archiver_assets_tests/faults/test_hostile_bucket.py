@@ -18,14 +18,14 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from archiver_assets.demo.seaweed import EmbeddedS3
-from archiver_assets.errors import ArchiverError, ManifestInvalid
+from archiver_assets.errors import ArchiverError, HoldsUnreadable, ManifestInvalid
 from archiver_assets.lifecycle.archive import archive
 from archiver_assets.lifecycle.generations import read_generations
 from archiver_assets.lifecycle.inspection import inspect_day
 from archiver_assets.lifecycle.purge import purge
 from archiver_assets.lifecycle.task import Task
 from archiver_assets.lifecycle.verify import verify
-from archiver_assets.store import objects, parquet
+from archiver_assets.store import holding, objects, parquet
 from archiver_assets.store.manifest import sha256_of
 from archiver_assets.store.s3 import S3ObjectStore
 from archiver_assets_tests.conftest import fresh_lab
@@ -133,6 +133,7 @@ def test_no_value_in_a_manifest_is_anything_but_a_mismatch_in_bounded_words(task
     @given(path=st.sampled_from(PATHS), value=VALUES)
     @example(path=("archived_at",), value="9999-12-31T23:59:59.999999Z")
     @example(path=("rows",), value=10**400)
+    @example(path=("object", "version_id"), value="x" * 200_000)
     def check(path: tuple[str | int, ...], value: object) -> None:
         contents_of(task).clear()
         contents_of(task).update(good)
@@ -244,3 +245,20 @@ def test_a_forged_pair_deletes_no_row(lab: Lab) -> None:
     with pytest.raises(ArchiverError):
         purge(task)
     assert lab.count() == 10
+
+
+def test_more_holds_than_anybody_has_hold_every_row_before_they_are_all_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(holding, "MOST_HOLDS", 10)
+    store = Counting({f"p/_holds/{number}.json": b"{}" for number in range(11)})
+    with pytest.raises(HoldsUnreadable, match="found: more than 10 objects"):
+        list(holding.read_hold_objects(store, "p/", {}))
+    assert store.chunks == 0
+
+
+def test_a_hold_that_is_none_is_named_in_bounded_words() -> None:
+    document = {"id": "x", "reason": "r", "table_name": "t", "conditions": [{"operator": str(number)} for number in range(9_000)]}
+    store = MemoryObjectStore({"p/_holds/x.json": json.dumps(document).encode()})
+    with pytest.raises(HoldsUnreadable) as failure:
+        list(holding.read_hold_objects(store, "p/", {}))
+    assert "conditions" in str(failure.value)
+    assert len(str(failure.value)) < LONGEST_WORDS

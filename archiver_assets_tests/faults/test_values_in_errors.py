@@ -87,3 +87,18 @@ def test_a_purge_that_another_table_forbids_quotes_no_key(lab: Lab) -> None:
     assert "referring" in failure.value.message
     assert f"({key})" not in everything_said(failure.value)
     assert lab.count() == 2
+
+
+@pytest.mark.parametrize(("kind", "named"), [("bigint", True), ("uuid", True), ("text", False)])
+def test_a_key_in_the_way_of_a_restore_is_named_only_if_it_is_a_number(lab: Lab, kind: str, *, named: bool) -> None:
+    key = {"bigint": "4711", "uuid": "c1f2d3a4-0000-0000-0000-000000000001", "text": VALUE}[kind]
+    lab.execute(f"CREATE TABLE keyed (k {kind} PRIMARY KEY, created_at timestamptz NOT NULL, a text); CREATE INDEX ON keyed (created_at)")
+    task = lab.task(table=lab.table(name="keyed", primary_key=("k",)))
+    lab.execute("INSERT INTO keyed VALUES (%s, '2024-03-05T12:00Z', 'archived')", [key])
+    archive(task)
+    purge(task)
+    lab.execute("INSERT INTO keyed VALUES (%s, '2024-03-05T12:00Z', 'another')", [key])
+    with pytest.raises(NotRestored) as failure:
+        restore(task, RestoreRequest(table_name="keyed"))
+    assert "has another row than the archive under 1 of the keys compared so far" in failure.value.message
+    assert (key in everything_said(failure.value)) == named
