@@ -16,6 +16,7 @@ from zoneinfo import ZoneInfo
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, PlainSerializer, ValidationError, model_validator
 
 from archiver_assets.errors import ManifestInvalid
+from archiver_assets.showing import bounded
 
 FORMAT: Literal["archiver/1"] = "archiver/1"
 
@@ -223,7 +224,7 @@ def decode(kind: type[_Facts], data: bytes, *, key: str) -> _Facts:
     except ValidationError as error:
         errors = [f"{'.'.join(map(str, each['loc'])) or 'the whole'}: {each['msg']}" for each in error.errors(include_input=False)]
         more = [f"and {len(errors) - _MOST_NAMED} more"] if len(errors) > _MOST_NAMED else []
-        wrong = "; ".join([*errors[:_MOST_NAMED], *more])
+        wrong = "; ".join([*map(bounded, errors[:_MOST_NAMED]), *more])
         message = f"expected a {kind.__name__.lower()} of the format {FORMAT} in {key}, found: {wrong}"
         raise ManifestInvalid(message, hint="compare the object with its older versions or a copy; nothing was deleted") from error
 
