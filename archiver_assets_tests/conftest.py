@@ -37,6 +37,7 @@ LONGEST = (
     "/torture/",
     "/e2e/test_wheel.py",
     "/e2e/test_first_hour.py",
+    "/e2e/test_secrets.py",
     "/integration/test_majors.py",
 )
 """Parts of the names of tests that take 5 s and more."""
