@@ -1,9 +1,10 @@
 """Text of others, shown to people: bounded in length, and without characters that do more than stand there.
 
-What belongs here: these two. What does not: where text is shown.
+What belongs here: making it so. What does not: where text is shown.
 """
 
 import hashlib
+import json
 from typing import Final
 
 LONGEST: Final = 4_000
@@ -25,3 +26,9 @@ def visible(text: str) -> str:
     Line feeds and tabs stay.
     """
     return text if text.isprintable() else "".join(each if each.isprintable() or each in "\n\t" else ascii(each)[1:-1] for each in text)
+
+
+def json_text(value: object) -> str:
+    """Return a value as JSON in which letters of all languages stand as they are, and what is not to be seen as escapes."""
+    text = json.dumps(value, ensure_ascii=False)
+    return text if text.isprintable() else "".join(each if each.isprintable() else json.dumps(each)[1:-1] for each in text)

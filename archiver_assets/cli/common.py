@@ -4,7 +4,6 @@ What belongs here: those options, and the two forms of an answer: text for peopl
 command does.
 """
 
-import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,7 +18,7 @@ from rich.table import Column, Table
 
 from archiver_assets.config import Config, config_path, load_config
 from archiver_assets.errors import ConfigError
-from archiver_assets.showing import visible
+from archiver_assets.showing import json_text, visible
 from archiver_assets.telemetry.lines import LogFormat, log_to
 
 Body = TypeVar("Body", bound=Callable[..., Any])
@@ -71,12 +70,6 @@ class Answer:
         """Print the document, if it is one that was asked for."""
         if self._silent:
             click.echo(json_text(self._facts))
-
-
-def json_text(value: Json) -> str:
-    """Return a value as JSON in which letters of all languages stand as they are, and what a terminal would obey as escapes."""
-    text = json.dumps(value, ensure_ascii=False)
-    return text if text.isprintable() else "".join(each if each.isprintable() else json.dumps(each)[1:-1] for each in text)
 
 
 def _keep(ctx: click.Context, param: click.Parameter, value: object) -> None:

@@ -20,12 +20,12 @@ from typing import TYPE_CHECKING, Any
 import click
 import pyarrow as pa
 
-from archiver_assets.cli.common import Answer, Json, Options, begin, common_options, json_text
+from archiver_assets.cli.common import Answer, Json, Options, begin, common_options
 from archiver_assets.cli.selection import choose_tables, days_options, tables_option
 from archiver_assets.config import TableConfig
 from archiver_assets.errors import ConfigError, QueryRefused
 from archiver_assets.reader import archived, archived_and_current
-from archiver_assets.showing import visible
+from archiver_assets.showing import json_text, visible
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

@@ -21,10 +21,10 @@ from prometheus_client.registry import Collector
 
 from archiver_assets.cli import query
 from archiver_assets.cli.app import Status, main
-from archiver_assets.cli.common import Answer, Json, Options, json_text
+from archiver_assets.cli.common import Answer, Json, Options
 from archiver_assets.cli.looking import working
 from archiver_assets.config import Notifications, NotificationTarget
-from archiver_assets.showing import LONGEST, bounded, visible
+from archiver_assets.showing import LONGEST, bounded, json_text, visible
 from archiver_assets.telemetry.exposition import run_metrics, table_metrics
 from archiver_assets.telemetry.figures import Figures, RunFigures, TableFigures
 from archiver_assets.telemetry.incidents import Incident
