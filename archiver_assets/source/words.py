@@ -14,6 +14,8 @@ from typing import Final
 
 import psycopg
 
+from archiver_assets.showing import bounded
+
 _WITHOUT_ROWS: Final = ("08", "0A", "25", "26", "28", "2B", "34", "3B", "3D", "3F", "40", "42", "53", "54", "55", "57", "58")
 """Classes of SQLSTATEs that are about sessions, locks, rights, names and resources."""
 _BY_NAMES: Final = ("23", "44", "XX001", "XX002")
@@ -30,7 +32,7 @@ _ELSEWHERE: Final = "the server's log says more"
 
 def said(error: psycopg.Error) -> str:
     """Return what the server or libpq says, on one line and without values of rows."""
-    return " ".join(_said(error).split())
+    return bounded(" ".join(_said(error).split()))
 
 
 def said_by_driver(sqlstate: str | None, text: str) -> str:

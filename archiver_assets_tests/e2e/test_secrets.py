@@ -16,13 +16,15 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field, replace
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from secrets import token_hex
 from typing import Any
 
 import dagster as dg
 import psycopg
 import pytest
+from dagster._core.errors import ScheduleExecutionError
+from dagster._utils.error import serializable_error_info_from_exc_info
 from psycopg import sql
 
 from archiver_assets.cli.app import Status, main
@@ -129,6 +131,7 @@ def tell(story: Story, environment: pytest.MonkeyPatch) -> None:
     with environment.context() as wrong:
         wrong.setenv(PASSWORD_VARIABLE, canaries.secret("a wrong password") + ODD)
         assert not story.run(next(days), "archive")
+        _tick(story)
         for command in ("doctor", "plan", "status", "run"):
             story.command(command, "--json")
         place = ["--host", lab.database.host, "--port", str(lab.database.port), "--user", lab.database.user, "--dbname", lab.database.name]
@@ -162,6 +165,19 @@ def _a_bug(task: Any) -> None:  # noqa: ANN401 -- a task
         connection.execute("SELECT 1")
         message = f"a bug, beside {task.source!r} and {connection!r}"
         raise RuntimeError(message)
+
+
+def _tick(story: Story) -> None:
+    """Let a tick of the schedule fail, whose error Dagster records with its trace."""
+    repository = build_definitions(load_config(story.config)).get_repository_def()
+    schedule = repository.get_schedule_def("lab__public__audit_logs__schedule")
+    with (
+        story.listening(),
+        dg.build_schedule_context(story.pods.instance, scheduled_execution_time=datetime.now(UTC), repository_def=repository) as context,
+        pytest.raises(ScheduleExecutionError) as failure,
+    ):
+        schedule.evaluate_tick(context)
+    story.kept.append(("a failed tick", repr(serializable_error_info_from_exc_info((failure.type, failure.value, failure.tb))).encode()))
 
 
 def _notify(story: Story) -> None:
