@@ -105,7 +105,7 @@ class Story:
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Keep what is said on the standard streams, and in the log at its loudest."""
+        """Keep what is said on the standard streams, and in the log."""
         handler = logging.StreamHandler(self.said)
         with redirect_stdout(self.said), redirect_stderr(self.said):
             logging.getLogger().addHandler(handler)
@@ -123,7 +123,8 @@ def tell(story: Story, environment: pytest.MonkeyPatch) -> None:
     (_, table), *_ = load_config(story.config).tables()
     keys = table_keys(table)
 
-    pod = story.pods.start(shared_job_name(table), str(next(days)), [keys.archive, keys.purge], run_tags(table))
+    loud = "ARCHIVER_LOG_LEVEL=DEBUG"
+    pod = story.pods.start(shared_job_name(table), str(next(days)), [keys.archive, keys.purge], run_tags(table), loud)
     out, err = pod.process.communicate(timeout=60)
     story.kept.append(("streams of a run", f"{out}\n{err}".encode()))
     assert pod.process.returncode == 0, out + err
