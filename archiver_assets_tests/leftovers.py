@@ -28,7 +28,7 @@ SELECT n.nspname, c.relname FROM pg_class AS c JOIN pg_namespace AS n ON n.oid =
 WHERE c.relkind IN ('r', 'm') AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast')
 """
 _ACTIVITY = "SELECT to_jsonb(a)::text FROM pg_stat_activity AS a WHERE pid <> pg_backend_pid()"
-_INTERVAL = 0.05
+_INTERVAL = 0.1
 SHORTEST = 8
 
 

@@ -125,10 +125,6 @@ def tell(story: Story, environment: pytest.MonkeyPatch) -> None:
 
     loud = "ARCHIVER_LOG_LEVEL=DEBUG"
     pod = story.pods.start(shared_job_name(table), str(next(days)), [keys.archive, keys.purge], run_tags(table), loud)
-    out, err = pod.process.communicate(timeout=60)
-    story.kept.append(("streams of a run", f"{out}\n{err}".encode()))
-    assert pod.process.returncode == 0, out + err
-
     with environment.context() as wrong:
         wrong.setenv(PASSWORD_VARIABLE, canaries.secret("a wrong password") + ODD)
         assert not story.run(next(days), "archive")
@@ -147,8 +143,14 @@ def tell(story: Story, environment: pytest.MonkeyPatch) -> None:
         for words in (["doctor"], ["list"], ["verify"], ["query", "SELECT * FROM audit_logs"], ["hold", "list"]):
             assert story.command(*words)
     with environment.context() as wrong:
+        wrong.setenv("DAGSTER_PG_PASSWORD", canaries.secret("a wrong password of Dagster's storage") + "-")
+        assert story.command("run", "--all", "--dagster-home", os.environ["DAGSTER_HOME"]) == Status.USAGE
+    with environment.context() as wrong:
         wrong.setattr(steps, "archive", _a_bug)
         assert not story.run(next(days), "archive")
+    out, err = pod.process.communicate(timeout=60)
+    story.kept.append(("streams of a run", f"{out}\n{err}".encode()))
+    assert pod.process.returncode == 0, out + err
     lab.execute(TARGET)
     ops = {"lab__public__audit_logs__restore": {"config": {"target_table": "target", "drift": "by_name"}}}
     assert not story.run(DAY, "restore", ops=ops)
@@ -283,7 +285,7 @@ def _closed_port() -> int:
 
 def test_no_secret_is_left_anywhere(left: Left) -> None:
     canaries, parts = left
-    assert len(canaries.secrets) == 11
+    assert len(canaries.secrets) == 12
     assert all_found(canaries.secrets, parts) == {}
 
 
