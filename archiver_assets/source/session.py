@@ -22,6 +22,7 @@ from archiver_assets.source import sql, sql_session
 from archiver_assets.source.findings import ALL_RIGHTS
 from archiver_assets.source.tokens import sign_token
 from archiver_assets.source.transport import connection_parameters, failure_of
+from archiver_assets.source.words import hush, said
 
 Connection = psycopg.Connection[DictRow]
 """A session, whose rows are dicts by name."""
@@ -121,11 +122,15 @@ class Source:
 
     @contextmanager
     def errors(self) -> Iterator[None]:
-        """Raise the project's errors for psycopg's."""
+        """Raise the project's errors for psycopg's; none of them, nor of their causes, quotes a row."""
         try:
             yield
         except psycopg.Error as error:
-            raise self.error_for(error.sqlstate, str(error)) from error
+            hush(error)
+            raise self.error_for(error.sqlstate, said(error)) from error
+        except Exception as error:
+            hush(error)
+            raise
 
     def error_for(self, sqlstate: str | None, text: str) -> SourceError | PartitionBusy:
         """Return the project's error for an SQLSTATE (None where the connection itself failed) and the driver's text."""

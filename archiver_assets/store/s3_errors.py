@@ -23,6 +23,7 @@ from botocore.exceptions import (
 )
 
 from archiver_assets.errors import ObjectExists, ObjectMissing, StoreError, StoreUnavailable
+from archiver_assets.showing import bounded
 
 UNREACHABLE = (HTTPClientError, ConnectionError, IncompleteReadError)
 SERVER_ERROR = 500
@@ -119,7 +120,7 @@ def refusal(attempt: Attempt, error: ClientError) -> StoreError:
     """Return the project's error for an answer of the store's."""
     code, status = code_of(error), status_of(error)
     sentence = error.response.get("Error", {}).get("Message", "").strip().rstrip(".")
-    message = f"{attempt.failed}: {code} (HTTP {status}): {sentence}"
+    message = f"{attempt.failed}: {code} (HTTP {status}): {bounded(sentence)}"
     kind, hint = KNOWN.get(code) or unknown(attempt, status)
     return kind(message, hint=hint)
 
