@@ -38,11 +38,12 @@ LONGEST = (
     "/e2e/test_wheel.py",
     "/e2e/test_first_hour.py",
     "/e2e/test_docs.py",
+    "/e2e/test_secrets.py",
     "/integration/test_majors.py",
 )
 """Parts of the names of tests that take 5 s and more."""
-TOGETHER = ("/e2e/test_runs_that_die.py", "/torture/", "/e2e/test_wheel.py")
-"""Parts of the names of tests that share a server of forks, or an installed wheel."""
+TOGETHER = ("/e2e/test_runs_that_die.py", "/torture/", "/e2e/test_wheel.py", "/e2e/test_secrets.py")
+"""Parts of the names of tests that share a server of forks, an installed wheel, or a long story."""
 DSN_VARIABLE = "ARCHIVER_TEST_DSN"
 """Points the tests at the user's own server: a connection string of a role that may create databases."""
 

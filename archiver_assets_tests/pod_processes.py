@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -80,9 +81,20 @@ def instance_file(home: Path, dagster: Database) -> dict[str, str]:
 
 
 @contextmanager
-def open_run_pods(lab: Lab, dagster: Database, home: Path, **changes: object) -> Iterator[RunPods]:
-    """Open an instance for the lab's table, whose bucket takes what runs print too. `changes` are to the table's config."""
-    config = write_config(lab, home, {**AUDIT_LOGS_TABLE, **changes})
+def open_run_pods(
+    lab: Lab,
+    dagster: Database,
+    home: Path,
+    *,
+    database: Mapping[str, Any] | None = None,
+    top: Mapping[str, Any] | None = None,
+    **changes: object,
+) -> Iterator[RunPods]:
+    """Open an instance for the lab's table, whose bucket takes what runs print too.
+
+    `changes` are to the table's config; `database` and `top` are keys of its database, and of the file.
+    """
+    config = write_config(lab, home, {**AUDIT_LOGS_TABLE, **changes}, top=top, **(database or {}))
     variables = instance_file(home, dagster) | {
         "ARCHIVER_CONFIG": config,
         "DAGSTER_COMPUTE_LOGS_BUCKET": lab.bucket,

@@ -17,11 +17,13 @@ import click
 from archiver_assets.cli.common import Options, common_options
 from archiver_assets.errors import ArchiverError, ConfigError
 from archiver_assets.memory import give_memory_back
+from archiver_assets.showing import visible
 from archiver_assets.telemetry.lines import log_to
 
 COMMANDS = (
     "init",
     "validate",
+    "roles",
     "doctor",
     "plan",
     "run",
@@ -73,6 +75,8 @@ class Commands(click.Group):
             return super().invoke(ctx)
         except ArchiverError as error:
             ctx.exit(_say(error, options))
+        except click.UsageError as error:
+            raise click.UsageError(visible(error.format_message()), error.ctx) from error
         except KeyboardInterrupt:
             _tell("interrupted; whatever was committed stays, and the same command goes on from there", options)
             ctx.exit(Status.INTERRUPTED)
@@ -92,7 +96,7 @@ def _tell(text: str, options: Options) -> None:
         log_to(sys.stderr, "json")
         logging.getLogger("archiver").error("%s", text)
     else:
-        click.echo(text, err=True)
+        click.echo(visible(text), err=True)
 
 
 @click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 140})

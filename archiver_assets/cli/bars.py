@@ -14,6 +14,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 from archiver_assets.cli.common import Options
 from archiver_assets.lifecycle.progress import Progress as Counted
 from archiver_assets.lifecycle.progress import unwatched
+from archiver_assets.showing import visible
 from archiver_assets.telemetry.lines import log_to
 
 Watch = Callable[[Counted], None]
@@ -33,7 +34,7 @@ class _Bars:
 
     def __call__(self, step: Counted) -> None:
         if step not in self._bars:
-            self._bars[step] = self._shown.add_task(step.what, total=step.total, rate="")
+            self._bars[step] = self._shown.add_task(visible(step.what), total=step.total, rate="")
         self._shown.update(self._bars[step], completed=step.done, rate=f"{step.rate:,.0f} {step.unit}/s")
         if step.done >= step.total:
             self._shown.remove_task(self._bars.pop(step))

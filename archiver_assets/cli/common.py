@@ -4,7 +4,6 @@ What belongs here: those options, and the two forms of an answer: text for peopl
 command does.
 """
 
-import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from rich.table import Column, Table
 
 from archiver_assets.config import Config, config_path, load_config
 from archiver_assets.errors import ConfigError
+from archiver_assets.showing import json_text, visible
 from archiver_assets.telemetry.lines import LogFormat, log_to
 
 Body = TypeVar("Body", bound=Callable[..., Any])
@@ -48,15 +48,17 @@ class Answer:
     def line(self, text: str) -> None:
         """Say a line to a person."""
         if not self._silent:
-            click.echo(text)
+            click.echo(visible(text))
 
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """Show rows to a person; those of another place than a terminal get as wide as they are."""
         if self._silent:
             return
-        shown = Table(*(Column(name, overflow="fold") for name in columns), box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+        shown = Table(
+            *(Column(visible(name), overflow="fold") for name in columns), box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True
+        )
         for row in rows:
-            shown.add_row(*row)
+            shown.add_row(*map(visible, row))
         wide = None if sys.stdout.isatty() else 10_000
         Console(file=sys.stdout, markup=False, highlight=False, emoji=False, width=wide).print(shown)
 
@@ -67,7 +69,7 @@ class Answer:
     def end(self) -> None:
         """Print the document, if it is one that was asked for."""
         if self._silent:
-            click.echo(json.dumps(self._facts, ensure_ascii=False))
+            click.echo(json_text(self._facts))
 
 
 def _keep(ctx: click.Context, param: click.Parameter, value: object) -> None:

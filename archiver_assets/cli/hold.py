@@ -107,7 +107,7 @@ def remove(ctx: click.Context, options: Options, /, hold_id: str, yes: bool) -> 
     answer, config = begin(options), options.config()
     services = Services(config)
     hold = _in_bucket(services, hold_id)
-    answer.line(f"{hold.id}: {_words(hold)}; {hold.reason}")
+    answer.line(f"{hold.id}: {_words(hold)}; {' '.join(hold.reason.split())}")
     released: dict[str, Json] = {}
     for table in _tables(config, hold):
         released[table.label], said = _released(services, table, hold)

@@ -14,10 +14,12 @@ from typing import Generic, TypeVar
 from rich.console import Console
 from rich.live import Live
 from rich.spinner import Spinner
+from rich.text import Text
 
 from archiver_assets.cli.common import Answer, Json
 from archiver_assets.config import TableConfig
 from archiver_assets.errors import ArchiverError, SourceUnavailable, StoreUnavailable
+from archiver_assets.showing import visible
 
 Found = TypeVar("Found")
 
@@ -74,9 +76,9 @@ def working(what: str) -> Iterator[Callable[[str], None]]:
     if not sys.stderr.isatty():
         yield lambda _what: None
         return
-    spinner = Spinner("dots", what)
+    spinner = Spinner("dots", Text(visible(what)))
     with Live(spinner, console=Console(file=sys.stderr), transient=True, redirect_stdout=False, redirect_stderr=False):
-        yield lambda text: spinner.update(text=text)
+        yield lambda text: spinner.update(text=Text(visible(text)))
 
 
 def say_error(answer: Answer, error: ArchiverError) -> None:

@@ -25,6 +25,7 @@ from archiver_assets.cli.selection import choose_tables, days_options, tables_op
 from archiver_assets.config import TableConfig
 from archiver_assets.errors import ConfigError, QueryRefused
 from archiver_assets.reader import archived, archived_and_current
+from archiver_assets.showing import json_text, visible
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -63,12 +64,12 @@ def command(options: Options, /, sql: str, first: date | None, last: date | None
     tables = choose_tables(config, **chosen)
     with TemporaryDirectory(prefix="archiver-") as folder, ExitStack() as datasets, _refusing(duckdb, tables):
         connection = datasets.enter_context(duckdb.connect(config={"python_enable_replacements": False}))
+        _lock(connection, Path(folder))  # first: DuckDB opens files, and fetches extensions, as soon as it looks for the names of tables
         _require_queries(connection, text)
         for name, table in _named(connection, text, tables).items():
             days = (first or date.min, last or date.max)
             rows = open_rows(config, table.database, table.name, *days, schema=table.schema_name)
             connection.register(name, datasets.enter_context(rows))
-        _lock(connection, Path(folder))
         _say(answer, options, connection.sql(text), form)
 
 
@@ -151,14 +152,15 @@ def _table(answer: Answer, names: list[str], rows: Iterator[tuple[object, ...]])
 
 
 def _csv(_answer: Answer, names: list[str], rows: Iterator[tuple[object, ...]]) -> None:
+    shown = visible if sys.stdout.isatty() else str  # a file has the values as they are
     out = csv.writer(sys.stdout, lineterminator="\n")
-    out.writerow(names)
-    out.writerows(["" if value is None else _text(value) for value in row] for row in rows)
+    out.writerow(map(shown, names))
+    out.writerows(["" if value is None else shown(_text(value)) for value in row] for row in rows)
 
 
 def _json(_answer: Answer, names: list[str], rows: Iterator[tuple[object, ...]]) -> None:
     for row in rows:
-        click.echo(json.dumps({name: _plain(value) for name, value in zip(names, row, strict=True)}, ensure_ascii=False))
+        click.echo(json_text({name: _plain(value) for name, value in zip(names, row, strict=True)}))
 
 
 def _text(value: object) -> str:

@@ -9,6 +9,7 @@ from archiver_assets.config.kubernetes import PodSettings
 from archiver_assets.config.legal import Compliance, Hold, HoldCondition, HoldsTable, LegalHolds
 from archiver_assets.config.load import config_path, load_config
 from archiver_assets.config.models import (
+    Auth,
     ColumnConfig,
     Config,
     DatabaseConfig,
@@ -26,6 +27,7 @@ from archiver_assets.config.prices import Prices, billed_bytes
 
 __all__ = [
     "ACCEPTABLE_RISKS",
+    "Auth",
     "ColumnConfig",
     "Compliance",
     "Config",

@@ -118,6 +118,8 @@ class Document:
         resolved = resolve(raw, self.environ)
         if resolved.problems:
             return self._invalid(line, path, *resolved.problems)
+        if len(resolved.text) > MAX_SCALAR_CHARACTERS:
+            return self._invalid(line, path, f"expected at most {MAX_SCALAR_CHARACTERS} characters after variables were put in, found more")
         if _SURROGATE.search(resolved.text):
             return self._invalid(line, path, "expected Unicode text, found half a character")
         return resolved.text

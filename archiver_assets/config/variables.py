@@ -7,7 +7,10 @@ when a connection is made.
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
+MAX_CHARACTERS: Final = 10_000
+"""Of a variable's value: a file of a megabyte could else repeat one of a hundred kilobytes until no memory is left."""
 _REFERENCE = re.compile(r"(?P<escape>\$\$\{)|\$\{(?P<body>[^}]*)\}|(?P<open>\$\{)")
 _BODY = re.compile(r"(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>.*))?", re.DOTALL)
 
@@ -47,8 +50,11 @@ def resolve(text: str, environ: Mapping[str, str]) -> Resolved:
 def _value(name: str, default: str | None, environ: Mapping[str, str], problems: list[str]) -> str:
     value = environ.get(name)
     if default is not None:
-        return value or default
+        value = value or default
     if value is None:
         problems.append(f"the environment variable {name} is not set; set it, or give a default as in ${{{name}:-default}}")
+        return ""
+    if len(value) > MAX_CHARACTERS:
+        problems.append(f"expected at most {MAX_CHARACTERS} characters in the environment variable {name}, found more")
         return ""
     return value

@@ -252,7 +252,10 @@ def _keys(judged: Judged) -> list[str]:
 
 def _scalar(value: object) -> str:
     """Write a value as YAML, which JSON is; plain where nothing could be mistaken."""
-    text = json.dumps(value, ensure_ascii=False)
+    # A line separator is a line break to YAML, within quotes too. Beyond \uffff JSON would write halves of characters, which YAML refuses.
+    text = "".join(
+        each if each.isprintable() or each > "\uffff" else json.dumps(each)[1:-1] for each in json.dumps(value, ensure_ascii=False)
+    )
     plain = isinstance(value, str) and re.fullmatch(r"[A-Za-z_][A-Za-z0-9_./-]*", value) and value.lower() not in _MISTAKEN
     return str(value) if plain else text.replace("${", "$${")
 

@@ -17,11 +17,12 @@ from archiver_assets.errors import ArchiverError
 from archiver_assets.lifecycle.holds import HoldPlaces
 from archiver_assets.source import sql_looking
 from archiver_assets.source.catalog import Connection, Server, describe_table, read_server, require_standby_of
-from archiver_assets.source.findings import Finding
+from archiver_assets.source.findings import ALL_RIGHTS, OF_RIGHTS, Finding
 from archiver_assets.source.holding import held_rows, read_clock
 from archiver_assets.source.preflight import read_preflight
 from archiver_assets.source.scratch import open_scratch
 from archiver_assets.source.session import Source, require_primary
+from archiver_assets.source.sql import quoted
 from archiver_assets.source.transport import Way, is_local
 from archiver_assets.store.encryption import Encryption
 from archiver_assets.store.objects import StoredObject
@@ -234,7 +235,7 @@ def _temporary(subject: str, connection: Connection, where: str) -> Line:
     row = connection.execute(sql_looking.TEMPORARY).fetchone()
     if row and row["allowed"]:
         return passed(subject, f"{where}: temporary tables can be made")
-    hint = f"GRANT TEMPORARY ON DATABASE {connection.info.dbname} TO {connection.info.user}"
+    hint = f"GRANT TEMPORARY ON DATABASE {quoted(connection.info.dbname)} TO {quoted(connection.info.user)}; {ALL_RIGHTS}"
     return Line(Verdict.FAILED, subject, f"{where}: no temporary table can be made, which verification: restore needs", hint)
 
 
@@ -268,7 +269,8 @@ def _examine_table(connection: Connection, table: TableConfig, places: HoldPlace
 def _of_finding(subject: str, finding: Finding) -> Line:
     verdict = Verdict.WARNED if finding.stops == "nothing" else Verdict.FAILED
     effect = "" if finding.stops == "nothing" else f"{finding.stops} would be refused: "
-    return Line(verdict, subject, f"{effect}{finding.what}", finding.hint)
+    hint = f"{finding.hint}; {ALL_RIGHTS}" if finding.name in OF_RIGHTS else finding.hint
+    return Line(verdict, subject, f"{effect}{finding.what}", hint)
 
 
 def examine_holds(places: HoldPlaces, databases: Iterable[DatabaseConfig]) -> Lines:

@@ -6,15 +6,19 @@ left. What does not: the objects' data.
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Final, Literal
 
 from archiver_assets.errors import ManifestInvalid, ObjectExists, ObjectMissing, StoreError
 from archiver_assets.lifecycle.sources import identity, require_accepted
 from archiver_assets.lifecycle.task import Step, Task, log
+from archiver_assets.showing import bounded
 from archiver_assets.source.catalog import Server, Table
-from archiver_assets.store.keys import Mark
+from archiver_assets.store.keys import LAST_GENERATION, Mark
 from archiver_assets.store.manifest import Manifest, Receipt, Rejected, decode, encode, sha256_of
 from archiver_assets.store.objects import read_whole
+
+MOST_OBJECTS: Final = 100_000
+"""Below the folder of a partition, which are gathered in memory. A generation has three."""
 
 State = Literal["live", "rejected", "former source", "purging", "purged"]
 
@@ -80,7 +84,11 @@ class Generations:
 
 def read_generations(task: Task) -> Generations:
     """Return the partition's generations. Raises ManifestInvalid for a manifest or a mark that cannot be believed."""
-    return generations_among(task, [found.key for found in task.store.list(task.keys.folder)])
+    keys = [found.key for found in task.store.list(task.keys.folder, at_most=MOST_OBJECTS + 1)]
+    if len(keys) > MOST_OBJECTS:
+        message = f"expected at most {MOST_OBJECTS:,} objects below {task.store.uri(task.keys.folder)}, found more"
+        raise ManifestInvalid(message, hint="look at who writes there; nothing was deleted")
+    return generations_among(task, keys)
 
 
 def generations_among(task: Task, keys: Iterable[str]) -> Generations:
@@ -93,7 +101,11 @@ def generations_among(task: Task, keys: Iterable[str]) -> Generations:
     # A number with a mark was committed once: its data are no leftover, whatever its manifest says.
     marked = {number for _, number in marks}
     leftovers = tuple(key for key, number in numbers.items() if number not in marked and key not in named)
-    return Generations(committed, max(numbers.values(), default=0) + 1, leftovers)
+    last = max(numbers.values(), default=0)
+    if last >= LAST_GENERATION:
+        message = f"expected generations below {LAST_GENERATION:,} in {task.store.uri(task.keys.folder)}, found {last}"
+        raise ManifestInvalid(message, hint="no archive wrote so many: look at who writes there; nothing was deleted")
+    return Generations(committed, last + 1, leftovers)
 
 
 def read_generation(task: Task, number: int, marks: set[tuple[Mark, int]]) -> Generation:
@@ -123,7 +135,8 @@ def _require_own(task: Task, manifest: Manifest, number: int, key: str) -> str:
     object_key = task.keys.rows(manifest.object.key, number)
     if found == expected and object_key is not None:
         return object_key
-    message = f"expected the manifest {key} to speak of {expected} and an object beside it, found {found} and {manifest.object.key}"
+    spoken = bounded(f"{found} and {manifest.object.key}")
+    message = f"expected the manifest {key} to speak of {expected} and an object beside it, found {spoken}"
     raise ManifestInvalid(message, hint="somebody moved or replaced it: compare it with its older versions; nothing was deleted")
 
 
@@ -169,7 +182,7 @@ def remove_leftovers(task: Task, generations: Generations) -> None:
         for key in generations.leftovers:
             task.store.remove(key)
     except StoreError as error:
-        log.warning("%s: could not remove what an earlier archive left: %s", task.label, error.message)
+        log.warning("%s: could not remove what an earlier archive left: %s (%s)", task.label, error.message, error.hint)
         return
     if aborted or generations.leftovers:
         log.info("%s: removed %s objects and %s uploads that an earlier archive left", task.label, len(generations.leftovers), aborted)

@@ -19,6 +19,7 @@ from archiver_assets.lifecycle.reading_back import Verification, read_back
 from archiver_assets.lifecycle.sources import accepted_source
 from archiver_assets.lifecycle.survey import TableObjects
 from archiver_assets.lifecycle.task import Task
+from archiver_assets.showing import bounded
 from archiver_assets.store.keys import Mark
 from archiver_assets.store.manifest import Purging, Rejected, decode
 from archiver_assets.store.objects import read_whole
@@ -126,7 +127,7 @@ def _gaps(task: Task, numbers: set[int]) -> Iterator[str]:
     missing = sorted(set(range(1, max(numbers, default=0))) - numbers)
     if missing:
         yield (
-            f"{task.keys.folder} has no generation {', '.join(map(str, missing))}, and newer ones: "
+            f"{task.keys.folder} has no generation {bounded(', '.join(map(str, missing)))}, and newer ones: "
             "left out by an archive that crashed, or removed with all its marks"
         )
 

@@ -149,9 +149,12 @@ class Loading:
         return batch
 
     def _conflict(self, batch: pa.RecordBatch, positions: Sequence[int]) -> NotRestored:
-        example = {name: str(batch.column(name)[positions[0]].as_py()) for name in self._session.key if name in batch.schema.names}
+        key = {name: batch.column(name) for name in self._session.key if name in batch.schema.names}
+        # A text may be a person's name or address, and the message goes into logs; a number finds the row for who may read it.
+        numbers = all(pa.types.is_integer(each.type) or isinstance(each.type, pa.UuidType) for each in key.values())
+        example = f", such as { {name: str(each[positions[0]].as_py()) for name, each in key.items()} }" if numbers else ""
         name = self._destination.relation.identifier.as_string()
-        message = f"{name} has another row than the archive under {len(positions)} of the keys compared so far, such as {example}"
+        message = f"{name} has another row than the archive under {len(positions)} of the keys compared so far{example}"
         hint = "restore with conflict: skip (those rows stay as they are) or overwrite (they give way), or into another table"
         return NotRestored(message, hint=f"{hint}; nothing of generation {self._generation.number} was restored")
 

@@ -12,9 +12,9 @@ import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cached_property, partial
-from typing import IO
+from typing import IO, Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -23,10 +23,14 @@ from archiver_assets.errors import NotVerified, ObjectMissing
 from archiver_assets.lifecycle.generations import Generation
 from archiver_assets.lifecycle.progress import Progress
 from archiver_assets.lifecycle.task import Task, log
+from archiver_assets.showing import bounded
 from archiver_assets.store.digest import content_digest
 from archiver_assets.store.manifest import Manifest
-from archiver_assets.store.parquet import open_parquet, read_batches
+from archiver_assets.store.parquet import open_parquet, oversized, read_batches
 from archiver_assets.threads import gathered
+
+_LATEST: Final = datetime(9000, 1, 1, tzinfo=UTC)
+"""Of a time to which a retention is added: Python's years end with 9999, and a retention has at most a hundred."""
 
 
 @dataclass(frozen=True)
@@ -153,14 +157,15 @@ class _Compared:
 
     def same(self, what: str, expected: object, found: object, *, in_footer: bool = False) -> None:
         """Note that one thing was compared."""
-        self.comparisons.append(Comparison(self.generation, what, str(expected), str(found), in_footer))
+        words = bounded(str(expected)), bounded(str(found))
+        self.comparisons.append(Comparison(self.generation, what, *words, in_footer))
         if expected != found:
-            self.mismatches.append(f"{what}: expected {expected}, found {found}")
+            self.mismatches.append(f"{what}: expected {words[0]}, found {words[1]}")
 
     def wrong(self, what: str, expected: str, line: str) -> None:
         """Note what is wrong and has no two values to compare."""
-        self.comparisons.append(Comparison(self.generation, what, expected, line))
-        self.mismatches.append(line)
+        self.comparisons.append(Comparison(self.generation, what, expected, bounded(line)))
+        self.mismatches.append(bounded(line))
 
 
 def _compare(task: Task, generation: Generation, file: IO[bytes]) -> Verification:
@@ -189,7 +194,7 @@ def _compare_current(task: Task, generation: Generation, compared: _Compared) ->
         return
     if generation.manifest.object.version_id is not None:
         compared.same(f"current version of {uri}", generation.manifest.object.version_id, current.version_id)
-    until = generation.manifest.archived_at + timedelta(days=task.table.retention_days)
+    until = min(generation.manifest.archived_at, _LATEST) + timedelta(days=task.table.retention_days)
     if current.expires_at is not None and current.expires_at < until:
         line = f"expiration of {uri}: expected none before {until:%Y-%m-%d}, found {current.expires_at:%Y-%m-%d}"
         compared.wrong("expiration", f"none before {until:%Y-%m-%d}", line)
@@ -217,7 +222,9 @@ def _compare_content(task: Task, manifest: Manifest, file: IO[bytes], compared: 
         compared.same("rows", manifest.rows, rows)
         _compare_footer(manifest, parquet, compared)
         _compare_columns(manifest, parquet.schema_arrow, compared)
-        if decode:
+        if (group := oversized(parquet)) is not None:
+            compared.wrong("row groups", "as the archive writes them", f"row groups: {group}; it is not decoded")
+        elif decode:
             # Decoded by another thread than the one that hashes: both leave Python to others while they are at it.
             with (
                 task.progress("decode", manifest.rows, beside=manifest.object.bytes) as progress,

@@ -12,7 +12,7 @@ from archiver_assets.errors import ArchiverError
 from archiver_assets.lifecycle.task import Task, log
 from archiver_assets.source import sql, sql_catalog, sql_session
 from archiver_assets.source.catalog import Connection, Table
-from archiver_assets.source.maintenance import missing_right
+from archiver_assets.source.maintenance import missing_right, not_maintained
 
 
 @dataclass(frozen=True)
@@ -43,12 +43,13 @@ def vacuum(task: Task, table: Table, purged_rows: int) -> Vacuumed:
 
 
 def _vacuum(task: Task, connection: Connection, table: Table, purged_rows: int) -> Vacuumed:
-    if right := missing_right(connection, task.table, table.oid):
+    relations = _relations_of_day(connection, table.days(task.partition))
+    if lacking := [each for each in not_maintained(connection, table.oid) if each.relation in relations]:
+        right = missing_right(connection, lacking)
         log.warning("%s: purged, but not vacuumed: %s", task.label, right)
         return Vacuumed(f"skipped: {right}")
     notices: list[str] = []
     connection.add_notice_handler(lambda notice: notices.append(notice.message_primary or ""))
-    relations = _relations_of_day(connection, table.days(task.partition))
     before = _space(connection, relations)
     connection.execute(sql_session.GENTLE_VACUUM)
     strategy = task.table.vacuum_strategy

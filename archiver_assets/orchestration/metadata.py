@@ -17,6 +17,7 @@ from archiver_assets.lifecycle.restore_request import Restored
 from archiver_assets.lifecycle.task import Task
 from archiver_assets.orchestration.links import Links
 from archiver_assets.orchestration.tables import comparisons_table, findings_table, holds_table, purge_report
+from archiver_assets.showing import visible
 from archiver_assets.source.catalog import Column
 from archiver_assets.source.findings import Finding
 from archiver_assets.store.keys import Mark
@@ -77,7 +78,8 @@ def restored_metadata(restored: Restored) -> Metadata:
         "rows_overwritten": dg.MetadataValue.int(tally.overwritten),
         "rows_superseded": dg.MetadataValue.int(tally.superseded),
         "generations": dg.MetadataValue.json(list(restored.generations)),
-        "drift": dg.MetadataValue.md("\n".join(f"    {line}" for line in restored.drift) or "none"),
+        # As code, a name of the archive's being no Markdown: a manifest, which others may have written, could have the UI load an image.
+        "drift": dg.MetadataValue.md("\n".join(f"    {line}" for each in restored.drift for line in visible(each).splitlines()) or "none"),
         "sequences_advanced": dg.MetadataValue.json(list(restored.sequences)),
         "hold": dg.MetadataValue.text(restored.hold or "none"),
         "dagster/row_count": dg.MetadataValue.int(tally.loaded),

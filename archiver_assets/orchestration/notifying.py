@@ -4,6 +4,8 @@ What belongs here: from a config to the sensor. What does not: what is told, to 
 See https://docs.dagster.io/guides/automate/sensors.
 """
 
+from collections.abc import Iterator
+
 import dagster as dg
 
 from archiver_assets.config import Config
@@ -12,13 +14,21 @@ from archiver_assets.telemetry.events import EventLog
 from archiver_assets.telemetry.notifier import Notifier
 
 
+def secret_variables(config: Config) -> Iterator[str]:
+    """Yield the names of the variables that the config says to hold secrets."""
+    for database in config.databases:
+        for each in (database, database.scratch_database):
+            if each and each.password_env:
+                yield each.password_env
+    for target in config.notifications.targets:
+        yield target.url_env
+
+
 def notifications_sensor(config: Config) -> dg.SensorDefinition | None:
     """Return the sensor `notifications_sensor`; None if the config names no target. Its ticks say what they did as their skip reason."""
     if not config.notifications.targets:
         return None
-    passwords = [database.password_env for database in config.databases if database.password_env]
-    secrets = passwords + [target.url_env for target in config.notifications.targets]
-    delivery = AppriseDelivery(secrets=(*secrets, "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"))
+    delivery = AppriseDelivery(secrets=(*secret_variables(config), "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "DAGSTER_PG_PASSWORD"))
 
     @dg.sensor(
         name="notifications_sensor",

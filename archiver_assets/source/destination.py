@@ -21,6 +21,7 @@ from archiver_assets.source import sql, sql_catalog, sql_restore
 from archiver_assets.source.catalog import Connection
 from archiver_assets.source.copying import copy_rows
 from archiver_assets.source.literals import to_array_text
+from archiver_assets.source.words import said
 
 # Words, quoted names, their dots, numbers in parentheses, and brackets, as format_type writes a type.
 _TYPE = re.compile(r'(?:[a-z_][a-z0-9_]*|"(?:[^"\0]|"")+"|\.|\([0-9]+(?:,-?[0-9]+)?\)|\[\]| )+')
@@ -205,7 +206,7 @@ def errors_of(destination: sql.Relation) -> Iterator[None]:
     try:
         yield
     except (psycopg.DataError, psycopg.IntegrityError, *_MISSING) as error:
-        message = f"{destination.identifier.as_string()} did not take the rows: {' '.join(str(error).split())}"
+        message = f"{destination.identifier.as_string()} did not take the rows: {said(error)}"
         hint = "create what is missing (a partition, a type, an enum label, a row that is referred to), or restore into another table"
         raise NotRestored(message, hint=f"{hint}; nothing of this generation was restored") from error
 

@@ -13,6 +13,12 @@ from archiver_assets.errors import TableRefused
 Work = Literal["archive", "purge"]
 Stops = Literal["archive and purge", "purge", "nothing"]
 
+OF_RIGHTS = frozenset({"no_usage", "no_select", "no_delete", "not_owned", "no_maintain", "hidden_replication_lag"})
+"""The names of findings that a right would mend."""
+
+ALL_RIGHTS = "archiver roles prints the SQL of all rights"
+"""What follows in a hint on the one right that is missing."""
+
 
 @dataclass(frozen=True)
 class Finding:

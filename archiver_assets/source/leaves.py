@@ -16,6 +16,7 @@ import psycopg
 from archiver_assets.source import sql, sql_catalog, sql_purge
 from archiver_assets.source.catalog import Connection
 from archiver_assets.source.deleting import Target, as_it_is_now
+from archiver_assets.source.words import said
 
 _LOCK_MILLISECONDS = 500
 """Less than deadlock_timeout (1 s by default): whoever waits for us in a circle never loses, we do."""
@@ -93,9 +94,9 @@ def drop_leaf(connection: Connection, target: Target, leaf: DayLeaf, proves: Cal
             connection.execute(sql_purge.detach_leaf(target.table.relation, leaf.relation))
             connection.execute(sql_purge.drop_leaf(leaf.relation))
     except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected) as error:
-        raise LeafBusy(str(error)) from error
+        raise LeafBusy(said(error)) from error
     except _REFUSALS as error:
-        raise LeafKept(str(error)) from error
+        raise LeafKept(said(error)) from error
     return True
 
 

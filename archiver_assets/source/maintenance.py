@@ -3,21 +3,38 @@
 What belongs here: asking the catalog for it. What does not: running them (`lifecycle/vacuum.py`).
 """
 
-from archiver_assets.config import TableConfig
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 from archiver_assets.source import sql, sql_catalog
 from archiver_assets.source.catalog import Connection
+from archiver_assets.source.sql_roles import MAINTAIN_VERSION
 
-_MAINTAIN_VERSION = 170_000
+_SHOWN = 3
 
 
-def missing_right(connection: Connection, config: TableConfig, oid: int) -> str | None:
-    """Return what is to be granted so that the role may VACUUM and ANALYZE the table; None if it may."""
-    knows_maintain = connection.info.server_version >= _MAINTAIN_VERSION
-    statements = [sql_catalog.OWNS, *([sql_catalog.MAINTAINS] if knows_maintain else [])]
-    rows = [connection.execute(statement, [oid]).fetchone() for statement in statements]
-    if any(row and row["allowed"] for row in rows):
-        return None
-    role, table = connection.info.user, sql.Relation(config.schema_name, config.name).identifier.as_string()
-    if knows_maintain:
-        return f"the role {role} has no right to it: GRANT MAINTAIN ON {table} TO {sql.quoted(role)}"
-    return f"the role {role} has no right to it: before PostgreSQL 17 only a member of the owner of {table} has"
+@dataclass(frozen=True)
+class NotMaintained:
+    """A relation with rows that the role may not VACUUM and ANALYZE; without `usage` it may not even name it."""
+
+    relation: sql.Relation
+    usage: bool
+
+
+def not_maintained(connection: Connection, oid: int) -> list[NotMaintained]:
+    """Return what the role may not VACUUM and ANALYZE: the table, or those of its leaves, in the order of their names."""
+    knows_maintain = connection.info.server_version >= MAINTAIN_VERSION
+    statement = sql_catalog.NOT_MAINTAINED if knows_maintain else sql_catalog.NOT_MAINTAINED_AS_OWNER
+    return [NotMaintained(sql.Relation(row["schema"], row["name"]), usage=row["usage"]) for row in connection.execute(statement, [oid])]
+
+
+def missing_right(connection: Connection, lacking: Sequence[NotMaintained]) -> str:
+    """Return what is to be granted, so that the role may VACUUM and ANALYZE these."""
+    role = connection.info.user
+    schemas = sorted({sql.quoted(each.relation.schema) for each in lacking if not each.usage})
+    tables = ", ".join(each.relation.identifier.as_string() for each in lacking[:_SHOWN])
+    more = f" and so on for {len(lacking) - _SHOWN} more" if len(lacking) > _SHOWN else ""
+    usage = f"GRANT USAGE ON SCHEMA {', '.join(schemas)} TO {sql.quoted(role)}; " if schemas else ""
+    if connection.info.server_version >= MAINTAIN_VERSION:
+        return f"the role {role} has no right to it: {usage}GRANT MAINTAIN ON {tables} TO {sql.quoted(role)}{more}"
+    return f"the role {role} has no right to it: {usage}before PostgreSQL 17 only a member of the owner of {tables}{more} has"

@@ -4,14 +4,14 @@ What belongs here: one query for each question, and what its answer stops. What 
 (`catalog.py`, whose findings are part of the answer here).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from archiver_assets.config import TableConfig
 from archiver_assets.source import sql, sql_catalog
 from archiver_assets.source.catalog import Connection, find_relation, read_findings
-from archiver_assets.source.findings import Finding, as_accepted, refuse
-from archiver_assets.source.maintenance import missing_right
+from archiver_assets.source.findings import Finding, Stops, as_accepted, refuse
+from archiver_assets.source.maintenance import missing_right, not_maintained
 from archiver_assets.source.session import is_pooled
 from archiver_assets.source.strain import count_hidden_replicas
 
@@ -77,16 +77,19 @@ def _version(connection: Connection) -> Iterator[Finding]:
 def _rights(connection: Connection, config: TableConfig, oid: int) -> Iterator[Finding]:
     table, role = sql.Relation(config.schema_name, config.name).identifier.as_string(), connection.info.user
     row = connection.execute(sql_catalog.RIGHTS, [oid]).fetchone() or {}
-    if not row["usage"]:
-        schema = sql.quoted(config.schema_name)
-        yield Finding(
-            "no_usage", f"the role {role} may not use the schema {schema}", f"GRANT USAGE ON SCHEMA {schema} TO {sql.quoted(role)}"
-        )
-    if row["hidden"]:
-        hidden = ", ".join(row["hidden"])
+    if row["schemas"]:
+        yield _no_usage(role, row["schemas"])
+    if row["hidden"] or not row["select"]:
+        hidden = ", ".join(row["hidden"]) or "xmin, which rights on columns leave out"
         yield Finding("no_select", f"the role {role} may not read {hidden}", f"GRANT SELECT ON {table} TO {sql.quoted(role)}")
     if not row["delete"]:
         yield Finding("no_delete", f"the role {role} may not delete", f"GRANT DELETE ON {table} TO {sql.quoted(role)}", "purge")
+
+
+def _no_usage(role: str, schemas: Sequence[str], stops: Stops = "archive and purge") -> Finding:
+    names = ", ".join(map(sql.quoted, schemas))
+    what = f"the role {role} may not use the schema {names}" + (", where leaves are" if stops == "purge" else "")
+    return Finding("no_usage", what, f"GRANT USAGE ON SCHEMA {names} TO {sql.quoted(role)}", stops)
 
 
 def _indexes(connection: Connection, config: TableConfig, found: Mapping[str, Any]) -> Iterator[Finding]:
@@ -133,10 +136,14 @@ def _dropping(connection: Connection, found: Mapping[str, Any]) -> Iterator[Find
         what = "purge_method is drop_partition, and the table is not partitioned: its rows are deleted"
         yield Finding("not_partitioned", what, "leave purge_method out", "nothing")
         return
-    others = [row["relation"] for row in connection.execute(sql_catalog.NOT_OWNED, [found["oid"]])]
-    if others:
-        what = f"the role {connection.info.user} does not own {', '.join(others[:_SHOWN])}{' and more' if len(others) > _SHOWN else ''}"
-        yield Finding("not_owned", what, "make it a member of the owner, or set purge_method: delete", "purge")
+    role = connection.info.user
+    if others := connection.execute(sql_catalog.NOT_OWNED, [found["oid"]]).fetchall():
+        names, owners = [row["relation"] for row in others], sorted({sql.quoted(row["owner"]) for row in others})
+        what = f"the role {role} does not own {', '.join(names[:_SHOWN])}{' and more' if len(names) > _SHOWN else ''}"
+        grant = f"make it a member of the owner (GRANT {', '.join(owners)} TO {sql.quoted(role)})"
+        yield Finding("not_owned", what, f"{grant}, or set purge_method: delete", "purge")
+    if schemas := [row["schema"] for row in connection.execute(sql_catalog.UNUSABLE_LEAVES, [found["oid"]])]:
+        yield _no_usage(role, schemas, "purge")
 
 
 def _replicas(connection: Connection, config: TableConfig) -> Iterator[Finding]:
@@ -146,15 +153,15 @@ def _replicas(connection: Connection, config: TableConfig) -> Iterator[Finding]:
         yield Finding(
             "hidden_replication_lag",
             f"the role {role} may not see the lag of {hidden} replicas, so that no purge pauses for them",
-            f"GRANT pg_monitor TO {sql.quoted(role)}, or set max_replication_lag_seconds to null",
+            f"GRANT pg_read_all_stats TO {sql.quoted(role)}, or set max_replication_lag_seconds to null",
             "nothing",
         )
 
 
 def _maintenance(connection: Connection, config: TableConfig, oid: int) -> Iterator[Finding]:
-    right = missing_right(connection, config, oid) if config.vacuum_strategy != "none" else None
-    if right:
-        what = f"vacuum_strategy is {config.vacuum_strategy}, and {right}"
+    lacking = not_maintained(connection, oid) if config.vacuum_strategy != "none" else ()
+    if lacking:
+        what = f"vacuum_strategy is {config.vacuum_strategy}, and {missing_right(connection, lacking)}"
         yield Finding("no_maintain", what, "do that, or set vacuum_strategy to none", "nothing")
 
 

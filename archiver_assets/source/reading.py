@@ -19,6 +19,7 @@ from archiver_assets.source import sql, sql_session
 from archiver_assets.source.catalog import XMIN, Column, Table
 from archiver_assets.source.session import Source
 from archiver_assets.source.types import to_stored
+from archiver_assets.source.words import said, said_by_driver
 from archiver_assets.threads import gathered
 
 if TYPE_CHECKING:
@@ -114,6 +115,7 @@ def _errors(source: Source) -> Iterator[None]:
     try:
         yield
     except adbc_driver_manager.Error as error:
+        error.args = (said_by_driver(error.sqlstate, str(error)),)
         raise source.error_for(error.sqlstate, str(error)) from error
     except psycopg.Error as error:
-        raise source.error_for(error.sqlstate, str(error)) from error
+        raise source.error_for(error.sqlstate, said(error)) from error

@@ -5,6 +5,7 @@ What belongs here: the life of a connection. What does not: statements (`sql.py`
 
 import hashlib
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -18,8 +19,10 @@ from archiver_assets.config import DatabaseConfig
 from archiver_assets.errors import PartitionBusy, SourceConflict, SourceError, SourceTimeout, SourceUnavailable, TableRefused
 from archiver_assets.partition import Partition
 from archiver_assets.source import sql, sql_session
+from archiver_assets.source.findings import ALL_RIGHTS
 from archiver_assets.source.tokens import sign_token
 from archiver_assets.source.transport import connection_parameters, failure_of
+from archiver_assets.source.words import hush, said
 
 Connection = psycopg.Connection[DictRow]
 """A session, whose rows are dicts by name."""
@@ -119,16 +122,25 @@ class Source:
 
     @contextmanager
     def errors(self) -> Iterator[None]:
-        """Raise the project's errors for psycopg's."""
+        """Raise the project's errors for psycopg's; none of them, nor of their causes, quotes a row."""
         try:
             yield
         except psycopg.Error as error:
-            raise self.error_for(error.sqlstate, str(error)) from error
+            hush(error)
+            raise self.error_for(error.sqlstate, said(error)) from error
+        except Exception as error:
+            hush(error)
+            raise
 
     def error_for(self, sqlstate: str | None, text: str) -> SourceError | PartitionBusy:
         """Return the project's error for an SQLSTATE (None where the connection itself failed) and the driver's text."""
         config = self.config
         message = f"{self.title} {config.name} ({config.dbname} at {config.host}:{config.port}): {' '.join(text.split())}"
+        if sqlstate is None and re.search(
+            r"\bCONNECT\b", text
+        ):  # libpq keeps no SQLSTATE of a connection that failed; no translation has another word
+            grant = f"GRANT CONNECT ON DATABASE {sql.quoted(config.dbname)} TO {sql.quoted(config.user)}"
+            return TableRefused(message, hint=f"{grant}; {ALL_RIGHTS}")
         if sqlstate in self._named_errors:
             kind, hint = self._named_errors[sqlstate]
             return kind(message, hint=hint)
@@ -150,7 +162,7 @@ class Source:
             "57014": (SourceTimeout, slow + "index begins with the timestamp; else ask who cancelled it; then run again"),
             "23001": (SourceError, referred),
             "23503": (SourceError, referred),
-            "42501": (TableRefused, f"grant the missing right to the role {self.config.user}"),
+            "42501": (TableRefused, f"grant the missing right to the role {self.config.user}; {ALL_RIGHTS}"),
             "40001": (SourceConflict, conflict),
             "40P01": (SourceConflict, conflict),
         }

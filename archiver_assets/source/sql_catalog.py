@@ -163,12 +163,19 @@ def facts(relation: Relation) -> sql.SQL:
     return trusted(composed.as_string())
 
 
-# Catalog only: whether the role may VACUUM and ANALYZE: as the table's owner or the database's, or, from PostgreSQL 17 on, by MAINTAIN.
-OWNS = """
-    SELECT pg_has_role(c.relowner, 'USAGE') OR pg_has_role(d.datdba, 'USAGE') AS allowed
-    FROM pg_class c, pg_database d WHERE c.oid = $1::oid AND d.datname = current_database()
+# Catalog only: the relations with rows, the table or its leaves, that the role may not VACUUM and ANALYZE, as their owner or that of the
+# database; `usage` says whether it may name them. Rights on a partitioned table are none on its leaves here.
+NOT_MAINTAINED_AS_OWNER = """
+    SELECT n.nspname AS schema, c.relname AS name, has_schema_privilege(n.oid, 'USAGE') AS usage
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_database d ON d.datname = current_database()
+    WHERE (c.oid = $1::oid OR c.oid IN (SELECT relid FROM pg_partition_tree($1::oid))) AND c.relkind = 'r'
+      AND NOT (has_schema_privilege(n.oid, 'USAGE') AND (pg_has_role(c.relowner, 'USAGE') OR pg_has_role(d.datdba, 'USAGE')))
+    ORDER BY 1, 2
 """
-MAINTAINS = "SELECT has_table_privilege($1::oid, 'MAINTAIN') AS allowed"
+# The same from PostgreSQL 17 on, where MAINTAIN is enough. Servers before do not know its name.
+NOT_MAINTAINED = NOT_MAINTAINED_AS_OWNER.replace(
+    "pg_has_role(d.datdba, 'USAGE')", "pg_has_role(d.datdba, 'USAGE') OR has_table_privilege(c.oid, 'MAINTAIN')"
+)
 
 # Statistics only: bytes of the tables with their TOAST, and the numbers of rows in them that are there, and that are dead.
 SPACE = """
@@ -177,9 +184,15 @@ SPACE = """
     FROM unnest($1::regclass[]) AS each(oid)
 """
 
-# Catalog only. Rights on a partitioned table are enough for its leaves.
+# Catalog only. Rights on a partitioned table are enough for its leaves. Schemas are those of the table and of its columns' types, which
+# comparisons name; rights on all columns are none on xmin.
 RIGHTS = """
-    SELECT has_schema_privilege(c.relnamespace, 'USAGE') AS usage, has_table_privilege(c.oid, 'DELETE') AS delete,
+    SELECT has_table_privilege(c.oid, 'SELECT') AS select, has_table_privilege(c.oid, 'DELETE') AS delete,
+           ARRAY(SELECT n.nspname::text FROM pg_namespace n
+                 WHERE NOT has_schema_privilege(n.oid, 'USAGE') AND (n.oid = c.relnamespace OR n.oid IN (
+                     SELECT t.typnamespace FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
+                     WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped))
+                 ORDER BY 1) AS schemas,
            ARRAY(SELECT a.attname::text FROM pg_attribute a
                  WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND NOT has_column_privilege(c.oid, a.attnum, 'SELECT')
                  ORDER BY a.attnum) AS hidden
@@ -188,9 +201,17 @@ RIGHTS = """
 
 # Catalog only: the table and its leaves that the role may not drop.
 NOT_OWNED = """
-    SELECT c.oid::regclass::text AS relation
+    SELECT c.oid::regclass::text AS relation, pg_get_userbyid(c.relowner) AS owner
     FROM pg_class c
     WHERE (c.oid = $1::oid OR c.oid IN (SELECT relid FROM pg_partition_tree($1::oid))) AND NOT pg_has_role(c.relowner, 'USAGE')
+    ORDER BY 1
+"""
+
+# Catalog only: the schemas of leaves that the role may not name.
+UNUSABLE_LEAVES = """
+    SELECT DISTINCT n.nspname AS schema
+    FROM pg_partition_tree($1::oid) p JOIN pg_class c ON c.oid = p.relid JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE p.isleaf AND NOT has_schema_privilege(n.oid, 'USAGE')
     ORDER BY 1
 """
 

@@ -81,7 +81,8 @@ BLOCKED_BY_US = """
 """
 
 # No table. The replica that is furthest behind, if it lags by more than $1 seconds. A replica that has everything lags by nothing, whatever
-# it last measured; one that receives only and replays nothing (pg_receivewal, a backup) is none. Needs pg_monitor, else everything is NULL.
+# it last measured; one that receives only and replays nothing (pg_receivewal, a backup) is none. Needs pg_read_all_stats, else
+# everything is NULL.
 LAGGING_REPLICA = """
     SELECT coalesce(application_name, '') AS name, extract(epoch FROM replay_lag)::float8 AS seconds,
            pg_wal_lsn_diff(pg_current_wal_flush_lsn(), replay_lsn)::bigint AS bytes

@@ -33,7 +33,7 @@ class Strain:
 
 
 def read_strain(connection: Connection, limit_seconds: float | None) -> Strain:
-    """Return the strain on others at this moment. Without a limit no replica lags, and a role without pg_monitor sees none."""
+    """Return the strain on others at this moment. Without a limit no replica lags, and a role without pg_read_all_stats sees none."""
     row = connection.execute(sql_session.STRAIN, [limit_seconds]).fetchall()[0]
     lag = None if row["seconds"] is None else Lag(row["name"], row["seconds"], row["bytes"])
     return Strain(row["sessions"], lag)

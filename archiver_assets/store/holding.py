@@ -12,12 +12,16 @@ from pydantic import ValidationError
 
 from archiver_assets.config import Hold
 from archiver_assets.errors import HoldsUnreadable
+from archiver_assets.showing import bounded
 from archiver_assets.store.keys import hold_key, holds_folder, parse_hold_key
 from archiver_assets.store.manifest import FORMAT, encode
 from archiver_assets.store.objects import ObjectStore, StoredObject
 
 MAX_BYTES = 1 << 20
 """A hold that is larger is none."""
+
+MOST_HOLDS = 20_000
+"""Objects that are read as holds, all of which are kept in memory."""
 
 Seen = dict[tuple[str, str, int], Hold]
 """Holds that were read before, by key, etag and size: what changed has another etag."""
@@ -48,7 +52,10 @@ def read_hold_objects(store: ObjectStore, prefix: str, seen: Seen) -> Iterator[H
 
     Raises HoldsUnreadable for anything there that is not a hold, and what the store raises.
     """
-    for found in store.list(holds_folder(prefix)):
+    listed = list(store.list(holds_folder(prefix), at_most=MOST_HOLDS + 1))
+    if len(listed) > MOST_HOLDS:
+        raise _unreadable(store, holds_folder(prefix), f"more than {MOST_HOLDS:,} objects")
+    for found in listed:
         if found.key == holds_folder(prefix) and not found.bytes:
             continue  # as consoles make folders
         identity = (found.key, found.etag, found.bytes)
@@ -88,7 +95,7 @@ def _read(store: ObjectStore, prefix: str, found: StoredObject) -> Hold:
 
 
 def _unreadable(store: ObjectStore, key: str, found: str) -> HoldsUnreadable:
-    message = f"expected a legal hold of the format {FORMAT} in {store.uri(key)}, found: {found}"
+    message = f"expected a legal hold of the format {FORMAT} in {store.uri(key)}, found: {bounded(found)}"
     return HoldsUnreadable(message, hint="correct the object, or remove it if it is none; until then every row of every table is held")
 
 

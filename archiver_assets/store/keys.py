@@ -11,7 +11,8 @@
 
 Database label, schema and table stand under their true names, percent-encoded (RFC 3986: everything but letters, digits and `-._~`).
 `dt=` is Hive partitioning, and names that begin with `_` are skipped by the engines that read such folders. Generations have four digits
-and, from 10,000 on, as many as they need.
+and, from 10,000 on, as many as they need. There is none beyond LAST_GENERATION: whoever can write to the bucket could else name one after
+which no number is left.
 """
 
 import re
@@ -19,7 +20,7 @@ from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
 from secrets import token_hex
-from typing import Self
+from typing import Final, Self
 from urllib.parse import quote, unquote
 
 from archiver_assets.config.fields import HOLDS_FOLDER
@@ -34,8 +35,10 @@ class Mark(StrEnum):
     PURGED = "purged"
 
 
+LAST_GENERATION: Final = 999_999
+"""Of a partition, and of the accepted sources of a table."""
 # A number has one form only: two names of one generation would be two commit marks of it.
-_NUMBER = r"(?!0000)[0-9]{4}|[1-9][0-9]{4,17}"
+_NUMBER = r"(?!0000)[0-9]{4}|[1-9][0-9]{4,5}"
 _OBJECT = re.compile(
     rf"(?:rows-(?P<rows>{_NUMBER})-[0-9a-f]{{8}}\.parquet|_(?P<mark>manifest|rejected|purging|purged)-(?P<number>{_NUMBER})\.json)"
 )

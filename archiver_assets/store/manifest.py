@@ -10,14 +10,20 @@ add some; a manifest of another `format` is refused.
 import hashlib
 import json
 from datetime import UTC, date, datetime
-from typing import Annotated, Literal, Self, TypeVar
+from typing import Annotated, Final, Literal, Self, TypeVar
 from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, PlainSerializer, ValidationError, model_validator
 
 from archiver_assets.errors import ManifestInvalid
+from archiver_assets.showing import bounded
 
 FORMAT: Literal["archiver/1"] = "archiver/1"
+
+MOST: Final = 2**63 - 1
+"""Of any count: what JSON says beyond is no number of rows or bytes, and nobody else's integers hold it."""
+_MOST_NAMED: Final = 20
+"""Wrong fields that an error names."""
 
 _Facts = TypeVar("_Facts", bound=BaseModel)
 
@@ -37,7 +43,7 @@ def _in_utc(instant: datetime) -> datetime:
 
 Instant = Annotated[AwareDatetime, AfterValidator(_in_utc), PlainSerializer(format_instant, when_used="json")]
 Sha256 = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
-Count = Annotated[int, Field(ge=0)]
+Count = Annotated[int, Field(ge=0, le=MOST)]
 
 
 class _Frozen(BaseModel):
@@ -136,7 +142,7 @@ class Manifest(Identity):
     """The commit mark of a generation, written last: a generation exists if and only if its manifest does."""
 
     object: ObjectFacts
-    rows: Annotated[int, Field(ge=1)]
+    rows: Annotated[int, Field(ge=1, le=MOST)]
     content_digest: Sha256
     timestamp_min: Instant
     timestamp_max: Instant
@@ -216,7 +222,9 @@ def decode(kind: type[_Facts], data: bytes, *, key: str) -> _Facts:
     try:
         return kind.model_validate_json(data, strict=True)
     except ValidationError as error:
-        wrong = "; ".join(f"{'.'.join(map(str, each['loc'])) or 'the whole'}: {each['msg']}" for each in error.errors(include_input=False))
+        errors = [f"{'.'.join(map(str, each['loc'])) or 'the whole'}: {each['msg']}" for each in error.errors(include_input=False)]
+        more = [f"and {len(errors) - _MOST_NAMED} more"] if len(errors) > _MOST_NAMED else []
+        wrong = "; ".join([*map(bounded, errors[:_MOST_NAMED]), *more])
         message = f"expected a {kind.__name__.lower()} of the format {FORMAT} in {key}, found: {wrong}"
         raise ManifestInvalid(message, hint="compare the object with its older versions or a copy; nothing was deleted") from error
 

@@ -8,7 +8,12 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol
+from typing import Final, Protocol
+
+from archiver_assets.errors import ManifestInvalid
+
+SMALL: Final = 16 * 1024 * 1024
+"""Bytes of the largest manifest or mark that is read. One of 1,600 columns has 300 kB."""
 
 
 @dataclass(frozen=True)
@@ -84,5 +89,11 @@ class ObjectStore(Protocol):
 
 
 def read_whole(store: ObjectStore, key: str) -> bytes:
-    """Return the content of a small object. Raises ObjectMissing."""
-    return b"".join(store.read(key))
+    """Return the content of a small object. Raises ObjectMissing, and ManifestInvalid, without having read more, if it has over 16 MiB."""
+    content = bytearray()
+    for chunk in store.read(key):
+        content += chunk
+        if len(content) > SMALL:
+            message = f"expected at most {SMALL:,} bytes in {store.uri(key)}, found more"
+            raise ManifestInvalid(message, hint="compare the object with its older versions or a copy; nothing was deleted")
+    return bytes(content)

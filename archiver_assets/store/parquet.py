@@ -13,6 +13,10 @@ import pyarrow.parquet as pq
 
 ROW_GROUP_ROWS = 65_536
 ROW_GROUP_BYTES = 48 * 1024 * 1024
+MOST_GROUP_BYTES = 4 * ROW_GROUP_BYTES
+"""Of a row group before compression. Parquet writes an int16 in four bytes, Arrow in two."""
+LARGEST_ROW = 4 * 1024**3
+"""PostgreSQL's rows end at 1 GiB, and the text of a bytea has twice as many bytes."""
 _READ_ROWS = 8_192
 
 
@@ -93,6 +97,20 @@ def open_parquet(file: IO[bytes]) -> pq.ParquetFile:
     Raises pyarrow.ArrowInvalid or OSError if it is not one.
     """
     return pq.ParquetFile(file, page_checksum_verification=True)
+
+
+def oversized(parquet: pq.ParquetFile) -> str | None:
+    """Return what row group is larger than any that an encoder writes, by its own word; None if there is none. Nothing is decoded.
+
+    A few kilobytes can stand for gigabytes: whoever can write an object and its manifest could let every reader run out of memory.
+    """
+    for number in range(parquet.metadata.num_row_groups):
+        group = parquet.metadata.row_group(number)
+        most = MOST_GROUP_BYTES if group.num_rows > 1 else LARGEST_ROW
+        if group.num_rows > ROW_GROUP_ROWS or group.total_byte_size > most:
+            found = f"{group.num_rows:,} rows and {group.total_byte_size:,} bytes in row group {number}"
+            return f"expected at most {ROW_GROUP_ROWS:,} rows and {most:,} bytes in each, found {found}"
+    return None
 
 
 def read_batches(parquet: pq.ParquetFile, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:

@@ -23,6 +23,7 @@ from botocore.exceptions import (
 )
 
 from archiver_assets.errors import ObjectExists, ObjectMissing, StoreError, StoreUnavailable
+from archiver_assets.showing import bounded
 
 UNREACHABLE = (HTTPClientError, ConnectionError, IncompleteReadError)
 SERVER_ERROR = 500
@@ -119,7 +120,7 @@ def refusal(attempt: Attempt, error: ClientError) -> StoreError:
     """Return the project's error for an answer of the store's."""
     code, status = code_of(error), status_of(error)
     sentence = error.response.get("Error", {}).get("Message", "").strip().rstrip(".")
-    message = f"{attempt.failed}: {code} (HTTP {status}): {sentence}"
+    message = f"{attempt.failed}: {code} (HTTP {status}): {bounded(sentence)}"
     kind, hint = KNOWN.get(code) or unknown(attempt, status)
     return kind(message, hint=hint)
 
@@ -128,10 +129,8 @@ def unknown(attempt: Attempt, status: int) -> tuple[type[StoreError], str]:
     """Judge an answer whose code is not in the table by its HTTP status."""
     if status >= SERVER_ERROR:
         return StoreUnavailable, AGAIN
-    return (
-        StoreError,
-        f"see that {attempt.right} is allowed, by the identity's policy and the bucket's, and that the config's s3 section is right",
-    )
+    allowed = f"see that {attempt.right} is allowed, by the identity's policy and the bucket's (archiver roles --s3 prints one)"
+    return StoreError, f"{allowed}, and that the config's s3 section is right"
 
 
 def tls_failure(attempt: Attempt, error: SSLError) -> StoreError:

@@ -17,6 +17,8 @@ from typing import Any, Final, Literal, TextIO
 
 from structlog.contextvars import get_contextvars
 
+from archiver_assets.showing import visible
+
 LogFormat = Literal["text", "json"]
 
 CONTEXT: Final = ("database", "table", "partition", "step", "run_id", "generation")
@@ -74,7 +76,7 @@ class TextFormatter(logging.Formatter):
         text, _ = _said(record, meta)
         if trace := _exception(record, meta):
             text += "\n" + trace
-        first, *others = [_visible(line) for line in text.splitlines()] or [""]
+        first, *others = [visible(line) for line in text.splitlines()] or [""]
         return "\n  ".join([f"{_time(record)} {record.levelname} {first}", *others])
 
 
@@ -152,8 +154,3 @@ def _bounded(value: object) -> str | int | float | None:
         half = half * 3 // 4
         text = f"{whole[:half]} [... {len(whole) - 2 * half:,} characters ...] {whole[-half:]}"
     return text
-
-
-def _visible(line: str) -> str:
-    """Return a line without characters that move a terminal's cursor, or change its colours."""
-    return "".join(each if each.isprintable() or each == "\t" else ascii(each)[1:-1] for each in line)

@@ -13,6 +13,7 @@ from typing import Final, Literal
 from urllib.parse import quote
 
 from archiver_assets.config import Notifications, NotificationTarget
+from archiver_assets.showing import visible
 from archiver_assets.telemetry.incidents import Incident, Totals
 
 LONGEST_TITLE: Final = 120
@@ -108,6 +109,6 @@ def _time(at: float) -> str:
 
 
 def _message(title: str, lines: Sequence[str], mood: Literal["failure", "success", "info"]) -> Message:
-    text = "\n".join(lines)
+    text = visible("\n".join(lines))
     cut = text if len(text) <= LONGEST_TEXT else text[: LONGEST_TEXT - 1] + "…"
-    return Message(title[:LONGEST_TITLE], cut, mood)
+    return Message(" ".join(visible(title).split())[:LONGEST_TITLE], cut, mood)  # one line: mailboxes have it as a header

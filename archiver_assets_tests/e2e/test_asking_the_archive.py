@@ -3,7 +3,10 @@
 import io
 import json
 import sys
+import threading
+from collections.abc import Iterator
 from datetime import date
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -111,3 +114,99 @@ def test_without_duckdb_it_says_what_to_install(said: Said, monkeypatch: pytest.
     status, out = said("--json", "query", "SELECT 1")
     assert status == Status.USAGE
     assert json.loads(out)["hint"] == "install it beside this package: pip install 'audit-archiver[query]'"
+
+
+CANARY = "canary-4f1d9c0b7a"
+REACHING = (
+    "SELECT * FROM read_csv('{url}')",
+    "SELECT * FROM read_parquet('{url}')",
+    "SELECT * FROM read_csv('{folder}/secret.csv', columns = {{'a': 'INT'}}, strict_mode = true)",
+    "SELECT * FROM sniff_csv('{folder}/secret.csv')",
+    "SELECT * FROM read_json('{folder}/secret.csv')",
+    "SELECT * FROM read_blob('{folder}/secret.csv')",
+    "SELECT * FROM '{folder}/secret.csv'",
+    "SELECT * FROM parquet_metadata('{folder}/secret.csv')",
+    "SELECT * FROM query('SELECT * FROM read_text(''{folder}/secret.csv'')')",
+    "SELECT * FROM query_table('{folder}/secret.csv')",
+    "EXPLAIN ANALYZE COPY (SELECT 1) TO '{folder}/written.csv'",
+    "EXPLAIN SELECT * FROM read_text('{folder}/secret.csv')",
+    "WITH x AS (SELECT * FROM read_text('{folder}/secret.csv')) SELECT * FROM x",
+    "SELECT (SELECT content FROM read_text('{folder}/secret.csv'))",
+    "SELECT getvariable('AWS_SECRET_ACCESS_KEY'), getenv('AWS_SECRET_ACCESS_KEY')",
+    "SELECT * FROM which_secret('s3://b/k', 's3')",
+    "SELECT current_setting('s3_secret_access_key')",
+    "CREATE SECRET s (TYPE s3)",
+    "LOAD httpfs",
+    "LOAD '{folder}/secret.csv'",
+    "ATTACH '{url}' AS other",
+    "PRAGMA database_list",
+    "CALL pragma_version()",
+    "SET VARIABLE a = 1",
+    "PREPARE p AS SELECT 1",
+    "CHECKPOINT",
+    "SELECT * FROM lab",
+    "SELECT * FROM tables",
+    "SELECT * FROM services",
+)
+SHOWING = (
+    "SELECT * FROM duckdb_settings()",
+    "SELECT * FROM duckdb_secrets()",
+    "SELECT * FROM duckdb_variables()",
+    "SELECT * FROM duckdb_databases()",
+    "SELECT * FROM duckdb_views()",
+    "SELECT * FROM duckdb_logs",
+    "SHOW ALL TABLES",
+)
+
+
+@pytest.fixture
+def knocks() -> Iterator[tuple[str, list[str]]]:
+    """The URL of a server, and the requests that came."""
+    came: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            came.append(self.path)
+            self.send_error(404)
+
+        def do_HEAD(self) -> None:
+            self.do_GET()
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name of the method that it replaces
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}/x.csv", came
+        server.shutdown()
+        thread.join()
+
+
+def test_no_sql_reaches_a_file_a_server_or_a_credential(
+    tmp_path: Path,
+    config: str,
+    knocks: tuple[str, list[str]],
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """Also not while DuckDB only looks for the names of tables in it."""
+    url, came = knocks
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", CANARY)
+    (tmp_path / "secret.csv").write_text(f"{CANARY}\nb,{CANARY},c\n")
+    before = (tmp_path / "secret.csv").stat().st_atime_ns
+    for sql in REACHING:
+        status = main(["query", sql.format(folder=tmp_path, url=url), "--config", config])
+        said = capfd.readouterr()
+        assert status == Status.FAILED, (sql, said)
+        assert "error: the query could not be run: " in said.err, (sql, said)
+        assert CANARY not in said.err + said.out, sql
+        assert "ownload" not in said.err, sql
+    for sql in SHOWING:
+        main(["query", sql, "--config", config, "--format", "csv"])
+        said = capfd.readouterr()
+        assert CANARY not in said.err + said.out, sql
+    assert came == []
+    assert (tmp_path / "secret.csv").stat().st_atime_ns == before, "it was read"
+    assert {path.name for path in tmp_path.iterdir()} == {"secret.csv", "config.yaml"}

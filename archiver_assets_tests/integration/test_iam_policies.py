@@ -1,25 +1,41 @@
-"""The policies of deploy/iam on a store that enforces them: they suffice, and nothing in them can be left out.
+"""The policies that `archiver roles --s3` prints, on a store that enforces them: they suffice, and nothing in them can be left out.
 
 What belongs here: what a store makes of the policies. What does not: what the code calls, as its source says (`unit/test_iam.py`).
 SeaweedFS takes the actions and the resources of AWS, versions included.
 """
 
 import json
+import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
+from botocore.exceptions import ClientError
 
+from archiver_assets.cli.app import Status, main
+from archiver_assets.config import Hold
 from archiver_assets.demo.seaweed import EmbeddedS3
 from archiver_assets.errors import StoreError
+from archiver_assets.store.holding import place_hold, release_hold
+from archiver_assets.store.policies import policy
 from archiver_assets.store.probing import CONTENT, Probe
 from archiver_assets.store.s3 import Patience, S3ObjectStore
-from archiver_assets_tests.kustomize import DEPLOY
+from archiver_assets_tests.commands import write_config
+from archiver_assets_tests.conftest import fresh_database
+from archiver_assets_tests.estate import the_job
+from archiver_assets_tests.lab import DAY, PASSWORD_VARIABLE, PREFIX, Lab
+from archiver_assets_tests.servers import PostgresServer
 
-BUCKET, PREFIX = "audit-archives", "archives/"
+BUCKET = "audit-archives"
+POLICIES = {
+    "archive": policy("archive", bucket=BUCKET, prefix=PREFIX),
+    "archive-object-lock": policy("archive", bucket=BUCKET, prefix=PREFIX, object_lock=True),
+    "read-only": policy("read-only", bucket=BUCKET, prefix=PREFIX),
+}
 STRANGER = "stranger"
+FORBIDDEN = 403
 LOOKS = {"list", "put", "condition", "version", "head", "parts", "remove"}
 
 FAILING_WITHOUT = {
@@ -71,9 +87,8 @@ class StoreWithPolicies(EmbeddedS3):
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[StoreWithPolicies]:
-    given = {path.stem: json.loads(path.read_text()) for path in DEPLOY.glob("iam/archive*.json")}
-    lacking = {user_without(action): without(action, given["archive"]) for action in FAILING_WITHOUT}
-    with StoreWithPolicies(given | lacking) as started:
+    lacking = {user_without(action): without(action, POLICIES["archive"]) for action in FAILING_WITHOUT}
+    with StoreWithPolicies(POLICIES | lacking) as started:
         started.create_bucket(BUCKET, versioning=True)
         yield started
 
@@ -88,8 +103,9 @@ def test_none_of_its_actions_can_be_left_out(server: StoreWithPolicies, action: 
 
 
 def test_every_action_of_the_policy_is_tried() -> None:
-    document = json.loads((DEPLOY / "iam" / "archive.json").read_text())
-    assert {action for statement in document["Statement"] for action in statement["Action"]} == FAILING_WITHOUT.keys() | NOT_ENFORCED
+    assert {
+        action for statement in POLICIES["archive"]["Statement"] for action in statement["Action"]
+    } == FAILING_WITHOUT.keys() | NOT_ENFORCED
 
 
 def test_with_object_lock_nothing_can_be_removed_and_all_else_works(server: StoreWithPolicies) -> None:
@@ -97,7 +113,7 @@ def test_with_object_lock_nothing_can_be_removed_and_all_else_works(server: Stor
 
 
 def test_a_reader_can_only_read(server: StoreWithPolicies) -> None:
-    assert looks_that_fail(server, "archive-read-only") == {"put", "condition", "parts", "remove"}
+    assert looks_that_fail(server, "read-only") == {"put", "condition", "parts", "remove"}
 
 
 def test_a_user_without_a_policy_can_do_nothing(server: StoreWithPolicies) -> None:
@@ -114,6 +130,99 @@ def test_what_lies_beside_the_prefix_is_out_of_reach(server: StoreWithPolicies, 
         store.remove(key)
 
 
+@pytest.fixture
+def emptied(server: StoreWithPolicies) -> StoreWithPolicies:
+    """The server with nothing in its bucket."""
+    server.remove_bucket(BUCKET)
+    server.create_bucket(BUCKET, versioning=True)
+    return server
+
+
+@pytest.fixture
+def lab(emptied: StoreWithPolicies, postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
+    """A lab whose store is the administrator's."""
+    with fresh_database(postgres_server, postgres_server.lab_template) as database:
+        monkeypatch.setenv(PASSWORD_VARIABLE, database.password)
+        made = Lab(database, connected(emptied, emptied.access_key, emptied.secret_key), BUCKET, emptied.endpoint)
+        made.fill(rows=20)
+        yield made
+
+
+@pytest.mark.parametrize("user", ["archive", "archive-object-lock"])
+def test_the_job_works_with_the_archivers_policy(server: StoreWithPolicies, lab: Lab, user: str) -> None:
+    store = connected(server, user)
+    hold = Hold(id="7", reason="a case", table_name="audit_logs")
+    place_hold(store, PREFIX, hold)
+    assert (the_job(lab.task(store=store)).outcome, lab.count()) == ("held", 20)
+    release_hold(store if user == "archive" else lab.store, PREFIX, "7")
+    assert (the_job(lab.task(store=store)).tally.purged, lab.count()) == (20, 0)
+
+
+@pytest.mark.parametrize("action", ["s3:ListBucket", "s3:GetObject", "s3:GetObjectVersion", "s3:PutObject"])
+def test_without_an_action_the_job_fails_with_its_name_and_deletes_no_row(server: StoreWithPolicies, lab: Lab, action: str) -> None:
+    with pytest.raises(StoreError, match=rf"HTTP 403(?s:.*)see that {action}( and s3:\w+)? is allowed(?s:.*)archiver roles --s3"):
+        the_job(lab.task(store=connected(server, user_without(action))))
+    assert lab.count() == 20
+    if action != "s3:PutObject":  # without which there is nothing to purge
+        the_archive = connected(server, "archive")
+        assert the_job(lab.task(store=the_archive)).tally.purged == 20
+
+
+@pytest.mark.parametrize("action", ["s3:ListBucketMultipartUploads", "s3:DeleteObject"])
+def test_without_a_right_to_clear_away_the_job_works_and_says_what_stays(
+    server: StoreWithPolicies, lab: Lab, action: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    left = f"{PREFIX}lab/public/audit_logs/dt={DAY}/rows-0001-deadbeef.parquet"
+    lab.store.create(left, b"of a crash")
+    with caplog.at_level(logging.WARNING):
+        assert the_job(lab.task(store=connected(server, user_without(action)))).tally.purged == 20
+    assert any(f"see that {action} is allowed" in line for line in caplog.messages)
+    assert left in lab.objects()
+
+
+def test_who_may_only_read_can_list_verify_and_query_and_changes_nothing(
+    server: StoreWithPolicies, lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    the_job(lab.task())
+    lab.fill(rows=5)
+    the_job(lab.task())
+    before = versions(server)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "read-only")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "read-only")
+    monkeypatch.delenv(PASSWORD_VARIABLE)
+    config = write_config(lab, tmp_path, host="127.0.0.1", port=1)
+    for command in (["verify"], ["list"], ["hold", "list"], ["query", "SELECT count(*) AS rows FROM audit_logs"]):
+        assert main([*command, "--json", "--config", config]) == Status.DONE
+    *_, queried = capsys.readouterr().out.splitlines()
+    assert json.loads(queried)["rows"] == [[25]]
+
+    reader, (key, _) = connected(server, "read-only").client, before[0]
+    assert not any(allowed(call) for call in changes(reader, key))
+    reader.delete_objects(Bucket=BUCKET, Delete={"Objects": [{"Key": key}]})  # which answers 200, with an error for each key
+    assert versions(server) == before
+    assert all(allowed(call) for call in changes(server.client(), key)[:4])  # the calls are such that they work
+
+
+def versions(server: StoreWithPolicies) -> list[tuple[str, str]]:
+    answer: Any = server.client().list_object_versions(Bucket=BUCKET)
+    return sorted((each["Key"], each["VersionId"]) for each in [*answer.get("Versions", []), *answer.get("DeleteMarkers", [])])
+
+
+def changes(client: Any, key: str) -> list[Callable[[], object]]:  # noqa: ANN401 -- boto3's own type
+    """Return calls that would change what lies in the bucket, or the bucket."""
+    place = {"Bucket": BUCKET, "Key": key}
+    return [
+        lambda: client.put_object(**place, Body=b"another"),
+        lambda: client.create_multipart_upload(**place),
+        lambda: client.delete_object(**place),
+        lambda: client.delete_object(**place, VersionId="null"),
+        lambda: client.copy_object(**place, CopySource=place, MetadataDirective="REPLACE"),
+        lambda: client.put_object_tagging(**place, Tagging={"TagSet": [{"Key": "a", "Value": "b"}]}),
+        lambda: client.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Suspended"}),
+        lambda: client.delete_bucket(Bucket=BUCKET),
+    ]
+
+
 def user_without(action: str) -> str:
     return f"without-{action.removeprefix('s3:')}"
 
@@ -123,9 +232,9 @@ def without(action: str, document: dict[str, Any]) -> dict[str, Any]:
     return {**document, "Statement": statements}
 
 
-def connected(server: StoreWithPolicies, user: str) -> S3ObjectStore:
+def connected(server: StoreWithPolicies, user: str, secret: str | None = None) -> S3ObjectStore:
     client = _SESSION.client(
-        "s3", endpoint_url=server.endpoint, region_name=server.region, aws_access_key_id=user, aws_secret_access_key=user
+        "s3", endpoint_url=server.endpoint, region_name=server.region, aws_access_key_id=user, aws_secret_access_key=secret or user
     )
     return S3ObjectStore(client, BUCKET, "STANDARD", lambda _: None, Patience(max_attempts=1))
 
@@ -154,6 +263,10 @@ def allowed(look: Callable[[], object]) -> bool:
         look()
     except StoreError as error:
         if "(HTTP 403)" not in error.message:
+            raise
+        return False
+    except ClientError as error:
+        if error.response["ResponseMetadata"]["HTTPStatusCode"] != FORBIDDEN:
             raise
         return False
     return True

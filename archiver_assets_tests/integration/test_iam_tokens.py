@@ -79,6 +79,9 @@ def lab(
 @pytest.fixture
 def signer(secure: Secure, monkeypatch: pytest.MonkeyPatch) -> Signer:
     made = Signer(secure[0])
+    with psycopg.connect(secure[0].dsn(), autocommit=True) as admin:
+        # A token of the test before can be the same: it is signed for a second.
+        admin.execute(f"ALTER ROLE {ROLE} PASSWORD NULL")
     monkeypatch.setattr(session, "sign_token", made)
     tokens._signer.cache_clear()
     return made

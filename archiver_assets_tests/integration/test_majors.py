@@ -22,7 +22,8 @@ from archiver_assets.lifecycle.restore_request import RestoreRequest
 from archiver_assets.lifecycle.verify import verify
 from archiver_assets.source.catalog import read_server
 from archiver_assets_tests.conftest import with_lab_template
-from archiver_assets_tests.lab import DAY, Lab
+from archiver_assets_tests.estate import EV, LOG, PASSWORD, open_estate, run_psql, the_job
+from archiver_assets_tests.lab import DAY, PASSWORD_VARIABLE, Lab
 from archiver_assets_tests.round_trips import make_extensions, round_trip
 from archiver_assets_tests.servers import PostgresServer
 from archiver_assets_tests.tables import SAMPLES, TYPES_TO_MAKE, any_tables, table_of
@@ -68,6 +69,33 @@ def test_a_supported_postgresql_keeps_what_the_docs_promise(lab: Lab, request: p
     leaves_are_dropped(lab)
     if major >= 18:
         virtual_columns_are_archived_as_they_are_computed(lab)
+
+
+@pytest.mark.parametrize("postgres_server", [14, 16, 18], indirect=True)
+def test_psql_takes_what_archiver_roles_prints_and_the_job_needs_no_more(
+    lab: Lab, tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By MAINTAIN from 17 on, and by being a member of the owner before; whose memberships have no options before 16."""
+    monkeypatch.setenv(PASSWORD_VARIABLE, PASSWORD)
+    major = request.node.callspec.params["postgres_server"]
+    psql = SERVERS / str(major) / "bin" / "psql"
+    with open_estate(lab, tmp_path, capsys) as estate:
+        estate.tables = (
+            {**LOG, "vacuum_strategy": "standard", "verification": "restore"},
+            {**EV, "vacuum_strategy": "standard", "purge_method": "drop_partition"},
+        )
+        (script,) = estate.printed()
+        for _ in range(2):
+            ran = run_psql(str(psql), lab.database.dsn, script["sql"])
+            assert (ran.returncode, ran.stdout) == (0, ""), ran.stderr
+        lab.execute(f"ALTER ROLE {estate.role} PASSWORD '{PASSWORD}'")
+        assert {line[0] for line in estate.doctor().values()} == {"passed"}
+        emptied, dropped = (the_job(estate.task(table)) for table in estate.tables)
+        assert (emptied.tally.purged, emptied.vacuumed.outcome, dropped.dropped) == (20, "standard", ("ev_05",))
+        member = lab.execute("SELECT pg_has_role(%s, %s, 'USAGE'), pg_has_role(%s, %s, 'MEMBER')", [estate.role, estate.owner] * 2)
+        assert member == [(True, True)]
+        if major >= 16:  # it has the owner's rights, and cannot become it
+            assert lab.execute("SELECT pg_has_role(%s, %s, 'SET')", [estate.role, estate.owner]) == [(False,)]
 
 
 def rows_go_the_whole_way(lab: Lab) -> None:

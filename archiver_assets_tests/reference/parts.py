@@ -33,8 +33,11 @@ def written(page: str, name: str) -> str:
 
 def replaced(page: str, name: str, text: str) -> str:
     """Return the page with another text in a part. Raises ValueError if it has no such part."""
-    before, rest = page.split(f"<!-- {name}: begin -->\n")
-    _, after = rest.split(f"<!-- {name}: end -->\n")
+    before, begin, rest = page.partition(f"<!-- {name}: begin -->\n")
+    _, end, after = rest.partition(f"<!-- {name}: end -->\n")
+    if not begin or not end:
+        message = f"expected the lines `<!-- {name}: begin -->` and `<!-- {name}: end -->` where the part is to stand, found none"
+        raise ValueError(message)
     return f"{before}<!-- {name}: begin -->\n{text}<!-- {name}: end -->\n{after}"
 
 

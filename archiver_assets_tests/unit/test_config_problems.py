@@ -639,3 +639,21 @@ def test_a_scratch_database_of_null_is_none(tmp_path: Path) -> None:
 def test_a_scratch_database_has_no_password_by_omission(tmp_path: Path) -> None:
     """Else the database's own would go to another server."""
     assert "password_env: missing key" in problem_of(tmp_path, with_database_key("scratch_database: {host: other}"))
+
+
+def test_a_variable_cannot_make_a_small_file_large(tmp_path: Path) -> None:
+    text = with_table_key(f"description: '{'${A}' * 1000}'")
+    assert problem_of(tmp_path, text, {"A": "x" * 20}) == (
+        "config.yaml:13: databases[0].tables[0].description: expected at most 10000 characters after variables were put in, found more"
+    )
+    found = problem_of(tmp_path, with_table_key("description: '${A}'"), {"A": "x" * 10_001})
+    assert found == (
+        "config.yaml:13: databases[0].tables[0].description: expected at most 10000 characters in the environment variable A, found more"
+    )
+
+
+@pytest.mark.parametrize(
+    "value", ["!!python/object/apply:os.system ['true']", "!!python/name:os.system", "!!binary YQ==", "!x y", "!!str a"]
+)
+def test_no_tag_makes_an_object(tmp_path: Path, value: str) -> None:
+    assert "tags are not supported" in problem_of(tmp_path, with_table_key(f"description: {value}"))

@@ -9,7 +9,9 @@ import pytest
 
 from archiver_assets.config import load_config
 from archiver_assets.orchestration.launchpad import ArchiveConfig, CheckConfig, PurgeConfig
+from archiver_assets.source.findings import OF_RIGHTS
 from archiver_assets.store.holding import read_hold_objects
+from archiver_assets.store.policies import policy
 from archiver_assets_tests.doubles import MemoryObjectStore
 from archiver_assets_tests.unit.config_files import SHORTEST
 
@@ -47,3 +49,27 @@ def test_every_setting_of_the_launchpad_is_in_its_guide(step: str, form: type[dg
     guide = (ROOT / "docs" / "how-to" / "running.md").read_text()
     assert set(re.findall(rf"\| `…__{step}` \| `(\w+)` \|", guide)) == set(form.model_fields)
     assert all(field.description for field in form.model_fields.values())
+
+
+def test_every_right_is_in_its_guide() -> None:
+    guide = (ROOT / "docs" / "how-to" / "rights.md").read_text()
+    printed = policy("archive", bucket="b", kms_key_id="1", object_lock=False)["Statement"]
+    actions = {action for statement in printed for action in statement["Action"]}
+    rights = {
+        "CONNECT",
+        "TEMPORARY",
+        "USAGE",
+        "CREATE",
+        "SELECT",
+        "INSERT",
+        "DELETE",
+        "UPDATE",
+        "MAINTAIN",
+        "pg_read_all_stats",
+        "pg_monitor",
+    }
+
+    statements = (ROOT / "archiver_assets" / "source" / "sql_roles.py").read_text()
+    granted = set(re.findall(r"GRANT (?:\{\}|%I|((?:[A-Za-z_]+(?:, )?)+)) (?:ON|TO)", statements))
+    assert {right for found in granted for right in found.split(", ") if right} <= rights
+    assert [name for name in sorted(actions | rights | OF_RIGHTS) if f"`{name}`" not in guide] == []

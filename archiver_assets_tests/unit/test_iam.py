@@ -1,16 +1,20 @@
-"""The policies in deploy/iam allow what the code calls, and nothing else."""
+"""The policies that `archiver roles` prints, and those in deploy/iam, allow what the code calls, and nothing else."""
 
 import ast
 import importlib.util
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from archiver_assets.cli.app import Status, main
 from archiver_assets.config import load_config
+from archiver_assets.store.policies import policy
 from archiver_assets_tests.kustomize import DEPLOY, ROOT
+from archiver_assets_tests.unit.config_files import SHORTEST
 
 IAM = DEPLOY / "iam"
 BUCKET, OBJECTS = "arn:aws:s3:::audit-archives", "arn:aws:s3:::audit-archives/archives/*"
@@ -48,6 +52,93 @@ def test_the_calls_of_the_store_are_those_whose_rights_are_known() -> None:
     assert set(calls_of_the_store()) == set(ACTIONS)
 
 
+@pytest.mark.parametrize(
+    ("file", "made"),
+    [
+        ("archive.json", policy("archive", bucket="audit-archives", prefix="archives/")),
+        ("archive-object-lock.json", policy("archive", bucket="audit-archives", prefix="archives/", object_lock=True)),
+        ("archive-read-only.json", policy("read-only", bucket="audit-archives", prefix="archives/")),
+    ],
+    ids=str,
+)
+def test_the_files_are_what_is_made_of_the_bucket_and_prefix(file: str, made: dict[str, Any]) -> None:
+    assert json.loads((IAM / file).read_text()) == made
+
+
+def test_the_file_for_a_key_is_what_is_made_of_its_arn() -> None:
+    document = json.loads((IAM / "kms.json").read_text())
+    key = document["Statement"][0]["Resource"]
+    assert document["Statement"] == policy("archive", bucket="b", kms_key_id=key)["Statement"][-1:]
+
+
+@pytest.mark.parametrize(
+    ("region", "key", "resource", "service"),
+    [
+        ("eu-central-1", "1234-ab", "arn:aws:kms:eu-central-1:*:key/1234-ab", {"StringEquals": "s3.eu-central-1.amazonaws.com"}),
+        (None, "1234-ab", "arn:aws:kms:*:*:key/1234-ab", {"StringLike": "s3.*.amazonaws.com"}),
+        ("cn-north-1", "1234-ab", "arn:aws-cn:kms:cn-north-1:*:key/1234-ab", {"StringEquals": "s3.cn-north-1.amazonaws.com.cn"}),
+        (
+            None,
+            "arn:aws:kms:us-west-2:123456789012:key/1",
+            "arn:aws:kms:us-west-2:123456789012:key/1",
+            {"StringEquals": "s3.us-west-2.amazonaws.com"},
+        ),
+    ],
+)
+def test_a_reader_may_only_decrypt_by_the_key_of_the_config(region: str | None, key: str, resource: str, service: dict[str, str]) -> None:
+    statement = policy("read-only", bucket="b", region=region, kms_key_id=key)["Statement"][-1]
+    assert (statement["Action"], statement["Resource"]) == (["kms:Decrypt"], resource)
+    assert statement["Condition"] == {operator: {"kms:ViaService": value} for operator, value in service.items()}
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "is_there"),
+    [
+        (None, True),
+        ("https://s3.eu-west-1.amazonaws.com", True),
+        ("https://minio.example:9000", False),
+        ("https://amazonaws.com.evil.example", False),
+    ],
+)
+def test_a_key_is_one_of_aws_only_there(endpoint: str | None, is_there: bool) -> None:  # noqa: FBT001 -- a parameter of the test
+    made = policy("archive", bucket="b", endpoint=endpoint, kms_key_id="1")
+    assert any("kms:Decrypt" in each["Action"] for each in made["Statement"]) == is_there
+
+
+def test_a_region_of_another_store_is_none_of_aws() -> None:
+    made = policy("read-only", bucket="b", region="cn-north-1", endpoint="https://minio.example:9000")
+    assert made["Statement"][0]["Resource"] == "arn:aws:s3:::b"
+
+
+def test_a_directory_bucket_is_refused_with_the_right_that_it_has(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "config.yaml").write_text(re.sub(r"bucket: [a-z-]+", "bucket: fast--use1-az4--x-s3", SHORTEST))
+    assert main(["roles", "--config", str(tmp_path / "config.yaml"), "--s3", "archive"]) == Status.USAGE
+    assert "s3express:CreateSession" in capsys.readouterr().err
+
+
+def test_a_prefix_stands_for_itself_alone_and_a_region_decides_the_partition() -> None:
+    made = policy("read-only", bucket="b", prefix="a*b?${aws:username}/", region="us-gov-west-1")
+    assert made["Statement"][1]["Resource"] == "arn:aws-us-gov:s3:::b/a${*}b${?}${$}{aws:username}/*"
+
+
+def test_the_command_prints_the_policy_of_the_config(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = SHORTEST.replace("bucket: ", 'region: eu-west-1, encryption: SSE-KMS, kms_key_id: "1234", prefix: a, bucket: ')
+    (tmp_path / "config.yaml").write_text(text)
+    arguments = ["roles", "--config", str(tmp_path / "config.yaml"), "--s3", "archive", "--object-lock"]
+    assert main(arguments) == Status.DONE
+    bucket = load_config(tmp_path / "config.yaml", {}).s3.bucket
+    expected = policy("archive", bucket=bucket, prefix="a/", region="eu-west-1", kms_key_id="1234", object_lock=True)
+    assert json.loads(capsys.readouterr().out) == expected
+    assert main([*arguments, "--json"]) == Status.DONE
+    assert json.loads(capsys.readouterr().out) == {"identity": "archive", "policy": expected}
+
+
+@pytest.mark.parametrize("wrong", [["--object-lock"], ["--s3", "archive", "--table", "t"], ["--s3", "read-only", "--restore", "new"]])
+def test_options_of_the_database_and_of_the_bucket_do_not_mix(wrong: list[str], tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text(SHORTEST)
+    assert main(["roles", "--config", str(tmp_path / "config.yaml"), *wrong]) == Status.USAGE
+
+
 def test_the_archiver_may_do_what_it_calls_and_nothing_else() -> None:
     needed = set[str]().union(*ACTIONS.values())
     assert allowed("archive.json") == {BUCKET: needed & ON_THE_BUCKET, OBJECTS: needed - ON_THE_BUCKET}
@@ -55,8 +146,8 @@ def test_the_archiver_may_do_what_it_calls_and_nothing_else() -> None:
 
 
 def test_nobody_may_remove_a_version_of_an_object() -> None:
-    for policy in IAM.glob("*.json"):
-        assert not any("DeleteObjectVersion" in action or "*" in action for actions in allowed(policy.name).values() for action in actions)
+    for file in IAM.glob("*.json"):
+        assert not any("DeleteObjectVersion" in action or "*" in action for actions in allowed(file.name).values() for action in actions)
 
 
 def test_where_the_bucket_is_locked_the_archiver_may_do_the_same_but_remove_nothing() -> None:

@@ -35,7 +35,7 @@ SHA256 = "sha256:" + "ab" * 32
 
 texts = st.text(st.characters(blacklist_categories=["Cs"]), max_size=20)
 digests = st.binary(max_size=4).map(sha256_of)
-counts = st.integers(0, 2**63)
+counts = st.integers(0, 2**63 - 1)
 zones = st.sampled_from(["UTC", "Europe/Berlin", "Pacific/Apia", "America/Havana"])
 offsets = st.timedeltas(timedelta(hours=-23), timedelta(hours=23)).map(timezone)
 instants = st.datetimes(datetime(2, 1, 1), datetime(9998, 12, 31), timezones=offsets)  # noqa: DTZ001 - hypothesis wants naive bounds
@@ -70,7 +70,7 @@ manifests = st.builds(
     archiver_version=texts,
     run_id=texts,
     object=objects,
-    rows=st.integers(1, 2**63),
+    rows=st.integers(1, 2**63 - 1),
     content_digest=digests,
     timestamp_min=instants,
     timestamp_max=instants,
@@ -267,6 +267,8 @@ def test_a_value_of_another_type_is_named(path: str) -> None:
         ("rows", 0),
         ("rows", -1),
         ("rows", "7"),
+        ("rows", 2**63),
+        ("object.bytes", 10**400),
         ("object.bytes", -1),
         ("object.bytes", "12345"),
         ("source.table_oid", "16390"),

@@ -6,6 +6,7 @@ import pytest
 
 from archiver_assets.config import Notifications
 from archiver_assets.errors import ConfigError
+from archiver_assets.orchestration.notifying import secret_variables
 from archiver_assets_tests.unit.config_files import SHORTEST, config_from, problem_of
 
 SECRET = "https://hooks.example.com/secret"  # noqa: S105 - nobody's
@@ -50,3 +51,10 @@ def test_the_url_of_a_target_is_read_when_it_is_used_and_never_shown(tmp_path: P
 def test_a_file_without_targets_tells_nobody(tmp_path: Path) -> None:
     for text in ("", "notifications: {}\n", "notifications: {targets: []}\n"):
         assert config_from(tmp_path, SHORTEST + text).notifications == Notifications()
+
+
+def test_every_variable_that_the_config_says_to_hold_a_secret_is_kept_out_of_messages(tmp_path: Path) -> None:
+    scratch = "    scratch_database: {host: h, password_env: SCRATCH_PASSWORD}\n    tables:"
+    text = SHORTEST.replace("    tables:", scratch, 1) + "notifications: {targets: [{name: a, url_env: U}]}\n"
+    config = config_from(tmp_path, text)
+    assert set(secret_variables(config)) == {config.databases[0].password_env, "SCRATCH_PASSWORD", "U"}

@@ -1,0 +1,153 @@
+"""The rights of the archiver's role, as the config needs them: no more, and none of them for nothing.
+
+What belongs here: which rights, in which database, and why. What does not: their SQL (`sql_roles.py`), and the rights on the bucket
+(`store/policies.py`). Nothing connects: a script is made from the config alone, the same for the same config.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from archiver_assets.config import Auth, DatabaseConfig, HoldsTable, ScratchConfig, TableConfig
+from archiver_assets.source import sql_roles as statements
+from archiver_assets.source.sql import Relation, quoted
+
+RestoreInto = Literal["new", "original"]
+"""Where rows are restored to: a table that the archiver creates beside the original, or the archived table itself."""
+
+
+@dataclass(frozen=True)
+class Right:
+    """A statement that gives rights, and why they are needed."""
+
+    why: str
+    statement: str
+
+
+@dataclass(frozen=True)
+class Script:
+    """What is to be run in one database, as one transaction: `dbname` at `host` and `port`, for the `role`. `of` says what it is to us."""
+
+    of: str
+    host: str
+    port: int
+    dbname: str
+    role: str
+    rights: tuple[Right, ...]
+
+    @property
+    def sql(self) -> str:
+        """The whole script, which begins and ends its transaction, with a comment before each statement."""
+        place = f"the database {self.dbname} at {self.host}:{self.port}"
+        head = [
+            f"{self.of}: the rights of the archiver's role in {place}.",
+            "To be run there by a superuser, or by an owner who may create roles; again after a change of the config, or of a table's",
+            "columns, leaves or owner. It takes no right away.",
+        ]
+        parts = [
+            "\n".join(map(statements.comment, head)),
+            statements.BEGIN,
+            statements.require_database(self.dbname),
+            *(f"{statements.comment(each.why)}\n{each.statement}" for each in self.rights),
+            statements.COMMIT,
+        ]
+        return "\n\n".join(parts) + "\n"
+
+
+def scripts(
+    database: DatabaseConfig, tables: Sequence[TableConfig], holds: HoldsTable | None, restore: RestoreInto | None = None
+) -> Iterator[Script]:
+    """Yield what `tables` of a database need: in it, and in its scratch database, which one run can use without the config's saying so.
+
+    `holds` is the table of legal holds if it is in this database, and `restore` where rows are to be restored to, if they are.
+    """
+    proves = any(table.verification == "restore" for table in tables)
+    rights = [*_login(database.user, database.auth), _connect(database.dbname, database.user), *_of_tables(database.user, tables)]
+    if proves and database.scratch_database is None:
+        rights.append(_temporary(database.dbname, database.user))
+    if holds is not None:
+        rights += _of_holds(database.user, holds)
+    if restore is not None:
+        rights += _of_restore(database.user, tables, restore)
+    yield Script(database.name, database.host, database.port, database.dbname, database.user, tuple(rights))
+    if tables and database.scratch_database is not None:
+        yield _of_scratch(database, database.scratch_database)
+
+
+def _login(role: str, auth: Auth) -> Iterator[Right]:
+    if auth == "aws_iam":
+        yield Right("The role, without a password.", statements.create_role(role))
+        yield Right("auth: aws_iam: RDS takes tokens of IAM in place of a password.", statements.grant_membership("rds_iam", role))
+    else:
+        why = f"The role, without a password. Afterwards give it one in psql, which does not send it in clear: \\password {quoted(role)}"
+        yield Right(why, statements.create_role(role))
+
+
+def _connect(dbname: str, role: str) -> Right:
+    return Right("To connect.", statements.grant_on_database("CONNECT", dbname, role))
+
+
+def _temporary(dbname: str, role: str) -> Right:
+    why = "verification: restore loads objects into a temporary table, to compare it with the rows before they are purged."
+    return Right(why, statements.grant_on_database("TEMPORARY", dbname, role))
+
+
+def _of_tables(role: str, tables: Sequence[TableConfig]) -> Iterator[Right]:
+    if not tables:
+        return
+    relations = _relations(tables)
+    yield Right("To name the tables.", statements.grant_on_schemas("USAGE", _schemas(tables), role))
+    why = "To archive (whole rows and xmin, so on the whole table), and to purge."
+    yield Right(why, statements.grant_on_tables("SELECT, DELETE", relations, role))
+    yield Right("To name the types of columns in comparisons.", statements.grant_usage_of_types(relations, role))
+    if named := _relations([each for each in tables if each.purge_method == "drop_partition" or each.vacuum_strategy != "none"]):
+        yield Right("To name leaves, which are dropped or vacuumed.", statements.grant_usage_of_leaves(named, role))
+    if dropped := _relations([each for each in tables if each.purge_method == "drop_partition"]):
+        why = "purge_method: drop_partition. Only owners drop tables: with this the role may alter and drop all that these own."
+        yield Right(why, statements.grant_dropping(dropped, role))
+    if vacuumed := _relations([each for each in tables if each.vacuum_strategy != "none"]):
+        yield Right(
+            "vacuum_strategy. MAINTAIN, or before PostgreSQL 17 as owners may.",
+            statements.grant_maintenance(vacuumed, role),
+        )
+    if any(each.max_replication_lag_seconds is not None for each in tables):
+        why = "max_replication_lag_seconds: to see how far replicas lag, which shows the statements of all sessions too. Not with null."
+        yield Right(why, statements.grant_statistics(role))
+
+
+def _of_holds(role: str, holds: HoldsTable) -> Iterator[Right]:
+    yield Right("To name legal_holds.table.", statements.grant_on_schemas("USAGE", [holds.schema_name], role))
+    why = "To read legal holds. While they cannot be read nothing is purged."
+    yield Right(why, statements.grant_on_tables("SELECT", [Relation(holds.schema_name, holds.name)], role))
+
+
+def _of_restore(role: str, tables: Sequence[TableConfig], into: RestoreInto) -> Iterator[Right]:
+    if not tables:
+        return
+    relations = _relations(tables)
+    if into == "new":
+        why = f"To create the table that rows are restored into, such as {tables[0].name}_restored. REVOKE it afterwards."
+        yield Right(why, statements.grant_on_schemas("CREATE", _schemas(tables), role))
+    else:
+        why = "To put rows back into the tables themselves (triggers: disable takes their owner). REVOKE it afterwards."
+        yield Right(why, statements.grant_on_tables("INSERT", relations, role))
+        yield Right("To let the sequences of their columns go on after these rows.", statements.grant_on_sequences(relations, role))
+
+
+def _of_scratch(database: DatabaseConfig, scratch: ScratchConfig) -> Script:
+    dbname, role = scratch.database or database.dbname, scratch.user or database.user
+    rights = (
+        *_login(role, scratch.auth),
+        _connect(dbname, role),
+        _temporary(dbname, role),
+        Right("To name the types that columns have, of which this database has copies.", statements.grant_usage_of_all_types(role)),
+    )
+    return Script(f"scratch_database of {database.name}", scratch.host, scratch.port, dbname, role, rights)
+
+
+def _relations(tables: Sequence[TableConfig]) -> list[Relation]:
+    return [Relation(table.schema_name, table.name) for table in tables]
+
+
+def _schemas(tables: Sequence[TableConfig]) -> list[str]:
+    return list(dict.fromkeys(table.schema_name for table in tables))

@@ -1,0 +1,105 @@
+"""What an identity has to be allowed in the bucket, as a policy of IAM: exactly what the archiver, or a reader of the archive, calls.
+
+What belongs here: actions and resources. What does not: the calls themselves (`s3.py`), with which a test compares them. The files in
+deploy/iam are examples of what is made here.
+
+https://docs.aws.amazon.com/AmazonS3/latest/userguide/using-with-s3-policy-actions.html
+"""
+
+import re
+from collections.abc import Iterator
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+Identity = Literal["archive", "read-only"]
+"""That of runs, or one that lists, verifies and queries the archive and changes nothing."""
+
+Statement = dict[str, Any]
+
+_READ = ("s3:GetObject", "s3:GetObjectVersion")
+_WRITE = ("s3:PutObject", "s3:AbortMultipartUpload")
+_LOCKED_OBJECTS = (
+    "s3:DeleteObject",
+    "s3:DeleteObjectVersion",
+    "s3:BypassGovernanceRetention",
+    "s3:PutObjectRetention",
+    "s3:PutObjectLegalHold",
+)
+_LOCKED_BUCKET = ("s3:PutBucketObjectLockConfiguration", "s3:PutBucketVersioning", "s3:PutLifecycleConfiguration", "s3:DeleteBucket")
+
+
+def policy(
+    identity: Identity,
+    *,
+    bucket: str,
+    prefix: str = "",
+    region: str | None = None,
+    endpoint: str | None = None,
+    kms_key_id: str | None = None,
+    object_lock: bool = False,
+) -> Statement:
+    """Return the policy of an identity, as the JSON document that IAM takes.
+
+    With `object_lock` runs may remove nothing, and it is denied whatever else allows it. A key of KMS is one of AWS: of another store's
+    `endpoint` its own rights decide. Of a key that is given by its id alone the account is left open, and without `region` the region.
+    Rights on a directory bucket of S3 Express are of another kind, which this does not know.
+    """
+    partition = _partition(region) if _is_aws(endpoint) else "aws"
+    place = f"arn:{partition}:s3:::{_literal(bucket)}"
+    statements = [*_archive(place, prefix, object_lock=object_lock)] if identity == "archive" else [*_reader(place, prefix)]
+    if kms_key_id is not None and _is_aws(endpoint):
+        statements.append(_key(identity, kms_key_id, region, partition))
+    return {"Version": "2012-10-17", "Statement": statements}
+
+
+def _archive(place: str, prefix: str, *, object_lock: bool) -> Iterator[Statement]:
+    # A version is never removed, so that whatever was archived can be brought back where versions are kept.
+    removal = () if object_lock else ("s3:DeleteObject",)
+    # Without a condition on the prefix: with one, S3 answers 403 and not 404 to a look at what is not there.
+    yield _allow("ArchiveBucket", ("s3:ListBucket", "s3:ListBucketMultipartUploads"), place)
+    yield _allow("ArchiveObjects", (*_READ, *_WRITE, *removal), f"{place}/{_literal(prefix)}*")
+    if object_lock:
+        yield _deny("NothingIsRemovedOrUnlocked", _LOCKED_OBJECTS, f"{place}/*")
+        yield _deny("TheLockStays", _LOCKED_BUCKET, place)
+
+
+def _reader(place: str, prefix: str) -> Iterator[Statement]:
+    yield _allow("ArchiveBucket", ("s3:ListBucket",), place)
+    yield _allow("ArchiveObjects", _READ, f"{place}/{_literal(prefix)}*")
+
+
+def _key(identity: Identity, key: str, region: str | None, partition: str) -> Statement:
+    """S3 decrypts what was uploaded in parts to put it together, so that a writer needs both."""
+    found = re.fullmatch(r"arn:([^:]+):kms:([^:]+):.*", key)
+    if found:
+        partition, region = found[1], found[2]
+    resource = key if found else f"arn:{partition}:kms:{region or '*'}:*:key/{key}"
+    actions = ("kms:GenerateDataKey", "kms:Decrypt") if identity == "archive" else ("kms:Decrypt",)
+    service = f"s3.{region or '*'}.amazonaws.com{'.cn' if partition == 'aws-cn' else ''}"
+    condition = {"StringEquals" if region else "StringLike": {"kms:ViaService": service}}
+    return {**_allow("KeyOfTheArchive", actions, resource), "Condition": condition}
+
+
+def _allow(sid: str, actions: tuple[str, ...], resource: str) -> Statement:
+    return {"Sid": sid, "Effect": "Allow", "Action": list(actions), "Resource": resource}
+
+
+def _deny(sid: str, actions: tuple[str, ...], resource: str) -> Statement:
+    return {**_allow(sid, actions, resource), "Effect": "Deny"}
+
+
+def _literal(text: str) -> str:
+    """Return text as a resource has it: `*` and `?` would stand for others, and `${` begins a variable."""
+    return re.sub(r"[*?$]", lambda found: f"${{{found[0]}}}", text)
+
+
+def _partition(region: str | None) -> str:
+    for beginning, partition in (("cn-", "aws-cn"), ("us-gov-", "aws-us-gov")):
+        if (region or "").startswith(beginning):
+            return partition
+    return "aws"
+
+
+def _is_aws(endpoint: str | None) -> bool:
+    host = urlsplit(endpoint).hostname or "" if endpoint else "s3.amazonaws.com"
+    return host.endswith((".amazonaws.com", ".amazonaws.com.cn"))
