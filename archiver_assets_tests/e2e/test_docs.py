@@ -112,7 +112,7 @@ def dev() -> Iterator[Ground]:
     """What `make dev` has behind its UI: two databases with four tables, a bucket, a config and a Dagster instance."""
     before = dict(os.environ)
     try:
-        with open_stage(days=3, rows_per_day=200) as stage:
+        with open_stage(days=2, rows_per_day=200) as stage:
             yield Ground({}, stage.postgres.dsn("shop"), stage.env_file)
     finally:
         os.environ.clear()
