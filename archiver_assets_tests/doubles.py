@@ -23,7 +23,7 @@ class MemoryObjectStore:
     def uri(self, key: str) -> str:
         return f"memory://{key}"
 
-    def create(self, key: str, data: bytes) -> StoredObject:
+    def create(self, key: str, data: bytes, *, locked: bool = True) -> StoredObject:  # noqa: ARG002 - it locks nothing
         with self._lock:
             if key in self.contents:
                 msg = f"could not create {self.uri(key)}: the key is taken"

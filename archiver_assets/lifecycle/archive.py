@@ -274,10 +274,11 @@ def _require_still_locked(connection: Connection) -> None:
 def _require_conditions_kept(task: Task, key: str) -> None:
     """Raise StoreError if the store creates an object whose key is taken: manifests would not be commit marks there.
 
-    The key is that of the data just uploaded, which no manifest names, so that a store that fails this spoils nothing.
+    The key is that of the data just uploaded, which no manifest names, so that a store that fails this spoils nothing. What it would
+    create so is not locked.
     """
     try:
-        task.store.create(key, b"")
+        task.store.create(key, b"", locked=False)
     except ObjectExists:
         return
     message = f"expected {task.store.uri(key)} to be refused because the key is taken, found that the store ignores If-None-Match"

@@ -54,8 +54,10 @@ class ObjectStore(Protocol):
     def uri(self, key: str) -> str:
         """Return the address of `key` as other tools know it, such as `s3://bucket/key`."""
 
-    def create(self, key: str, data: bytes) -> StoredObject:
+    def create(self, key: str, data: bytes, *, locked: bool = True) -> StoredObject:
         """Store a small object if and only if `key` is free; of two concurrent calls exactly one succeeds.
+
+        Where the store locks what it is given, `locked=False` is for what has to stay removable.
 
         Raises ObjectExists if the key is taken, also by a first try of this very call whose answer was lost: the caller compares contents.
         """

@@ -21,7 +21,7 @@ class ReadOnlyStore:
         """See ObjectStore."""
         return self.store.uri(key)
 
-    def create(self, key: str, data: bytes) -> StoredObject:  # noqa: ARG002 - the protocol's
+    def create(self, key: str, data: bytes, *, locked: bool = True) -> StoredObject:  # noqa: ARG002 - the protocol's
         """Refuse."""
         raise self._refusal(key)
 

@@ -24,8 +24,9 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from archiver_assets.errors import ObjectExists, StoreError, StoreUnavailable
 from archiver_assets.store.encryption import Encryption, EncryptionKind, described
+from archiver_assets.store.locking import ObjectLock, Retention, reported
 from archiver_assets.store.objects import StoredObject
-from archiver_assets.store.s3_errors import AGAIN, Attempt, code_of, translated
+from archiver_assets.store.s3_errors import AGAIN, LOCK, Attempt, code_of, translated
 from archiver_assets.store.s3_upload import MIB, S3Upload, stored
 
 if TYPE_CHECKING:
@@ -37,6 +38,9 @@ CONFLICT_PAUSES = (0.1, 0.2, 0.4, 0.8)
 
 RESUME_PAUSES = (0.2, 0.5, 1.0, 2.0)
 """Seconds, on average, before a stream that ended early is taken up again; the last one stays."""
+
+NO_RETENTION = {"NoSuchObjectLockConfiguration", "ObjectLockConfigurationNotFoundError", "InvalidRequest"}
+"""What stores answer to a question for the retention of an object that has none, or whose bucket knows none."""
 
 log = logging.getLogger("archiver.s3")
 Answer = TypeVar("Answer")
@@ -52,12 +56,17 @@ class Patience:
     read_timeout: float = 60.0
 
 
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
 @dataclass(frozen=True)
 class S3ObjectStore:
     """Objects in `bucket`; threads may share it. `connect` makes one.
 
     `storage_class` is that of uploads alone. What `create` stores are small marks that are read often, and each would be billed as 128 KiB
     for 30 days in the cheaper classes: they stay in STANDARD. `patience.max_attempts` bounds the requests of one read too.
+    `lock` is asked for with every write that is to be locked, counted from `clock`.
     """
 
     client: "S3Client"
@@ -66,6 +75,8 @@ class S3ObjectStore:
     sleep: Sleep
     patience: Patience = Patience()
     encryption: Encryption = field(default_factory=Encryption)
+    lock: ObjectLock | None = None
+    clock: Callable[[], datetime] = _utc_now
 
     @classmethod
     def connect(  # noqa: PLR0913 -- one keyword for each key of the config, and two for tests
@@ -80,6 +91,7 @@ class S3ObjectStore:
         sleep: Sleep = time.sleep,
         encryption: EncryptionKind = "none",
         kms_key_id: str | None = None,
+        lock: ObjectLock | None = None,
     ) -> Self:
         """Return a store whose credentials come from AWS's default chain; nothing is sent yet. Raises StoreError for unusable settings.
 
@@ -88,21 +100,38 @@ class S3ObjectStore:
         wanted = Encryption(encryption, kms_key_id)
         with translated(Attempt("prepare for", f"s3://{bucket}", "s3:ListBucket")):
             client = make_client(endpoint, region, path_style=path_style, patience=patience)
-        return cls(client, bucket, storage_class, sleep, patience, wanted)
+        return cls(client, bucket, storage_class, sleep, patience, wanted, lock)
 
     def uri(self, key: str) -> str:
         """See ObjectStore."""
         return f"s3://{self.bucket}/{key}"
 
-    def create(self, key: str, data: bytes) -> StoredObject:
+    def create(self, key: str, data: bytes, *, locked: bool = True) -> StoredObject:
         """See ObjectStore."""
-        attempt = Attempt("create", self.uri(key), "s3:PutObject")
+        retention = self.retention() if locked else None
+        attempt = self.writing("create", key, "s3:PutObject", retention)
         try:
-            return self.put(attempt, key, data)
+            return self.put(attempt, key, data, retention)
         except ObjectExists:
-            if self.encryption.wanted and b"".join(self.read(key)) == data:
-                self.require_encryption(attempt, self.head(key))  # perhaps made by our own try whose answer was lost
+            self._require_as_asked_if_own(attempt, key, data, retention)
             raise
+
+    def _require_as_asked_if_own(self, attempt: Attempt, key: str, data: bytes, retention: Retention | None) -> None:
+        """Look at an object that is perhaps our own: made by a try of this call whose answer was lost."""
+        if not self.encryption.wanted and retention is None:
+            return
+        found = self.head(key)
+        if found.bytes == len(data) and b"".join(self.read(key)) == data:
+            self.require_as_asked(attempt, found, retention)
+
+    def retention(self) -> Retention | None:
+        """Return what an object whose write begins now is to be locked with."""
+        return self.lock.at(self.clock()) if self.lock else None
+
+    def writing(self, verb: str, key: str, right: str, retention: Retention | None) -> Attempt:
+        """Return the attempt to write an object."""
+        rights = right if retention is None else f"{right}, s3:PutObjectRetention and s3:GetObjectRetention"
+        return Attempt(verb, self.uri(key), rights, locking=retention is not None)
 
     @contextmanager
     def upload(self, key: str) -> Iterator[S3Upload]:
@@ -196,25 +225,36 @@ class S3ObjectStore:
             for each in (entry for page in pages for entry in page.get("Contents", [])):
                 yield StoredObject(each["Key"], each["Size"], each["ETag"].strip('"'), None, modified_at=each.get("LastModified"))
 
-    def put(self, attempt: Attempt, key: str, data: bytes | bytearray, **options: Any) -> StoredObject:  # noqa: ANN401 -- boto3's own keywords
-        """Store `data` whole if `key` is free, encrypted as the store is told to."""
-        place: dict[str, Any] = {"Bucket": self.bucket, "Key": key, "Body": data, "IfNoneMatch": "*", **self.encryption.options}
+    def put(
+        self,
+        attempt: Attempt,
+        key: str,
+        data: bytes | bytearray,
+        retention: Retention | None,
+        **options: Any,  # noqa: ANN401 -- boto3's own keywords
+    ) -> StoredObject:
+        """Store `data` whole if `key` is free, encrypted as the store is told to, and locked with `retention`."""
+        place: dict[str, Any] = {"Bucket": self.bucket, "Key": key, "Body": data, "IfNoneMatch": "*", **self.asked(retention)}
         with translated(attempt):
             answer = self.past_conflicts(lambda: self.client.put_object(**place, **options, **self.checksum(data)))
-        return self.kept_if_encrypted(attempt, stored(key, len(data), answer))
+        return self.kept_if_as_asked(attempt, stored(key, len(data), answer), retention)
 
-    def kept_if_encrypted(self, attempt: Attempt, made: StoredObject) -> StoredObject:
-        """Return what this call has just stored; remove it and raise StoreError unless it is known to be encrypted as it should be."""
+    def asked(self, retention: Retention | None) -> dict[str, Any]:
+        """Return the keywords of boto3's calls that begin a write, for its encryption and its lock."""
+        return self.encryption.options | (retention.options if retention else {})
+
+    def kept_if_as_asked(self, attempt: Attempt, made: StoredObject, retention: Retention | None) -> StoredObject:
+        """Return what this call has just stored; remove it and raise StoreError unless it is known to be encrypted and locked as asked."""
         try:
-            self.require_encryption(attempt, made)
+            self.require_as_asked(attempt, made, retention)
         except StoreError:
             self._take_back(made)
             raise
         return made
 
-    def require_encryption(self, attempt: Attempt, made: StoredObject) -> None:
-        """Raise StoreError unless the store reports the encryption that was asked for; with none asked for, ask nothing."""
-        if not self.encryption.wanted:
+    def require_as_asked(self, attempt: Attempt, made: StoredObject, retention: Retention | None) -> None:
+        """Raise StoreError unless the store reports the encryption and the lock that were asked for; with none asked for, ask nothing."""
+        if not self.encryption.wanted and retention is None:
             return
         with translated(attempt):
             answer: Any = self.client.head_object(Bucket=self.bucket, Key=made.key, **_version(made))
@@ -222,6 +262,20 @@ class S3ObjectStore:
             expected = described(self.encryption.options)
             msg = f"{attempt.failed} encrypted: expected the encryption {expected}, but the store reports {described(answer)}"
             raise StoreError(msg, hint="see that the store knows this encryption and this key, or correct s3.encryption and s3.kms_key_id")
+        if retention is not None and not retention.is_met_by(found := reported(answer) or self._asked_for_retention(made)):
+            msg = f"{attempt.failed} locked: expected the retention {retention}, but the store reports {found or 'none'}"
+            raise StoreError(msg, hint=LOCK)
+
+    def _asked_for_retention(self, made: StoredObject) -> Retention | None:
+        """Ask for it by its own call: S3 leaves it out of the answer to a HEAD where s3:GetObjectRetention is not allowed."""
+        with translated(Attempt("look at the retention of", self.uri(made.key), "s3:GetObjectRetention")):
+            try:
+                answer = self.client.get_object_retention(Bucket=self.bucket, Key=made.key, **_version(made))["Retention"]
+            except ClientError as error:
+                if code_of(error) in NO_RETENTION:
+                    return None
+                raise
+        return Retention(answer["Mode"], answer["RetainUntilDate"])
 
     def _take_back(self, made: StoredObject) -> None:
         """Remove an object of our own that must not stay: its version if that is allowed, or else from sight."""
@@ -229,7 +283,7 @@ class S3ObjectStore:
             try:
                 self.client.delete_object(Bucket=self.bucket, Key=made.key, **version)
             except (ClientError, BotoCoreError) as error:
-                log.warning("could not remove %s, which is not known to be encrypted: %s", self.uri(made.key), error)
+                log.warning("could not remove %s, which is not known to be encrypted and locked as asked: %s", self.uri(made.key), error)
             else:
                 return
 
@@ -255,8 +309,11 @@ class S3ObjectStore:
 
     @property
     def wants_checksums(self) -> bool:
-        """Whether to send checksums: AWS_REQUEST_CHECKSUM_CALCULATION=when_required says no, for stores that refuse them."""
-        return getattr(self.client.meta.config, "request_checksum_calculation", None) != "when_required"
+        """Whether to send checksums: AWS_REQUEST_CHECKSUM_CALCULATION=when_required says no, for stores that refuse them.
+
+        With a lock S3 demands one, of each part too, and in a header.
+        """
+        return self.lock is not None or getattr(self.client.meta.config, "request_checksum_calculation", None) != "when_required"
 
 
 def _chunks(attempt: Attempt, answer: Any) -> Iterator[bytes]:  # noqa: ANN401 -- boto3 has a type of its own for each call

@@ -28,9 +28,9 @@ class FaultyStore:
     def uri(self, key: str) -> str:
         return self.real.uri(key)
 
-    def create(self, key: str, data: bytes) -> StoredObject:
+    def create(self, key: str, data: bytes, *, locked: bool = True) -> StoredObject:
         if self.fail_create not in key or not self.fail_create:
-            return self.real.create(key, data)
+            return self.real.create(key, data, locked=locked)
         if self.answer_lost:
             # What a client sees that tries again after a lost answer: the key is taken, by its own first try.
             self.real.create(key, data)

@@ -17,6 +17,7 @@ from archiver_assets.config import (
     LegalHolds,
     Notifications,
     NotificationTarget,
+    ObjectLock,
     Prices,
     ReplicaConfig,
     S3Config,
@@ -37,6 +38,7 @@ ROOT = Path(__file__).parents[2]
 
 MODELS = [
     S3Config,
+    ObjectLock,
     DatabaseConfig,
     ReplicaConfig,
     ScratchConfig,
