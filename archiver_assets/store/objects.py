@@ -32,6 +32,17 @@ class StoredObject:
     modified_at: datetime | None = field(default=None, compare=False)
 
 
+@dataclass(frozen=True)
+class Version:
+    """One version of an object, or a delete marker over it; `version_id` is None where versions are off."""
+
+    key: str
+    version_id: str | None
+    current: bool
+    marker: bool
+    at: datetime
+
+
 class Upload(Protocol):
     """A streaming upload that has not been committed."""
 
@@ -88,6 +99,9 @@ class ObjectStore(Protocol):
 
         `version_id` is None in a listing.
         """
+
+    def history(self, prefix: str) -> "Iterator[Version]":
+        """Yield all versions and delete markers below `prefix`, newest first for each key; the objects alone where versions are off."""
 
 
 def read_whole(store: ObjectStore, key: str) -> bytes:

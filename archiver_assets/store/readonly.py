@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from archiver_assets.errors import StoreError
-from archiver_assets.store.objects import ObjectStore, StoredObject, Upload
+from archiver_assets.store.objects import ObjectStore, StoredObject, Upload, Version
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,10 @@ class ReadOnlyStore:
     def list(self, prefix: str, *, at_most: int | None = None) -> Iterator[StoredObject]:
         """See ObjectStore."""
         return self.store.list(prefix, at_most=at_most)
+
+    def history(self, prefix: str) -> Iterator[Version]:
+        """See ObjectStore."""
+        return self.store.history(prefix)
 
     def _refusal(self, key: str) -> StoreError:
         message = f"expected a dry run to change nothing, found that it would write to {self.uri(key)}"

@@ -20,14 +20,15 @@ from email.utils import parsedate_to_datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import ClientError
 
 from archiver_assets.errors import ObjectExists, StoreError, StoreUnavailable
-from archiver_assets.store.encryption import Encryption, EncryptionKind, described
-from archiver_assets.store.locking import ObjectLock, Retention, reported
-from archiver_assets.store.objects import StoredObject
-from archiver_assets.store.s3_errors import AGAIN, LOCK, Attempt, code_of, translated
-from archiver_assets.store.s3_upload import MIB, S3Upload, stored
+from archiver_assets.store.encryption import Encryption, EncryptionKind
+from archiver_assets.store.locking import ObjectLock, Retention
+from archiver_assets.store.objects import StoredObject, Version
+from archiver_assets.store.s3_confirming import kept_if_as_asked, require_as_asked_if_own
+from archiver_assets.store.s3_errors import AGAIN, Attempt, code_of, translated
+from archiver_assets.store.s3_upload import MIB, S3Upload, or_none, stored
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -38,9 +39,6 @@ CONFLICT_PAUSES = (0.1, 0.2, 0.4, 0.8)
 
 RESUME_PAUSES = (0.2, 0.5, 1.0, 2.0)
 """Seconds, on average, before a stream that ended early is taken up again; the last one stays."""
-
-NO_RETENTION = {"NoSuchObjectLockConfiguration", "ObjectLockConfigurationNotFoundError", "InvalidRequest"}
-"""What stores answer to a question for the retention of an object that has none, or whose bucket knows none."""
 
 log = logging.getLogger("archiver.s3")
 Answer = TypeVar("Answer")
@@ -113,16 +111,8 @@ class S3ObjectStore:
         try:
             return self.put(attempt, key, data, retention)
         except ObjectExists:
-            self._require_as_asked_if_own(attempt, key, data, retention)
+            require_as_asked_if_own(self, attempt, key, data, retention)
             raise
-
-    def _require_as_asked_if_own(self, attempt: Attempt, key: str, data: bytes, retention: Retention | None) -> None:
-        """Look at an object that is perhaps our own: made by a try of this call whose answer was lost."""
-        if not self.encryption.wanted and retention is None:
-            return
-        found = self.head(key)
-        if found.bytes == len(data) and b"".join(self.read(key)) == data:
-            self.require_as_asked(attempt, found, retention)
 
     def retention(self) -> Retention | None:
         """Return what an object whose write begins now is to be locked with."""
@@ -225,6 +215,16 @@ class S3ObjectStore:
             for each in (entry for page in pages for entry in page.get("Contents", [])):
                 yield StoredObject(each["Key"], each["Size"], each["ETag"].strip('"'), None, modified_at=each.get("LastModified"))
 
+    def history(self, prefix: str) -> Iterator[Version]:
+        """See ObjectStore. The listing is gathered first."""
+        found: list[Version] = []
+        with translated(Attempt("list the versions of", self.uri(prefix), "s3:ListBucketVersions")):
+            pages = self.client.get_paginator("list_object_versions").paginate(Bucket=self.bucket, Prefix=prefix)
+            for page in pages:
+                found += [_of_history(each, marker=False) for each in page.get("Versions", [])]
+                found += [_of_history(each, marker=True) for each in page.get("DeleteMarkers", [])]
+        yield from sorted(found, key=lambda each: (each.key.encode(), not each.current, -each.at.timestamp()))
+
     def put(
         self,
         attempt: Attempt,
@@ -237,55 +237,11 @@ class S3ObjectStore:
         place: dict[str, Any] = {"Bucket": self.bucket, "Key": key, "Body": data, "IfNoneMatch": "*", **self.asked(retention)}
         with translated(attempt):
             answer = self.past_conflicts(lambda: self.client.put_object(**place, **options, **self.checksum(data)))
-        return self.kept_if_as_asked(attempt, stored(key, len(data), answer), retention)
+        return kept_if_as_asked(self, attempt, stored(key, len(data), answer), retention)
 
     def asked(self, retention: Retention | None) -> dict[str, Any]:
         """Return the keywords of boto3's calls that begin a write, for its encryption and its lock."""
         return self.encryption.options | (retention.options if retention else {})
-
-    def kept_if_as_asked(self, attempt: Attempt, made: StoredObject, retention: Retention | None) -> StoredObject:
-        """Return what this call has just stored; remove it and raise StoreError unless it is known to be encrypted and locked as asked."""
-        try:
-            self.require_as_asked(attempt, made, retention)
-        except StoreError:
-            self._take_back(made)
-            raise
-        return made
-
-    def require_as_asked(self, attempt: Attempt, made: StoredObject, retention: Retention | None) -> None:
-        """Raise StoreError unless the store reports the encryption and the lock that were asked for; with none asked for, ask nothing."""
-        if not self.encryption.wanted and retention is None:
-            return
-        with translated(attempt):
-            answer: Any = self.client.head_object(Bucket=self.bucket, Key=made.key, **_version(made))
-        if not self.encryption.is_met_by(answer):
-            expected = described(self.encryption.options)
-            msg = f"{attempt.failed} encrypted: expected the encryption {expected}, but the store reports {described(answer)}"
-            raise StoreError(msg, hint="see that the store knows this encryption and this key, or correct s3.encryption and s3.kms_key_id")
-        if retention is not None and not retention.is_met_by(found := reported(answer) or self._asked_for_retention(made)):
-            msg = f"{attempt.failed} locked: expected the retention {retention}, but the store reports {found or 'none'}"
-            raise StoreError(msg, hint=LOCK)
-
-    def _asked_for_retention(self, made: StoredObject) -> Retention | None:
-        """Ask for it by its own call: S3 leaves it out of the answer to a HEAD where s3:GetObjectRetention is not allowed."""
-        with translated(Attempt("look at the retention of", self.uri(made.key), "s3:GetObjectRetention")):
-            try:
-                answer = self.client.get_object_retention(Bucket=self.bucket, Key=made.key, **_version(made))["Retention"]
-            except ClientError as error:
-                if code_of(error) in NO_RETENTION:
-                    return None
-                raise
-        return Retention(answer["Mode"], answer["RetainUntilDate"])
-
-    def _take_back(self, made: StoredObject) -> None:
-        """Remove an object of our own that must not stay: its version if that is allowed, or else from sight."""
-        for version in (_version(made), {}):
-            try:
-                self.client.delete_object(Bucket=self.bucket, Key=made.key, **version)
-            except (ClientError, BotoCoreError) as error:
-                log.warning("could not remove %s, which is not known to be encrypted and locked as asked: %s", self.uri(made.key), error)
-            else:
-                return
 
     def past_conflicts(self, call: Callable[[], Answer]) -> Answer:
         """Return the answer of `call`, tried again while another call is at work on the same key."""
@@ -321,6 +277,10 @@ def _chunks(attempt: Attempt, answer: Any) -> Iterator[bytes]:  # noqa: ANN401 -
         yield from body.iter_chunks(CHUNK_SIZE)
 
 
+def _of_history(each: Any, *, marker: bool) -> Version:  # noqa: ANN401 -- boto3's own type, of two kinds
+    return Version(each["Key"], or_none(each["VersionId"]), each["IsLatest"], marker, each["LastModified"])
+
+
 def _expiry(header: str | None) -> datetime | None:
     """Return the date in `x-amz-expiration`: `expiry-date="Fri, 21 Dec 2012 00:00:00 GMT", rule-id="..."`."""
     found = re.search(r'expiry-date="([^"]+)"', header or "")
@@ -330,10 +290,6 @@ def _expiry(header: str | None) -> datetime | None:
         log.warning("expected a date in the store's x-amz-expiration, found %r", header)
         return None
     return date.replace(tzinfo=date.tzinfo or UTC) if date else None
-
-
-def _version(made: StoredObject) -> dict[str, Any]:
-    return {"VersionId": made.version_id} if made.version_id else {}
 
 
 def make_client(endpoint: str | None, region: str | None, *, path_style: bool, patience: Patience) -> "S3Client":

@@ -19,6 +19,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from archiver_assets.errors import ObjectExists, ObjectMissing, StoreError, StoreUnavailable
 from archiver_assets.store.locking import Retention
 from archiver_assets.store.objects import StoredObject
+from archiver_assets.store.s3_confirming import kept_if_as_asked, require_as_asked
 from archiver_assets.store.s3_errors import code_of, refusal, translated
 from archiver_assets.threads import Behind
 
@@ -93,7 +94,7 @@ class S3Upload:
             raise error from None
         if found.bytes != self._sent or (self._store.encryption.keeps_etags and found.etag != self._etag()):
             raise error
-        self._store.require_as_asked(self._attempt, found, self._retention)
+        require_as_asked(self._store, self._attempt, found, self._retention)
         log.info("%s is there, by a try whose answer was lost", self._attempt.uri)
         return found
 
@@ -181,10 +182,14 @@ class S3Upload:
             with translated(self._attempt):
                 raise error from None
         self._upload_id = None
-        return self._store.kept_if_as_asked(self._attempt, stored(self._key, self._sent, answer), self._retention)
+        return kept_if_as_asked(self._store, self._attempt, stored(self._key, self._sent, answer), self._retention)
 
 
 def stored(key: str, size: int, answer: Any) -> StoredObject:  # noqa: ANN401 -- boto3 has a type of its own for each call
-    """Return what a successful write reports. The version `null` is S3's word for an object that has none."""
-    version = answer.get("VersionId")
-    return StoredObject(key, size, answer["ETag"].strip('"'), None if version == "null" else version)
+    """Return what a successful write reports."""
+    return StoredObject(key, size, answer["ETag"].strip('"'), or_none(answer.get("VersionId")))
+
+
+def or_none(version: str | None) -> str | None:
+    """Return the id of a version. `null` is S3's word for an object that has none."""
+    return None if version == "null" else version

@@ -11,7 +11,7 @@ from archiver_assets.errors import ArchiverError, ObjectExists, SourceError, Sto
 from archiver_assets.lifecycle.archive import archive
 from archiver_assets.lifecycle.purge import purge
 from archiver_assets.lifecycle.verify import verify
-from archiver_assets.store.objects import ObjectStore, StoredObject, Upload
+from archiver_assets.store.objects import ObjectStore, StoredObject, Upload, Version
 from archiver_assets_tests.lab import Lab, only
 
 
@@ -58,6 +58,9 @@ class FaultyStore:
 
     def list(self, prefix: str, *, at_most: int | None = None) -> Iterator[StoredObject]:
         return self.real.list(prefix, at_most=at_most)
+
+    def history(self, prefix: str) -> Iterator[Version]:
+        return self.real.history(prefix)
 
 
 @dataclass
