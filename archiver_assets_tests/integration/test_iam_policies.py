@@ -36,10 +36,11 @@ POLICIES = {
 }
 STRANGER = "stranger"
 FORBIDDEN = 403
-LOOKS = {"list", "put", "condition", "version", "head", "parts", "remove"}
+LOOKS = {"list", "history", "put", "condition", "version", "head", "parts", "remove"}
 
 FAILING_WITHOUT = {
     "s3:ListBucket": {"list"},
+    "s3:ListBucketVersions": {"history"},
     "s3:ListBucketMultipartUploads": {"parts"},
     "s3:GetObject": {"head"},
     "s3:GetObjectVersion": {"version"},
@@ -247,6 +248,7 @@ def looks_that_fail(server: StoreWithPolicies, user: str) -> set[str]:
     another = Probe(probe.store, PREFIX)
     looks: dict[str, Callable[[], object]] = {
         "list": probe.list,
+        "history": lambda: list(probe.store.history(PREFIX)),
         "put": another.put,
         "condition": probe.conditions_are_kept,
         "version": lambda: probe.reads_back(made),
