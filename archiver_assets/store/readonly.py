@@ -3,9 +3,9 @@
 What belongs here: passing reads on, and refusing the rest. What does not: any store.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from archiver_assets.errors import StoreError
 from archiver_assets.store.objects import ObjectStore, StoredObject, Upload, Version
@@ -13,9 +13,10 @@ from archiver_assets.store.objects import ObjectStore, StoredObject, Upload, Ver
 
 @dataclass(frozen=True)
 class ReadOnlyStore:
-    """An ObjectStore whose writing methods raise StoreError, whatever there is."""
+    """An ObjectStore whose writing methods raise StoreError, whatever there is. What is `known` of it is not read again."""
 
     store: ObjectStore
+    known: Mapping[str, bytes] = field(default_factory=dict)
 
     def uri(self, key: str) -> str:
         """See ObjectStore."""
@@ -31,6 +32,8 @@ class ReadOnlyStore:
 
     def read(self, key: str, *, version_id: str | None = None) -> Iterator[bytes]:
         """See ObjectStore."""
+        if version_id is None and key in self.known:
+            return iter((self.known[key],))
         return self.store.read(key, version_id=version_id)
 
     def head(self, key: str) -> StoredObject:
