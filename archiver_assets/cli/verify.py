@@ -97,7 +97,7 @@ class _Inspector:
     def inspected(self) -> Iterator[Inspection]:
         """Yield what was found in the table's folder, and of each day of which there is anything, or was, oldest first."""
         store, keys, label = self.services.store, self.services.table_keys(self.table), self.table.label
-        objects, history = list_table(store, keys).between(*self.between), read_history(store, keys)
+        objects, history = list_table(store, keys).between(*self.between), read_history(store, keys.folder)
         task = self.services.task(self.table, self.table.start_date.isoformat(), "archiver verify")
         yield self._witnessed(inspect_table(task, objects, history.of(None, keys)), None)
         for day in sorted({*objects.days, *filter(self._chosen, history.days(keys) | self.witness.days(label, keys))}):

@@ -12,8 +12,9 @@ from datetime import UTC, date
 from itertools import groupby
 from shlex import quote
 
-from archiver_assets.errors import StoreError, StoreUnavailable
-from archiver_assets.lifecycle.task import Task
+from archiver_assets.errors import NotVerified, StoreError, StoreUnavailable
+from archiver_assets.lifecycle.generations import Generation
+from archiver_assets.lifecycle.task import Task, log
 from archiver_assets.store.keys import Mark, PartitionKeys, TableKeys
 from archiver_assets.store.objects import ObjectStore, Version
 
@@ -40,10 +41,10 @@ class History:
         return any(keys.number(each.key) == number for each in self.versions)
 
 
-def read_history(store: ObjectStore, keys: TableKeys) -> History:
-    """Return the history of a table's folder. Where it may not be asked, or the store has none, the problem says so."""
+def read_history(store: ObjectStore, prefix: str) -> History:
+    """Return the history of all keys that begin so. Where it may not be asked, or the store has none, the problem says so."""
     try:
-        return History(tuple(store.history(keys.folder)))
+        return History(tuple(store.history(prefix)))
     except StoreUnavailable:
         raise
     except StoreError as error:
@@ -59,6 +60,22 @@ def changes(task: Task, history: History) -> Iterator[str]:
         return number is not None and (keys.parse_mark(key) is not None or history.has(keys, number, Mark.MANIFEST))
 
     yield from _changes(task.store, history, committed)
+
+
+def require_manifest_as_written(task: Task, generation: Generation) -> None:
+    """Raise NotVerified if the manifest was replaced or hidden since it was written, as the versions of a bucket that keeps them tell.
+
+    A lock keeps a version, and lets anybody put another one above it: data and manifest that were forged together prove each other.
+    """
+    if generation.manifest.object.version_id is None:
+        return
+    key = task.keys.mark(Mark.MANIFEST, generation.number)
+    history = read_history(task.store, key)
+    if history.problem:
+        log.warning("%s: generation %s: %s", task.label, generation.number, history.problem)
+    if found := list(_changes(task.store, history, lambda each: each == key)):
+        message = f"{task.label}: generation {generation.number}: {'; '.join(found)}"
+        raise NotVerified(message, hint="see who else writes to the bucket; no row was deleted by this generation")
 
 
 def changes_of_sources(task: Task, history: History) -> Iterator[str]:
