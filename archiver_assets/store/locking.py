@@ -41,8 +41,8 @@ class Retention:
         return {"ObjectLockMode": self.mode, "ObjectLockRetainUntilDate": self.until}
 
     def is_met_by(self, found: "Retention | None") -> bool:
-        """Tell whether what a store reports is this mode, or COMPLIANCE, for at least as long."""
-        return found is not None and found.mode in {self.mode, "COMPLIANCE"} and found.until >= self.until
+        """Tell whether what a store reports is this mode, or COMPLIANCE, for as long as was wanted: what was added to that may be less."""
+        return found is not None and found.mode in {self.mode, "COMPLIANCE"} and found.until >= self.until - SKEW
 
     def __str__(self) -> str:
         """Return it for people."""

@@ -118,7 +118,7 @@ REPLACED, REMOVED = "was replaced: it has 2 versions", "was removed: the delete 
 Do = Callable[[Site], str]
 
 
-def attack(  # noqa: PLR0913 - one for each field of an Attack
+def attack(
     told: str,
     *,
     purged: str | None = None,
