@@ -10,11 +10,13 @@ from pathlib import Path
 import pytest
 
 from archiver_assets.cli.app import Status, main
+from archiver_assets.errors import StoreError
 from archiver_assets.lifecycle.archive import archive
 from archiver_assets.lifecycle.generations import read_generations, reject
 from archiver_assets.lifecycle.purge import purge
 from archiver_assets.lifecycle.task import Step
 from archiver_assets.store.manifest import AcceptedSource, encode
+from archiver_assets.store.s3 import S3ObjectStore
 from archiver_assets_tests.e2e.conftest import Said
 from archiver_assets_tests.lab import DAY, PASSWORD_VARIABLE, Lab, only
 
@@ -278,3 +280,86 @@ def test_a_bucket_that_is_not_there_says_what_to_do(lab: Lab, config: str, capsy
     said = capsys.readouterr().err
     assert "no-such-bucket" in said
     assert "HINT: " in said
+
+
+def witness_of(said: Said, path: Path, *options: str) -> Path:
+    """Keep what verify says, as an operator keeps it elsewhere."""
+    status, out = said("verify", "--json", *options)
+    assert status == Status.DONE
+    path.write_text(out)
+    return path
+
+
+def test_a_witness_names_a_day_that_was_removed_with_all_its_marks_and_takes_what_was_added(lab: Lab, said: Said, tmp_path: Path) -> None:
+    lab.fill(DAY, rows=3)
+    witness = witness_of(said, tmp_path / "witness.json")
+    archive(lab.task(DAY))
+    assert said("verify", "--strict", "--witness", str(witness))[0] == Status.DONE
+    for key in [key for key in lab.objects() if f"dt={NEXT_DAY}" in key]:
+        lab.store.remove(key)
+    assert said("verify", "--strict")[0] == Status.DONE
+    status, out = said("verify", "--witness", str(witness))
+    assert status == Status.FOUND
+    assert f"DAMAGED lab/public/audit_logs {NEXT_DAY}: {FOLDER}dt={NEXT_DAY}/_manifest-0001.json is missing: the witness of 20" in out
+    assert said("verify", "--to", str(DAY), "--witness", str(witness))[0] == Status.DONE
+
+
+def test_a_witness_names_an_accepted_source_that_was_removed(lab: Lab, said: Said, tmp_path: Path) -> None:
+    for number in (1, 2):
+        moved = AcceptedSource(system_identifier=str(number), database_oid=5, at=lab.task().clock(), run_id="a test")
+        lab.store.create(f"{FOLDER}_source-000{number}.json", encode(moved))
+    witness = witness_of(said, tmp_path / "witness.json")
+    lab.store.remove(f"{FOLDER}_source-0002.json")
+    assert said("verify")[0] == Status.DONE
+    assert f"{FOLDER}_source-0002.json is missing: the witness of" in said("verify", "--witness", str(witness))[1]
+
+
+def test_a_source_that_is_missing_before_a_later_one_is_damage(lab: Lab, said: Said) -> None:
+    moved = AcceptedSource(system_identifier="1", database_oid=5, at=lab.task().clock(), run_id="a test")
+    lab.store.create(f"{FOLDER}_source-0002.json", encode(moved))
+    status, out = said("verify")
+    assert (status, "_source-0001.json is missing: a later one is there" in out) == (Status.FOUND, True)
+
+
+def test_one_digest_stands_for_the_whole(lab: Lab, said: Said) -> None:
+    (digest,) = re.findall("sha256:[0-9a-f]{64}", said("verify")[1])
+    assert said("verify", "--expect", digest)[0] == Status.DONE
+    lab.store.remove(f"{FOLDER}dt={DAY}/_purged-0001.json")
+    assert said("verify")[0] == Status.DONE
+    status, out = said("verify", "--expect", digest)
+    assert (status, "DAMAGED the digest of the whole: expected sha256:" in out) == (Status.FOUND, True)
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{}", '{"at": "2026-08-01T00:00:00Z", "tables": [{"table": "a", "digests": {"b": "no digest"}}]}', None]
+)
+def test_what_is_no_witness_is_refused(said: Said, tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str | None) -> None:
+    path = tmp_path / "witness.json"
+    if content is not None:
+        path.write_text(content)
+    assert said("verify", "--witness", str(path))[0] == Status.USAGE
+    assert "verify" not in capsys.readouterr().out
+
+
+def test_a_table_of_the_witness_that_the_config_does_not_have_is_a_warning(said: Said, tmp_path: Path) -> None:
+    witness = witness_of(said, tmp_path / "witness.json")
+    witness.write_text(witness.read_text().replace("lab/public/audit_logs", "lab/public/gone"))
+    assert "has the table lab/public/gone, which the config does not have" in said("verify", "--witness", str(witness))[1]
+    assert said("verify", "--strict", "--witness", str(witness))[0] == Status.FOUND
+
+
+def test_versions_that_may_not_be_listed_are_a_warning_and_the_rest_is_proven(
+    lab: Lab, said: Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_store: object, prefix: str) -> object:
+        message = f"could not list the versions of {prefix}: AccessDenied (HTTP 403)"
+        raise StoreError(message, hint="see that s3:ListBucketVersions is allowed")
+
+    monkeypatch.setattr(S3ObjectStore, "history", refuse)
+    status, out = said("verify")
+    assert status == Status.DONE
+    assert "what was hidden or replaced cannot be told: could not list the versions" in out
+    assert "2 of 2 generations of 2 days proven" in out
+    assert said("verify", "--strict")[0] == Status.FOUND
+    purge(lab.task(NEXT_DAY))
+    assert lab.count() == 0
