@@ -14,8 +14,10 @@ import click
 from archiver_assets.cli.app import Status
 from archiver_assets.cli.bars import watching
 from archiver_assets.cli.common import Answer, Json, Options, begin, common_options
+from archiver_assets.cli.dagster_instance import instance_option, open_instance
 from archiver_assets.cli.selection import choose_tables, days_options, tables_option
 from archiver_assets.config import TableConfig, VerificationLevel
+from archiver_assets.errors import ConfigError
 from archiver_assets.lifecycle.evidence import read_history
 from archiver_assets.lifecycle.inspection import Inspection, inspect_day, inspect_table
 from archiver_assets.lifecycle.progress import Progress
@@ -23,8 +25,6 @@ from archiver_assets.lifecycle.survey import list_table
 from archiver_assets.lifecycle.witness import Witness, digest_of_all, read_witness
 from archiver_assets.orchestration.resources import Services
 from archiver_assets.store.manifest import format_instant
-
-_NOTHING = Witness("none", {})
 
 
 @click.command("verify", short_help="Prove the archive from the store alone, and name what is damaged.")
@@ -37,20 +37,24 @@ _NOTHING = Witness("none", {})
     type=click.Path(path_type=Path, dir_okay=False),
     help="The answer of an earlier verify --json, kept elsewhere: what is missing or changed since is damage.",
 )
+@click.option("--against-dagster", is_flag=True, help="Compare with the manifests of which Dagster's materializations speak.")
+@instance_option
 @click.option("--expect", metavar="DIGEST", help="The digest of the whole that an earlier verify of the same tables and days gave.")
 @click.option("--strict", is_flag=True, help="End with status 4 for warnings too.")
 @common_options
 @click.pass_obj
 @click.pass_context
-def command(
+def command(  # noqa: PLR0913 -- one for each option
     ctx: click.Context,
     options: Options,
     /,
     first: date | None,
     last: date | None,
     witness_file: Path | None,
+    dagster_home: Path | None,
     expect: str | None,
     *,
+    against_dagster: bool,
     rows_only: bool,
     strict: bool,
     **names: str | None,
@@ -60,9 +64,10 @@ def command(
     No database is asked, and nothing is written: rights to list and to read objects are enough. Exit status 4 if anything is damaged.
     """
     answer, config = begin(options), options.config()
-    witness = read_witness(witness_file) if witness_file else _NOTHING
     level: VerificationLevel = "rows" if rows_only else "full"
     chosen = list(choose_tables(config, **names))
+    witnesses = [read_witness(witness_file)] if witness_file else []
+    witnesses += [_dagster(dagster_home, chosen)] if against_dagster else []
     found: dict[str, list[Inspection]] = {}
     facts: list[Json] = []
     answer.fact("at", format_instant(datetime.now(UTC)))
@@ -71,27 +76,37 @@ def command(
         for table in chosen:
             # The level is of this reading alone, and may be below the config's: no purge relies on it.
             checked = table.model_copy(update={"verification": level})
-            inspector = _Inspector(Services(config), checked, (first, last), witness, watch)
+            inspector = _Inspector(Services(config), checked, (first, last), witnesses, watch)
             found[table.label] = list(_said(answer, inspector.inspected()))
             facts.append(_facts(table, found[table.label]))
             answer.line(_summary(table, found[table.label]))
     wrong = [*_wrong_whole(answer, found, expect), *(line for each in found.values() for day in each for line in day.mismatches)]
     strange = [line for each in found.values() for day in each for line in day.warnings]
     if not any(names.values()):
-        strange += _not_looked_at(answer, witness, found)
+        strange += _not_looked_at(answer, witnesses, found)
     answer.end()
     if wrong or (strict and strange):
         ctx.exit(Status.FOUND)
 
 
+def _dagster(home: Path | None, tables: Sequence[TableConfig]) -> Witness:
+    with open_instance(home) as instance:
+        if instance is None:
+            message = "expected Dagster's home in the environment variable DAGSTER_HOME or in --dagster-home, found neither"
+            raise ConfigError(message, hint="name the folder of dagster.yaml, or leave --against-dagster out")
+        from archiver_assets.orchestration.witnessing import dagster_witness  # noqa: PLC0415 -- Dagster is imported by now
+
+        return dagster_witness(instance, tables)
+
+
 @dataclass(frozen=True)
 class _Inspector:
-    """What a table is looked at with: the days, the first and the last included, the witness, and who is told how it gets on."""
+    """What a table is looked at with: the days, the first and the last included, the witnesses, and who is told how it gets on."""
 
     services: Services
     table: TableConfig
     between: tuple[date | None, date | None]
-    witness: Witness
+    witnesses: Sequence[Witness]
     watch: Callable[[Progress], None]
 
     def inspected(self) -> Iterator[Inspection]:
@@ -100,7 +115,8 @@ class _Inspector:
         objects, history = list_table(store, keys).between(*self.between), read_history(store, keys.folder)
         task = self.services.task(self.table, self.table.start_date.isoformat(), "archiver verify")
         yield self._witnessed(inspect_table(task, objects, history.of(None, keys)), None)
-        for day in sorted({*objects.days, *filter(self._chosen, history.days(keys) | self.witness.days(label, keys))}):
+        known = history.days(keys).union(*(witness.days(label, keys) for witness in self.witnesses))
+        for day in sorted({*objects.days, *filter(self._chosen, known)}):
             of_day = replace(self.services.task(self.table, day.isoformat(), task.run_id), watch=self.watch)
             yield self._witnessed(inspect_day(of_day, history.of(day, keys)), day)
 
@@ -110,7 +126,8 @@ class _Inspector:
 
     def _witnessed(self, found: Inspection, day: date | None) -> Inspection:
         keys = self.services.table_keys(self.table)
-        found.mismatches += self.witness.contradictions(self.table.label, keys, day, found.digests)
+        for witness in self.witnesses:
+            found.mismatches += witness.contradictions(self.table.label, keys, day, found.digests)
         return found
 
 
@@ -135,9 +152,9 @@ def _wrong_whole(answer: Answer, found: Mapping[str, Sequence[Inspection]], expe
         yield line
 
 
-def _not_looked_at(answer: Answer, witness: Witness, found: Mapping[str, object]) -> Iterator[str]:
-    for label in sorted(witness.tables.keys() - found.keys()):
-        line = f"{witness.name} has the table {label}, which the config does not have: it was not looked at"
+def _not_looked_at(answer: Answer, witnesses: Sequence[Witness], found: Mapping[str, object]) -> Iterator[str]:
+    for name, label in sorted((each.name, label) for each in witnesses for label in each.tables.keys() - found.keys()):
+        line = f"{name} has the table {label}, which the config does not have: it was not looked at"
         answer.line(f"warning {line}")
         yield line
 

@@ -619,7 +619,7 @@ def test_values_of_variables_are_not_in_the_error(tmp_path: Path) -> None:
     text = """\
 version: ${V}
 s3: {bucket: "${V}", endpoint: "${V}", prefix: "${V}", region: "${V}", storage_class: "${V}", path_style: "${V}",
-  encryption: "${V}", kms_key_id: "${V}"}
+  encryption: "${V}", kms_key_id: "${V}", object_lock: {mode: "${V}", days: "${V}"}}
 databases:
   - {name: "${V}", host: "${V}", port: "${V}", user: "${V}", sslmode: "${V}", password_env: "${V}", tables: [
       {name: "${V}", schema: "${V}", timestamp_column: "${V}", primary_key: ["${V}"], timezone: "${V}", schedule: "${V}",
