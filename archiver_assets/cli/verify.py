@@ -18,10 +18,11 @@ from archiver_assets.cli.dagster_instance import instance_option, open_instance
 from archiver_assets.cli.selection import choose_tables, days_options, tables_option
 from archiver_assets.config import TableConfig, VerificationLevel
 from archiver_assets.errors import ConfigError
-from archiver_assets.lifecycle.evidence import read_history
+from archiver_assets.lifecycle.evidence import History, read_history
 from archiver_assets.lifecycle.inspection import Inspection, inspect_day, inspect_table
 from archiver_assets.lifecycle.progress import Progress
 from archiver_assets.lifecycle.survey import list_table
+from archiver_assets.lifecycle.task import Task
 from archiver_assets.lifecycle.witness import Witness, digest_of_all, read_witness
 from archiver_assets.orchestration.resources import Services
 from archiver_assets.store.manifest import format_instant
@@ -112,23 +113,24 @@ class _Inspector:
     def inspected(self) -> Iterator[Inspection]:
         """Yield what was found in the table's folder, and of each day of which there is anything, or was, oldest first."""
         store, keys, label = self.services.store, self.services.table_keys(self.table), self.table.label
-        objects, history = list_table(store, keys).between(*self.between), read_history(store, keys.folder)
+        objects, history = list_table(store, keys).between(*self.between), read_history(store, keys.folder).by_day(keys)
+        seen = [(witness, witness.by_day(label, keys)) for witness in self.witnesses]
+        ever = {*history, *(day for _, days in seen for day in days)}
+        known = {day for day in ever if day is not None and self._chosen(day)}
         task = self.services.task(self.table, self.table.start_date.isoformat(), "archiver verify")
-        yield self._witnessed(inspect_table(task, objects, history.of(None, keys)), None)
-        known = history.days(keys).union(*(witness.days(label, keys) for witness in self.witnesses))
-        for day in sorted({*objects.days, *filter(self._chosen, known)}):
-            of_day = replace(self.services.task(self.table, day.isoformat(), task.run_id), watch=self.watch)
-            yield self._witnessed(inspect_day(of_day, history.of(day, keys)), day)
+        for day in (None, *sorted(known.union(objects.days))):
+            of_day = history.get(day, History())
+            found = inspect_table(task, objects, of_day) if day is None else inspect_day(self._task(day), of_day)
+            for witness, days in seen:
+                found.mismatches += witness.contradictions(days.get(day, {}), found.digests, keys)
+            yield found
+
+    def _task(self, day: date) -> Task:
+        return replace(self.services.task(self.table, day.isoformat(), "archiver verify"), watch=self.watch)
 
     def _chosen(self, day: date) -> bool:
         first, last = self.between
         return (first is None or first <= day) and (last is None or day <= last)
-
-    def _witnessed(self, found: Inspection, day: date | None) -> Inspection:
-        keys = self.services.table_keys(self.table)
-        for witness in self.witnesses:
-            found.mismatches += witness.contradictions(self.table.label, keys, day, found.digests)
-        return found
 
 
 def _said(answer: Answer, inspected: Iterator[Inspection]) -> Iterator[Inspection]:

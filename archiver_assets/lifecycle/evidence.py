@@ -26,13 +26,12 @@ class History:
     versions: Sequence[Version] = ()
     problem: str | None = None
 
-    def of(self, day: date | None, keys: TableKeys) -> "History":
-        """Return that of one day, or, with None, of what lies in the folder of no day."""
-        return History([each for each in self.versions if keys.day(each.key) == day], self.problem)
-
-    def days(self, keys: TableKeys) -> set[date]:
-        """Return the days that have any."""
-        return {day for each in self.versions if (day := keys.day(each.key)) is not None}
+    def by_day(self, keys: TableKeys) -> "dict[date | None, History]":
+        """Return that of each day that has any, and, under None, of what lies in the folder of no day."""
+        found: dict[date | None, list[Version]] = {None: []}
+        for each in self.versions:
+            found.setdefault(keys.day(each.key), []).append(each)
+        return {day: History(versions, self.problem) for day, versions in found.items()}
 
     def has(self, keys: PartitionKeys, number: int, mark: Mark | None = None) -> bool:
         """Tell whether anything of that generation, or a mark of that kind, was ever there."""

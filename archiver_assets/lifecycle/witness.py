@@ -39,22 +39,21 @@ class Witness:
     name: str
     tables: Mapping[str, Digests]
 
-    def of(self, label: str, keys: TableKeys, day: date | None) -> Digests:
-        """Return what it saw of a day of a table, or, with None, in the folder of no day."""
-        return {name: digest for name, digest in self.tables.get(label, {}).items() if keys.day(keys.folder + name) == day}
+    def by_day(self, label: str, keys: TableKeys) -> dict[date | None, Digests]:
+        """Return what it saw of each day of a table of which it saw anything, and, under None, in the folder of no day."""
+        found: dict[date | None, dict[str, str]] = {}
+        for name, digest in self.tables.get(label, {}).items():
+            found.setdefault(keys.day(keys.folder + name), {})[name] = digest
+        return dict(found)
 
-    def days(self, label: str, keys: TableKeys) -> set[date]:
-        """Return the days of which it saw anything."""
-        return {day for name in self.tables.get(label, {}) if (day := keys.day(keys.folder + name)) is not None}
-
-    def contradictions(self, label: str, keys: TableKeys, day: date | None, now: Digests) -> Iterator[str]:
-        """Yield what is gone or changed since; what was added is as it should be."""
-        for name, then in self.of(label, keys, day).items():
+    def contradictions(self, then: Digests, now: Digests, keys: TableKeys) -> Iterator[str]:
+        """Yield what is gone or changed since it saw `then`; what was added is as it should be."""
+        for name, digest in then.items():
             found = now.get(name)
             if found is None:
-                yield f"{keys.folder}{name} is missing: {self.name} has it, with the digest {then}"
-            elif found != then:
-                yield f"{keys.folder}{name} was changed: {self.name} has the digest {then}, found {found}"
+                yield f"{keys.folder}{name} is missing: {self.name} has it, with the digest {digest}"
+            elif found != digest:
+                yield f"{keys.folder}{name} was changed: {self.name} has the digest {digest}, found {found}"
 
 
 def read_witness(path: Path) -> Witness:
