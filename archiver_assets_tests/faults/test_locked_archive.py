@@ -29,6 +29,7 @@ from archiver_assets.lifecycle.verify import verify
 from archiver_assets.store.locking import ObjectLock
 from archiver_assets.store.s3 import S3ObjectStore
 from archiver_assets.store.s3_upload import PART_SIZE
+from archiver_assets_tests.commands import write_config
 from archiver_assets_tests.lab import DAY, PASSWORD_VARIABLE, Lab, only
 
 LOCK = ObjectLock("COMPLIANCE", timedelta(days=2))
@@ -217,3 +218,21 @@ def test_a_locked_object_that_is_replaced_stops_the_purge_and_the_first_version_
     assert dry_purge(lab.task()).outcome == "would be refused"
     assert any(f"to have the oldest back, {first.version_id} of" in line for line in inspected(lab).mismatches)
     assert b"".join(lab.store.read(key, version_id=first.version_id)) == data
+
+
+def test_an_etag_that_was_edited_in_the_manifest_is_named(lab: Lab) -> None:
+    lab.fill(rows=5)
+    archive(lab.task())
+    key = only(lab.objects(), lambda key: "_manifest" in key)
+    s3_of(lab).client.put_object(Bucket=lab.bucket, Key=key, Body=lab.content(key).replace(b'"etag": "', b'"etag": "0'))
+    assert any(line.startswith("etag of s3://") for line in verify(lab.task(), rejecting=False).mismatches[0].split("generation 1: "))
+
+
+def test_a_config_with_object_lock_makes_runs_that_lock(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(PASSWORD_VARIABLE, lab.database.password)
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+    lab.fill(rows=5)
+    config = write_config(lab, tmp_path, s3={"object_lock": {"mode": "COMPLIANCE", "days": 2}})
+    assert main(["run", "--config", config, "--table", "audit_logs", "--from", str(DAY), "--to", str(DAY)]) == Status.DONE
+    assert (lab.count(), require_all_locked(lab)) == (0, 4)
+    assert main(["verify", "--strict", "--config", config]) == Status.DONE

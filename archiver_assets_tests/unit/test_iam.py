@@ -167,6 +167,15 @@ def test_where_the_bucket_is_locked_the_archiver_may_lock_too_but_remove_nothing
     assert not denied("archive-object-lock.json") & set[str]().union(*allowed("archive-object-lock.json").values())
 
 
+def test_a_config_with_object_lock_takes_the_rights_to_lock_and_keeps_that_to_clear_away(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "config.yaml").write_text(SHORTEST.replace("bucket: ", "object_lock: {mode: GOVERNANCE, days: 1}, bucket: "))
+    assert main(["roles", "--config", str(tmp_path / "config.yaml"), "--s3", "archive"]) == Status.DONE
+    bucket, objects = (set(each["Action"]) for each in json.loads(capsys.readouterr().out)["Statement"])
+    assert bucket | objects == set[str]().union(*ACTIONS.values(), *LOCKING.values())
+
+
 def test_a_reader_may_list_and_read_alone() -> None:
     needed = set[str]().union(*(ACTIONS[call] for call in READS))
     assert allowed("archive-read-only.json") == {BUCKET: needed & ON_THE_BUCKET, OBJECTS: needed - ON_THE_BUCKET}
