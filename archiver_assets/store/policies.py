@@ -44,11 +44,16 @@ def policy(
 
     With `locks` runs may ask for a lock and see it; with `object_lock` too, and they may remove nothing, which is denied whatever else
     allows it. A key of KMS is one of AWS: of another store's `endpoint` its own rights decide. Of a key that is given by its id alone the
-    account is left open, and without `region` the region. Rights on a directory bucket of S3 Express are of another kind, which this does not know.
+    account is left open, and without `region` the region. Rights on a directory bucket of S3 Express are of another kind, which this does
+    not know.
     """
     partition = _partition(region) if _is_aws(endpoint) else "aws"
     place = f"arn:{partition}:s3:::{_literal(bucket)}"
-    statements = [*_archive(place, prefix, locks=locks or object_lock, object_lock=object_lock)] if identity == "archive" else [*_reader(place, prefix)]
+    statements = (
+        [*_archive(place, prefix, locks=locks or object_lock, object_lock=object_lock)]
+        if identity == "archive"
+        else [*_reader(place, prefix)]
+    )
     if kms_key_id is not None and _is_aws(endpoint):
         statements.append(_key(identity, kms_key_id, region, partition))
     return {"Version": "2012-10-17", "Statement": statements}

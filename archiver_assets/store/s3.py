@@ -40,6 +40,8 @@ CONFLICT_PAUSES = (0.1, 0.2, 0.4, 0.8)
 RESUME_PAUSES = (0.2, 0.5, 1.0, 2.0)
 """Seconds, on average, before a stream that ended early is taken up again; the last one stays."""
 
+LOCKING = ("s3:PutObjectRetention", "s3:GetObjectRetention")
+
 log = logging.getLogger("archiver.s3")
 Answer = TypeVar("Answer")
 Sleep = Callable[[float], None]
@@ -107,7 +109,7 @@ class S3ObjectStore:
     def create(self, key: str, data: bytes, *, locked: bool = True) -> StoredObject:
         """See ObjectStore."""
         retention = self.retention() if locked else None
-        attempt = self.writing("create", key, "s3:PutObject", retention)
+        attempt = self.writing("create", key, retention, "s3:PutObject")
         try:
             return self.put(attempt, key, data, retention)
         except ObjectExists:
@@ -118,10 +120,11 @@ class S3ObjectStore:
         """Return what an object whose write begins now is to be locked with."""
         return self.lock.at(self.clock()) if self.lock else None
 
-    def writing(self, verb: str, key: str, right: str, retention: Retention | None) -> Attempt:
-        """Return the attempt to write an object."""
-        rights = right if retention is None else f"{right}, s3:PutObjectRetention and s3:GetObjectRetention"
-        return Attempt(verb, self.uri(key), rights, locking=retention is not None)
+    def writing(self, verb: str, key: str, retention: Retention | None, *rights: str) -> Attempt:
+        """Return the attempt to write an object, which needs `rights`, and others for a lock."""
+        *needed, last = [*rights, *LOCKING] if retention else rights
+        right = f"{', '.join(needed)} and {last}" if needed else last
+        return Attempt(verb, self.uri(key), right, locking=retention is not None)
 
     @contextmanager
     def upload(self, key: str) -> Iterator[S3Upload]:

@@ -48,7 +48,7 @@ class S3Upload:
     def __init__(self, store: "S3ObjectStore", key: str) -> None:
         self._store = store
         self._key = key
-        self._attempt = store.writing("upload", key, "s3:PutObject, s3:AbortMultipartUpload", store.retention())
+        self._attempt = store.writing("upload", key, store.retention(), "s3:PutObject", "s3:AbortMultipartUpload")
         self._retention: Retention | None = None
         self._place: dict[str, Any] = {"Bucket": store.bucket, "Key": key}
         self._storage: dict[str, Any] = {"StorageClass": store.storage_class}
