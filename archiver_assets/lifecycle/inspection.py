@@ -10,9 +10,10 @@ the bucket's versions, prevented by its Object Lock, and found by a report that 
 """
 
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Final
 
 import pyarrow as pa
@@ -66,10 +67,10 @@ def inspect_day(task: Task, history: History) -> Inspection:
     Raises the errors of the store.
     """
     objects = list(task.store.list(task.keys.folder))
-    contents = {each.key: read_whole(task.store, each.key) for each in objects if task.keys.parse_mark(each.key)}
+    marks = {mark for each in objects if (mark := task.keys.parse_mark(each.key))}
+    contents = _contents(task, [task.keys.mark(*mark) for mark in marks])
     task = replace(task, store=ReadOnlyStore(task.store, contents))
     found = Inspection(task.label, digests=_digests(task, contents))
-    marks = {mark for key in contents if (mark := task.keys.parse_mark(key))}
     generations, unknown = dict[int, Generation](), set[int]()
     for number in sorted({number for _, number in marks}):
         try:
@@ -86,7 +87,7 @@ def inspect_day(task: Task, history: History) -> Inspection:
             _read_back(task, generation, found)
     numbers = {each for item in objects if (each := task.keys.number(item.key)) is not None}
     found.warnings += _gaps(task, numbers, generations, history)
-    _look_at_unnamed(task, [each for each in objects if each.key not in contents], generations, unknown, found)
+    _look_at_unnamed(task, [each for each in objects if task.keys.parse_mark(each.key) is None], generations, unknown, found)
     found.mismatches += changes(task, history)
     return found
 
@@ -95,19 +96,34 @@ def inspect_table(task: Task, objects: TableObjects, history: History) -> Inspec
     """Look at what lies in the table's folder and in that of no day. `task` is of any day."""
     found, keys = Inspection(task.table.label), task.table_keys
     sources = [each.key for each in task.store.list(keys.sources) if keys.source_number(each.key)]
-    found.digests = _digests(task, {key: read_whole(task.store, key) for key in sources})
+    found.digests = _digests(task, _contents(task, sources))
     try:
         accepted_source(task.store, keys)
     except ManifestInvalid as error:
         found.mismatches.append(error.message)
-    numbers = {keys.source_number(key) or 0 for key in sources}
-    missing = sorted(set(range(1, max(numbers, default=0))) - numbers)
-    found.mismatches += [f"{task.store.uri(keys.source(number))} is missing: a later one is there" for number in missing]
+    missing = _missing({keys.source_number(key) or 0 for key in sources})
+    found.mismatches += [f"{task.store.uri(keys.source(each[0]))} is missing: a later one is there" for each in missing]
     found.mismatches += [f"{task.store.uri(key)} is none of the archive's objects" for key in objects.strays if not key.endswith("/")]
     found.mismatches += changes_of_sources(task, history)
     if history.problem:
         found.warnings.append(history.problem)
     return found
+
+
+def _contents(task: Task, keys: Iterable[str]) -> dict[str, bytes]:
+    """Return what lies under the keys of small objects; one that is too large is left to whoever needs it, and named there."""
+    contents = {}
+    for key in keys:
+        with suppress(ManifestInvalid):
+            contents[key] = read_whole(task.store, key)
+    return contents
+
+
+def _missing(numbers: Iterable[int]) -> Iterator[range]:
+    """Yield the numbers from 1 on that are not there and below one that is, as ranges: whoever writes an object chooses its number."""
+    for before, after in pairwise((0, *sorted(numbers))):
+        if after > before + 1:
+            yield range(before + 1, after)
 
 
 def _digests(task: Task, contents: Mapping[str, bytes]) -> dict[str, str]:
@@ -164,6 +180,7 @@ def _wrong_place(task: Task, generation: Generation) -> Iterator[str]:
     """An archive may be copied below another prefix; what follows the prefix in a key stays."""
     named, here = generation.manifest.object.key, generation.object_key.removeprefix(task.prefix)
     if not f"/{named}".endswith(f"/{here}"):
+        named = bounded(named)
         key = task.keys.mark(Mark.MANIFEST, generation.number)
         yield f"generation {generation.number}: expected {key} to name {here} below some prefix, found {named}: it was changed"
 
@@ -189,11 +206,13 @@ def _rejections(task: Task, generation: Generation) -> Iterator[str]:
 
 def _gaps(task: Task, numbers: set[int], generations: Mapping[int, Generation], history: History) -> Iterator[str]:
     """Name the numbers that are missing and that nothing explains: an archive that crashed takes a number too."""
-    for number in sorted(set(range(1, max(numbers, default=0))) - numbers):
-        told_by_manifests = any(each.number > number and each.manifest.earlier is not None for each in generations.values())
-        if not told_by_manifests and not history.has(task.keys, number):  # else what was committed is named as missing or removed
+    for missing in _missing(numbers):
+        told_by_manifests = any(each.number >= missing.stop and each.manifest.earlier is not None for each in generations.values())
+        ever = {task.keys.number(each.key) for each in history.versions}
+        if not told_by_manifests and not any(number in missing for number in ever if number):  # else named as missing or removed
+            which = str(missing[0]) if len(missing) == 1 else f"{missing[0]} to {missing[-1]}"
             yield (
-                f"{task.keys.folder} has no generation {number}, and newer ones: "
+                f"{task.keys.folder} has no generation {which}, and newer ones: "
                 "left out by an archive that crashed, or removed with all its marks"
             )
 

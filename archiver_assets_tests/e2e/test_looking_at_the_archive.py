@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
@@ -16,6 +16,7 @@ from archiver_assets.lifecycle.generations import read_generations, reject
 from archiver_assets.lifecycle.purge import purge
 from archiver_assets.lifecycle.task import Step
 from archiver_assets.store.manifest import AcceptedSource, encode
+from archiver_assets.store.objects import SMALL
 from archiver_assets.store.s3 import S3ObjectStore
 from archiver_assets_tests.e2e.conftest import Said
 from archiver_assets_tests.lab import DAY, PASSWORD_VARIABLE, Lab, only
@@ -363,3 +364,32 @@ def test_versions_that_may_not_be_listed_are_a_warning_and_the_rest_is_proven(
     assert said("verify", "--strict")[0] == Status.FOUND
     purge(lab.task(NEXT_DAY))
     assert lab.count() == 0
+
+
+LARGEST = 999_999
+"""The largest number that an object can have."""
+
+
+def largest_number(lab: Lab) -> str:
+    lab.store.create(f"{FOLDER}dt={DAY}/rows-{LARGEST}-00000000.parquet", b"half")
+    return f"rows-{LARGEST}-00000000.parquet is named by no manifest, and no archive of this day left it"
+
+
+def source_of_the_largest_number(lab: Lab) -> str:
+    moved = AcceptedSource(system_identifier="1", database_oid=5, at=lab.task().clock(), run_id="a test")
+    lab.store.create(f"{FOLDER}_source-{LARGEST}.json", encode(moved))
+    return "_source-0001.json is missing: a later one is there"
+
+
+def mark_without_end(lab: Lab) -> str:
+    replace(lab, f"{FOLDER}dt={DAY}/_purging-0001.json", b"[" + b" " * (SMALL + 1))
+    return f"{FOLDER}dt={DAY}/_purging-0001.json, found more"
+
+
+@pytest.mark.parametrize("hostile", [largest_number, source_of_the_largest_number, mark_without_end])
+def test_what_is_large_beyond_reason_is_named(lab: Lab, said: Said, hostile: Callable[[Lab], str]) -> None:
+    expected = hostile(lab)
+    status, out = said("verify")
+    assert (status, expected in out) == (Status.FOUND, True), out
+    assert f"{NEXT_DAY}" not in out  # whose generation is proven all the same
+    assert "2 of 2 generations of 2 days proven" in out
