@@ -171,3 +171,29 @@ def require_only_proven_rows_deleted(prepared: Prepared, attack: Attack) -> None
 
 def rows_of_day(site: Site) -> int:
     return int(site.lab.execute("SELECT count(*) FROM audit_logs WHERE created_at::date = %s", [site.task.partition.day])[0][0])
+
+
+@pytest.mark.parametrize(
+    ("number", "name", "expected"),
+    [(1, "/rows-", "NoSuchVersion"), (1, "/", "generation 1 is missing"), (2, "/", "the witness of")],
+    ids=["data", "older generation", "newest generation"],
+)
+def test_versions_that_were_removed_for_good_are_missed(
+    grounds: Grounds,
+    verify: Verify,
+    tmp_path: Path,
+    number: int,
+    name: str,
+    expected: str,
+) -> None:
+    site, witness = grounds.site("versioned", "archived", 2), tmp_path / "witness.json"
+    witness.write_text(verify(site, "--json")[1])
+    for each in list(site.lab.store.history(site.task.keys.folder)):
+        if site.task.keys.number(each.key) == number and name in each.key:
+            site.client.delete_object(Bucket=site.lab.bucket, Key=each.key, VersionId=each.version_id)
+    status, out = verify(site, "--witness", str(witness))
+    assert (status, expected in out) == (Status.FOUND, True), out
+    before = rows_of_day(site)
+    with suppress(ArchiverError):
+        purge(site.task)
+    assert before - rows_of_day(site) <= ROWS
