@@ -4,10 +4,11 @@ import hashlib
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from itertools import islice
 
 from archiver_assets.errors import ObjectExists, ObjectMissing
-from archiver_assets.store.objects import StoredObject
+from archiver_assets.store.objects import StoredObject, Version
 
 CHUNK_SIZE = 1 << 20
 
@@ -23,7 +24,7 @@ class MemoryObjectStore:
     def uri(self, key: str) -> str:
         return f"memory://{key}"
 
-    def create(self, key: str, data: bytes) -> StoredObject:
+    def create(self, key: str, data: bytes, *, locked: bool = True) -> StoredObject:  # noqa: ARG002 - it locks nothing
         with self._lock:
             if key in self.contents:
                 msg = f"could not create {self.uri(key)}: the key is taken"
@@ -66,6 +67,9 @@ class MemoryObjectStore:
     def list(self, prefix: str, *, at_most: int | None = None) -> Iterator[StoredObject]:
         found = (self._stored(key) for key in sorted(self.contents, key=str.encode) if key.startswith(prefix))
         yield from islice(found, at_most)
+
+    def history(self, prefix: str) -> Iterator[Version]:
+        return (Version(each.key, None, current=True, marker=False, at=datetime.now(UTC)) for each in self.list(prefix))
 
     def _stored(self, key: str) -> StoredObject:
         data = self.contents[key]

@@ -26,6 +26,7 @@ from archiver_assets.lifecycle.examining import (
     examine_endpoint,
     examine_holds,
     failed,
+    lock_length_line,
     passed,
     utc_now,
 )
@@ -85,6 +86,8 @@ def _examine(config: Config, dagster_home: Path | None) -> Lines:
         yield failed("bucket", error)
         return
     yield from examine_endpoint(probe.endpoint)
+    if config.s3.object_lock:
+        yield lock_length_line(config.s3.object_lock, [table for _, table in config.tables()])
     yield from examine_bucket(probe, utc_now)
     places = HoldPlaces(config.legal_holds, services.hold_places().source, probe.store, config.s3.prefix)
     yield from examine_holds(places, config.databases)

@@ -80,6 +80,7 @@ def _policy(s3: S3Config, identity: Identity, *, object_lock: bool) -> dict[str,
         region=s3.region,
         endpoint=s3.endpoint,
         kms_key_id=s3.kms_key_id,
+        locks=s3.object_lock is not None,
         object_lock=object_lock,
     )
 

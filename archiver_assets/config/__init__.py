@@ -8,6 +8,7 @@ from archiver_assets.config.fields import ACCEPTABLE_RISKS
 from archiver_assets.config.kubernetes import PodSettings
 from archiver_assets.config.legal import Compliance, Hold, HoldCondition, HoldsTable, LegalHolds
 from archiver_assets.config.load import config_path, load_config
+from archiver_assets.config.locking import ObjectLock
 from archiver_assets.config.models import (
     Auth,
     ColumnConfig,
@@ -39,6 +40,7 @@ __all__ = [
     "LegalHolds",
     "NotificationTarget",
     "Notifications",
+    "ObjectLock",
     "PodSettings",
     "Prices",
     "ReplicaConfig",

@@ -36,6 +36,7 @@ DEFAULTS = Section(models=(Settings,), required=frozenset(), nested=_PODS, hints
 S3 = Section(
     models=(S3Config,),
     required=frozenset({"bucket"}),
+    nested=frozenset(parts(S3Config)),
     hints=IN_S3,
 )
 DATABASE = Section(
@@ -181,7 +182,7 @@ def _is_empty(node: Node) -> bool:
 
 
 def _s3(node: Node, problems: Problems) -> Values:
-    values = read(node, S3, problems)
+    values = read(node, S3, problems) | read_parts(node, S3Config, problems)
     kind, key = values.get("encryption", "none"), values.get("kms_key_id")
     if INVALID in (kind, key) or (kind == "SSE-KMS") == (key is not None):
         return values

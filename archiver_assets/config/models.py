@@ -39,6 +39,7 @@ from archiver_assets.config.fields import (
 from archiver_assets.config.kubernetes import PodSettings
 from archiver_assets.config.labels import Owners, Tags
 from archiver_assets.config.legal import Compliance, LegalHolds
+from archiver_assets.config.locking import ObjectLock
 from archiver_assets.config.naming import TableName, dagster_name
 from archiver_assets.config.notifications import Notifications
 from archiver_assets.config.prices import Prices
@@ -313,6 +314,9 @@ class S3Config(Model):
     )
     kms_key_id: KmsKey | None = Field(
         default=None, description="the id or the ARN of a KMS key, and no alias, if encryption is SSE-KMS, else null"
+    )
+    object_lock: ObjectLock | None = Field(
+        default=None, description="a mapping with mode and days of the Object Lock that every write asks for and finds confirmed, or null"
     )
 
 

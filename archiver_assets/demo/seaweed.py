@@ -83,10 +83,10 @@ class EmbeddedS3(EmbeddedServer):
             config=settings,
         )
 
-    def create_bucket(self, name: str, *, versioning: bool = False) -> None:
-        """Create a bucket, with versioning if asked for."""
+    def create_bucket(self, name: str, *, versioning: bool = False, locking: bool = False) -> None:
+        """Create a bucket, with versioning, or with that and Object Lock, if asked for."""
         client = self.client()
-        client.create_bucket(Bucket=name)
+        client.create_bucket(Bucket=name, ObjectLockEnabledForBucket=locking)
         if versioning:
             client.put_bucket_versioning(Bucket=name, VersioningConfiguration={"Status": "Enabled"})
 

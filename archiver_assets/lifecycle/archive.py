@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 from archiver_assets.errors import ObjectExists, SourceChanged, SourceError, SourceUnavailable, StoreError, TableRefused
 from archiver_assets.lifecycle.content import Content, TimestampRange
 from archiver_assets.lifecycle.coverage import Coverage, read_coverage
-from archiver_assets.lifecycle.generations import Generation, own_generations, remove_leftovers
+from archiver_assets.lifecycle.generations import Generation, Generations, own_generations, remove_leftovers
 from archiver_assets.lifecycle.preflight import require_compliance, require_preflight
 from archiver_assets.lifecycle.progress import Progress, of_generation
 from archiver_assets.lifecycle.retrying import persistently
@@ -46,6 +46,7 @@ from archiver_assets.store.keys import Mark
 from archiver_assets.store.manifest import (
     FORMAT,
     ColumnFacts,
+    EarlierFacts,
     Identity,
     LeafFacts,
     Manifest,
@@ -142,7 +143,7 @@ def _archive(task: Task) -> Archived:
             if new_rows:
                 work = _Work(reader, covered, rows, new_rows, end_reading=reading.close)
                 with of_generation(generations.next_number):
-                    generation = _make_generation(task, connection, server, work, generations.next_number)
+                    generation = _make_generation(task, connection, server, work, generations)
         task.reached(Step.UNLOCKED)
     outcome: Literal["archived", "already archived", "empty"] = "archived" if new_rows else "already archived" if generation else "empty"
     facts = {"outcome": outcome, "rows": new_rows, "generation": generation.number if generation else None}
@@ -186,9 +187,9 @@ def count_uncovered(task: Task, reader: Reader, covered: Coverage) -> int:
         return sum(int(pc.sum(covered.uncovered(batch)).as_py() or 0) for batch in batches)
 
 
-def _make_generation(task: Task, connection: Connection, server: Server, work: _Work, number: int) -> Generation:
+def _make_generation(task: Task, connection: Connection, server: Server, work: _Work, before: Generations) -> Generation:
     _require_real_day(task)
-    reader, identity = work.reader, _identity(task, server, work.reader, number)
+    reader, identity = work.reader, _identity(task, server, work.reader, before.next_number)
     uploaded = _upload(task, work, identity)
     task.reached(Step.OBJECT_UPLOADED)
     _require_conditions_kept(task, uploaded.object.key)
@@ -205,6 +206,7 @@ def _make_generation(task: Task, connection: Connection, server: Server, work: _
         columns=_column_facts(reader.table),
         ddl=reader.table.ddl,
         archived_at=task.clock(),
+        earlier=_earlier(before) if identity.generation > 1 else None,
     )
     _require_still_locked(connection)
     generation = _commit(task, manifest)
@@ -274,10 +276,11 @@ def _require_still_locked(connection: Connection) -> None:
 def _require_conditions_kept(task: Task, key: str) -> None:
     """Raise StoreError if the store creates an object whose key is taken: manifests would not be commit marks there.
 
-    The key is that of the data just uploaded, which no manifest names, so that a store that fails this spoils nothing.
+    The key is that of the data just uploaded, which no manifest names, so that a store that fails this spoils nothing. What it would
+    create so is not locked.
     """
     try:
-        task.store.create(key, b"")
+        task.store.create(key, b"", locked=False)
     except ObjectExists:
         return
     message = f"expected {task.store.uri(key)} to be refused because the key is taken, found that the store ignores If-None-Match"
@@ -333,6 +336,10 @@ def _identity(task: Task, server: Server, reader: Reader, number: int) -> Identi
         archiver_version=version("audit-archiver"),
         run_id=task.run_id,
     )
+
+
+def _earlier(before: Generations) -> tuple[EarlierFacts, ...]:
+    return tuple(EarlierFacts(generation=each.number, manifest_sha256=each.manifest_sha256) for each in before.committed)
 
 
 def _column_facts(table: Table) -> tuple[ColumnFacts, ...]:

@@ -16,6 +16,7 @@ from archiver_assets.errors import NotArchived, SourceChanged
 from archiver_assets.lifecycle.coverage import Coverage
 from archiver_assets.lifecycle.dry_run import Look, damage_of, finding_of, look_at, relation
 from archiver_assets.lifecycle.emptying import Proven, Session, batches_of, target_of
+from archiver_assets.lifecycle.evidence import require_manifest_as_written
 from archiver_assets.lifecycle.generations import Generation
 from archiver_assets.lifecycle.purge import require_no_drift
 from archiver_assets.lifecycle.reading_back import Verification, read_back
@@ -139,6 +140,7 @@ def _prove(look: Look, copies: ExitStack, *, archived_first: bool) -> tuple[list
             except SourceChanged as error:
                 drifted.append(error)
                 continue
+            require_manifest_as_written(look.task, generation)
             copy = copies.enter_context(read_back(look.task, generation))
             verifications.append(copy.verification)
             if copy.verification.passed:

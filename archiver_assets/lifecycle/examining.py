@@ -12,8 +12,8 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from urllib.parse import urlsplit
 
-from archiver_assets.config import DatabaseConfig, Hold, TableConfig
-from archiver_assets.errors import ArchiverError
+from archiver_assets.config import DatabaseConfig, Hold, ObjectLock, TableConfig
+from archiver_assets.errors import ArchiverError, StoreError
 from archiver_assets.lifecycle.holds import HoldPlaces
 from archiver_assets.source import sql_looking
 from archiver_assets.source.catalog import Connection, Server, describe_table, read_server, require_standby_of
@@ -102,7 +102,7 @@ def examine_endpoint(endpoint: str) -> Lines:
 
 def examine_bucket(probe: Probe, clock: Callable[[], datetime]) -> Lines:
     """Try every right and promise that the archiver relies on, with an object of its own, which is removed again."""
-    looks = ("write", "conditional writes", "read back", "encryption", "multipart upload", "remove")
+    looks = ("write", "conditional writes", "read back", "encryption", "object lock", "multipart upload", "remove")
     try:
         theirs = probe.list()
     except ArchiverError as error:
@@ -127,6 +127,7 @@ def _examine_object(probe: Probe, made: StoredObject) -> Lines:
         "bucket: conditional writes": lambda: _conditions(probe),
         "bucket: read back": lambda: _read_back(probe, made),
         "bucket: encryption": lambda: _encryption(probe.store.encryption, probe.encryption()),
+        "bucket: object lock": lambda: _lock(probe, made),
         "bucket: multipart upload": lambda: _parts(probe),
         "bucket: remove": lambda: _removal(probe, made),
     }
@@ -159,6 +160,31 @@ def _encryption(wanted: Encryption, reported: str) -> Line:
     if not wanted.wanted:
         return passed("bucket: encryption", f"none is asked for; the store reports {reported}")
     return passed("bucket: encryption", f"{wanted.kind} was asked for, and the store reports {reported}")
+
+
+def _lock(probe: Probe, made: StoredObject) -> Line:
+    subject = "bucket: object lock"
+    if probe.store.lock is None:
+        return passed(subject, "none is asked for")
+    found = f"this object is locked: {probe.retention(made)}"
+    if not probe.lock_holds(made):
+        hint = "use a store that enforces Object Lock, or take s3.object_lock out of the config: it would promise what nothing keeps"
+        return Line(Verdict.FAILED, subject, f"{found}, and yet the store removed its version", hint)
+    try:
+        default = probe.default_lock()
+    except StoreError as error:
+        return Line(Verdict.WARNED, subject, f"{found}, and its version could not be removed; {error.message}", error.hint)
+    return passed(subject, f"{found}, and its version could not be removed; the bucket's own default is {default or 'no lock'}")
+
+
+def lock_length_line(lock: ObjectLock, tables: Iterable[TableConfig]) -> Line:
+    """Compare how long objects are locked with how long `verify` demands that no rule of the bucket removes them."""
+    subject, longest = "config: object lock", max(tables, key=lambda table: table.retention_days)
+    if lock.days >= longest.retention_days:
+        return passed(subject, f"{lock.mode}, {lock.days} days from each write on")
+    found = f"{lock.days} days are fewer than the retention_days of {longest.label}, {longest.retention_days}: "
+    hint = "set s3.object_lock.days to as long as the law wants the archive kept; what is locked already stays as it is"
+    return Line(Verdict.WARNED, subject, f"{found}the archive can be removed before the rows would have been", hint)
 
 
 def _parts(probe: Probe) -> Line:

@@ -17,6 +17,7 @@ from archiver_assets.config import Hold
 from archiver_assets.errors import ArchiverError, ManifestInvalid, NotArchived, NotVerified, ObjectExists, SourceChanged
 from archiver_assets.lifecycle.dropping import Dropped, drop_empty_leaves, drop_proven_leaves
 from archiver_assets.lifecycle.emptying import Proven, Session, Tally, delete_all
+from archiver_assets.lifecycle.evidence import require_manifest_as_written
 from archiver_assets.lifecycle.generations import (
     Generation,
     drift,
@@ -204,6 +205,7 @@ def _proven(session: Session, generation: Generation) -> Iterator[Proven]:
     """Prove a generation, and say in the store that its purge has begun, before the block deletes its first row."""
     task = session.task
     require_no_drift(task, session.table, generation)
+    require_manifest_as_written(task, generation)
     with read_back(task, generation) as copy:
         if not copy.verification.passed:
             rejected = reject(task, generation, copy.verification.mismatches)

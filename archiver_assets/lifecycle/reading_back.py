@@ -12,11 +12,12 @@ import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from functools import cached_property, partial
 from typing import IO, Final
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from archiver_assets.errors import NotVerified, ObjectMissing
@@ -24,8 +25,9 @@ from archiver_assets.lifecycle.generations import Generation
 from archiver_assets.lifecycle.progress import Progress
 from archiver_assets.lifecycle.task import Task, log
 from archiver_assets.showing import bounded
+from archiver_assets.source.catalog import instant_of
 from archiver_assets.store.digest import content_digest
-from archiver_assets.store.manifest import Manifest
+from archiver_assets.store.manifest import Manifest, format_instant
 from archiver_assets.store.parquet import open_parquet, oversized, read_batches
 from archiver_assets.threads import gathered
 
@@ -194,6 +196,7 @@ def _compare_current(task: Task, generation: Generation, compared: _Compared) ->
         return
     if generation.manifest.object.version_id is not None:
         compared.same(f"current version of {uri}", generation.manifest.object.version_id, current.version_id)
+        compared.same(f"etag of {uri}", generation.manifest.object.etag, current.etag)
     until = min(generation.manifest.archived_at, _LATEST) + timedelta(days=task.table.retention_days)
     if current.expires_at is not None and current.expires_at < until:
         line = f"expiration of {uri}: expected none before {until:%Y-%m-%d}, found {current.expires_at:%Y-%m-%d}"
@@ -230,12 +233,43 @@ def _compare_content(task: Task, manifest: Manifest, file: IO[bytes], compared: 
                 task.progress("decode", manifest.rows, beside=manifest.object.bytes) as progress,
                 closing(gathered([partial(read_batches, parquet)], lambda: None)) as batches,
             ):
-                compared.same("content_digest", manifest.content_digest, content_digest(parquet.schema_arrow, _counted(batches, progress)))
+                extremes = _Extremes(manifest)
+                digest = content_digest(parquet.schema_arrow, extremes.of(_counted(batches, progress)))
+                compared.same("content_digest", manifest.content_digest, digest)
+                extremes.compare(compared)
     except (pa.ArrowException, OSError, TypeError, ValueError) as error:
         # ValueError, because no checksum guards the footer, and a column's name in a damaged one may be no UTF-8.
         compared.wrong("content", "Parquet", f"it does not decode as Parquet: {' '.join(str(error).split())}")
         return 0
     return rows
+
+
+@dataclass
+class _Extremes:
+    """The least and the greatest timestamp of the rows that are decoded."""
+
+    manifest: Manifest
+    values: list[datetime | date] = field(default_factory=list)
+
+    def of(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Yield the batches, and look at each."""
+        name = self.manifest.partition.column
+        for batch in batches:
+            kind = batch.schema.field(name).type if name in batch.schema.names else pa.null()
+            if pa.types.is_timestamp(kind) or pa.types.is_date(kind):  # anything else is a mismatch of its own, and of this
+                found = pc.min_max(batch.column(name)).as_py()
+                present = [value for value in (*self.values, found["min"], found["max"]) if value is not None]
+                self.values = [min(present), max(present)] if present else []
+            yield batch
+
+    def compare(self, compared: _Compared) -> None:
+        """Compare with what the manifest says."""
+        zone, expected = self.manifest.partition.timezone, (self.manifest.timestamp_min, self.manifest.timestamp_max)
+        # In UTC: times of two zones are never equal to Python in the hour that a clock goes through twice.
+        found = [instant_of(value, zone).astimezone(UTC) for value in self.values]
+        compared.same(
+            "timestamp_min and timestamp_max", " and ".join(map(format_instant, expected)), " and ".join(map(format_instant, found))
+        )
 
 
 def _counted(batches: Iterable[pa.RecordBatch], progress: Progress) -> Iterator[pa.RecordBatch]:
@@ -252,8 +286,9 @@ def _compare_footer(manifest: Manifest, parquet: pq.ParquetFile, compared: _Comp
 
 
 def _compare_columns(manifest: Manifest, schema: pa.Schema, compared: _Compared) -> None:
-    expected = [(column.name, column.arrow_type, column.pg_type) for column in manifest.columns] + [("_xmin", "uint32", "xid")]
-    found = [(each.name, str(each.type), _text((each.metadata or {}).get(b"pg_type", b""))) for each in schema]
+    expected = [(column.name, column.arrow_type, column.pg_type, column.not_null) for column in manifest.columns]
+    expected.append(("_xmin", "uint32", "xid", True))
+    found = [(each.name, str(each.type), _text((each.metadata or {}).get(b"pg_type", b"")), not each.nullable) for each in schema]
     compared.same("columns", expected, found)
 
 

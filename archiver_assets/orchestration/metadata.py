@@ -193,6 +193,7 @@ def _object(task: Task, links: Links, generation: Generation | None) -> Metadata
         "dagster/uri": dg.MetadataValue.text(task.store.uri(generation.object_key)),
         "bytes": dg.MetadataValue.int(generation.manifest.object.bytes),
         "generation": dg.MetadataValue.int(generation.number),
+        "manifest_sha256": dg.MetadataValue.text(generation.manifest_sha256),
     }
 
 

@@ -8,7 +8,7 @@ What needs Arrow or AWS's client is imported by the method that makes it, becaus
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -57,7 +57,8 @@ class Services:
 
     def bucket_store(self, patience: "Patience | None" = None) -> "S3ObjectStore":
         """Return the bucket with a client of its own, whose calls last no longer than `patience` says, or as long as a run's."""
-        from archiver_assets.store.s3 import Patience, S3ObjectStore  # noqa: PLC0415 -- see above
+        from archiver_assets.store.locking import ObjectLock  # noqa: PLC0415 -- see above
+        from archiver_assets.store.s3 import Patience, S3ObjectStore  # noqa: PLC0415
 
         s3 = self.config.s3
         return S3ObjectStore.connect(
@@ -69,6 +70,7 @@ class Services:
             encryption=s3.encryption,
             kms_key_id=s3.kms_key_id,
             patience=patience or Patience(),
+            lock=ObjectLock(s3.object_lock.mode, timedelta(days=s3.object_lock.days)) if s3.object_lock else None,
         )
 
     @property

@@ -118,10 +118,15 @@ class Table:
         return days_between(self.relation, self.timestamp.name, self.timestamp.builtin_type, first, last or first)
 
     def instant(self, value: datetime | date, timezone: str) -> datetime:
-        """Return a value of the timestamp column as an aware time; one without zone is local to `timezone`, a date is its midnight."""
-        if not isinstance(value, datetime):
-            value = midnight(value)
-        return value if value.tzinfo else value.replace(tzinfo=ZoneInfo(timezone))
+        """Return a value of the timestamp column as an aware time."""
+        return instant_of(value, timezone)
+
+
+def instant_of(value: datetime | date, timezone: str) -> datetime:
+    """Return a timestamp as an aware time; one without zone is local to `timezone`, a date is its midnight."""
+    if not isinstance(value, datetime):
+        value = midnight(value)
+    return value if value.tzinfo else value.replace(tzinfo=ZoneInfo(timezone))
 
 
 @dataclass(frozen=True)

@@ -34,9 +34,13 @@ class HoldDocument(Hold):
 
 
 def place_hold(store: ObjectStore, prefix: str, hold: Hold) -> str:
-    """Store a hold, and return its key. Raises ObjectExists if there is one with its id."""
+    """Store a hold, and return its key. Raises ObjectExists if there is one with its id.
+
+    It is not locked: a lock would not keep it in force, since a delete marker releases it all the same, and would keep what it says of
+    people for years after its release.
+    """
     key = hold_key(prefix, hold.id)
-    store.create(key, encode(HoldDocument(**dict(hold))))
+    store.create(key, encode(HoldDocument(**dict(hold))), locked=False)
     return key
 
 

@@ -10,10 +10,21 @@ add some; a manifest of another `format` is refused.
 import hashlib
 import json
 from datetime import UTC, date, datetime
-from typing import Annotated, Final, Literal, Self, TypeVar
+from typing import Annotated, Any, Final, Literal, Self, TypeVar
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, PlainSerializer, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from archiver_assets.errors import ManifestInvalid
 from archiver_assets.showing import bounded
@@ -138,8 +149,19 @@ class Identity(_Frozen):
         }
 
 
+class EarlierFacts(_Frozen):
+    """A generation that was committed before: its number, and the digest of its manifest."""
+
+    generation: Annotated[int, Field(ge=1)]
+    manifest_sha256: Sha256
+
+
 class Manifest(Identity):
-    """The commit mark of a generation, written last: a generation exists if and only if its manifest does."""
+    """The commit mark of a generation, written last: a generation exists if and only if its manifest does.
+
+    `earlier` are all generations of the partition that were committed then, so that none of them can be removed or changed unnoticed. It is
+    left out, None, of generation 1, and not in manifests of before it was recorded.
+    """
 
     object: ObjectFacts
     rows: Annotated[int, Field(ge=1, le=MOST)]
@@ -149,6 +171,12 @@ class Manifest(Identity):
     columns: tuple[ColumnFacts, ...]
     ddl: str
     archived_at: Instant
+    earlier: tuple[EarlierFacts, ...] | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_earlier_if_none(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        fields: dict[str, Any] = serialize(self)
+        return {name: value for name, value in fields.items() if name != "earlier" or value is not None}
 
 
 class PurgeSettings(_Frozen):

@@ -32,6 +32,17 @@ class StoredObject:
     modified_at: datetime | None = field(default=None, compare=False)
 
 
+@dataclass(frozen=True)
+class Version:
+    """One version of an object, or a delete marker over it; `version_id` is None where versions are off."""
+
+    key: str
+    version_id: str | None
+    current: bool
+    marker: bool
+    at: datetime
+
+
 class Upload(Protocol):
     """A streaming upload that has not been committed."""
 
@@ -54,8 +65,10 @@ class ObjectStore(Protocol):
     def uri(self, key: str) -> str:
         """Return the address of `key` as other tools know it, such as `s3://bucket/key`."""
 
-    def create(self, key: str, data: bytes) -> StoredObject:
+    def create(self, key: str, data: bytes, *, locked: bool = True) -> StoredObject:
         """Store a small object if and only if `key` is free; of two concurrent calls exactly one succeeds.
+
+        Where the store locks what it is given, `locked=False` is for what has to stay removable.
 
         Raises ObjectExists if the key is taken, also by a first try of this very call whose answer was lost: the caller compares contents.
         """
@@ -86,6 +99,9 @@ class ObjectStore(Protocol):
 
         `version_id` is None in a listing.
         """
+
+    def history(self, prefix: str) -> "Iterator[Version]":
+        """Yield all versions and delete markers below `prefix`, newest first for each key; the objects alone where versions are off."""
 
 
 def read_whole(store: ObjectStore, key: str) -> bytes:

@@ -16,13 +16,14 @@ Identity = Literal["archive", "read-only"]
 
 Statement = dict[str, Any]
 
+_LOOK = ("s3:ListBucket", "s3:ListBucketVersions")
 _READ = ("s3:GetObject", "s3:GetObjectVersion")
 _WRITE = ("s3:PutObject", "s3:AbortMultipartUpload")
+_LOCK = ("s3:PutObjectRetention", "s3:GetObjectRetention")
 _LOCKED_OBJECTS = (
     "s3:DeleteObject",
     "s3:DeleteObjectVersion",
     "s3:BypassGovernanceRetention",
-    "s3:PutObjectRetention",
     "s3:PutObjectLegalHold",
 )
 _LOCKED_BUCKET = ("s3:PutBucketObjectLockConfiguration", "s3:PutBucketVersioning", "s3:PutLifecycleConfiguration", "s3:DeleteBucket")
@@ -36,35 +37,42 @@ def policy(
     region: str | None = None,
     endpoint: str | None = None,
     kms_key_id: str | None = None,
+    locks: bool = False,
     object_lock: bool = False,
 ) -> Statement:
     """Return the policy of an identity, as the JSON document that IAM takes.
 
-    With `object_lock` runs may remove nothing, and it is denied whatever else allows it. A key of KMS is one of AWS: of another store's
-    `endpoint` its own rights decide. Of a key that is given by its id alone the account is left open, and without `region` the region.
-    Rights on a directory bucket of S3 Express are of another kind, which this does not know.
+    With `locks` runs may ask for a lock and see it; with `object_lock` too, and they may remove nothing, which is denied whatever else
+    allows it. A key of KMS is one of AWS: of another store's `endpoint` its own rights decide. Of a key that is given by its id alone the
+    account is left open, and without `region` the region. Rights on a directory bucket of S3 Express are of another kind, which this does
+    not know.
     """
     partition = _partition(region) if _is_aws(endpoint) else "aws"
     place = f"arn:{partition}:s3:::{_literal(bucket)}"
-    statements = [*_archive(place, prefix, object_lock=object_lock)] if identity == "archive" else [*_reader(place, prefix)]
+    statements = (
+        [*_archive(place, prefix, locks=locks or object_lock, object_lock=object_lock)]
+        if identity == "archive"
+        else [*_reader(place, prefix)]
+    )
     if kms_key_id is not None and _is_aws(endpoint):
         statements.append(_key(identity, kms_key_id, region, partition))
     return {"Version": "2012-10-17", "Statement": statements}
 
 
-def _archive(place: str, prefix: str, *, object_lock: bool) -> Iterator[Statement]:
+def _archive(place: str, prefix: str, *, locks: bool, object_lock: bool) -> Iterator[Statement]:
     # A version is never removed, so that whatever was archived can be brought back where versions are kept.
-    removal = () if object_lock else ("s3:DeleteObject",)
+    others = (*(() if object_lock else ("s3:DeleteObject",)), *(_LOCK if locks else ()))
+    looking = ("s3:GetBucketObjectLockConfiguration",) if locks else ()
     # Without a condition on the prefix: with one, S3 answers 403 and not 404 to a look at what is not there.
-    yield _allow("ArchiveBucket", ("s3:ListBucket", "s3:ListBucketMultipartUploads"), place)
-    yield _allow("ArchiveObjects", (*_READ, *_WRITE, *removal), f"{place}/{_literal(prefix)}*")
+    yield _allow("ArchiveBucket", (*_LOOK, "s3:ListBucketMultipartUploads", *looking), place)
+    yield _allow("ArchiveObjects", (*_READ, *_WRITE, *others), f"{place}/{_literal(prefix)}*")
     if object_lock:
         yield _deny("NothingIsRemovedOrUnlocked", _LOCKED_OBJECTS, f"{place}/*")
         yield _deny("TheLockStays", _LOCKED_BUCKET, place)
 
 
 def _reader(place: str, prefix: str) -> Iterator[Statement]:
-    yield _allow("ArchiveBucket", ("s3:ListBucket",), place)
+    yield _allow("ArchiveBucket", _LOOK, place)
     yield _allow("ArchiveObjects", _READ, f"{place}/{_literal(prefix)}*")
 
 

@@ -3,8 +3,8 @@
 What belongs here: one call for each of them. What does not: their order, and words for people (`lifecycle/examining.py`).
 """
 
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
 from secrets import token_hex
 from typing import Any
@@ -13,10 +13,13 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from archiver_assets.errors import ObjectExists, ObjectMissing
 from archiver_assets.store.encryption import described
+from archiver_assets.store.locking import Retention
 from archiver_assets.store.objects import StoredObject
 from archiver_assets.store.s3 import S3ObjectStore
+from archiver_assets.store.s3_confirming import read_retention
 from archiver_assets.store.s3_errors import Attempt, translated
 
+LOCKED_FOR = timedelta(minutes=1)
 CONTENT = b"archiver doctor was here; this object means nothing and may be removed\n"
 
 
@@ -32,7 +35,9 @@ class Probe:
     key: str = field(init=False)
 
     def __post_init__(self) -> None:
-        """Choose a name that nothing has."""
+        """Choose a name that nothing has, and a lock that is soon over: the object means nothing."""
+        if self.store.lock is not None:
+            self.store = replace(self.store, lock=replace(self.store.lock, length=LOCKED_FOR))
         self.key = f"{self.prefix}_probe-{token_hex(8)}"
 
     @property
@@ -68,13 +73,35 @@ class Probe:
             answer: Any = self.store.client.head_object(Bucket=self.store.bucket, Key=self.key)
         return described(answer)
 
+    def retention(self, made: StoredObject) -> Retention | None:
+        """Return what the store reports that the object is locked with."""
+        return read_retention(self.store, made)
+
+    def default_lock(self) -> str | None:
+        """Return the retention that the bucket gives objects whose write asks for none, in words; None without one.
+
+        Raises StoreError if the bucket has no Object Lock, or if it may not be asked.
+        """
+        with translated(Attempt("look at the Object Lock of", self.store.uri(""), "s3:GetBucketObjectLockConfiguration")):
+            answer = self.store.client.get_object_lock_configuration(Bucket=self.store.bucket)
+        rule = answer["ObjectLockConfiguration"].get("Rule", {}).get("DefaultRetention", {})
+        return " ".join(f"{key} {value}" for key, value in rule.items()) or None
+
+    def lock_holds(self, made: StoredObject) -> bool:
+        """Tell whether the store refuses to remove the object's version, without any bypass of its lock."""
+        try:
+            self.store.client.delete_object(Bucket=self.store.bucket, Key=self.key, **_version_of(made))
+        except (ClientError, BotoCoreError):
+            return True
+        return False
+
     def upload_and_abort(self) -> int:
         """Begin an upload in parts, send one, and end it as an archive ends those of a crash; return how many were ended."""
         key = f"{self.key}-parts"
         place: dict[str, Any] = {"Bucket": self.store.bucket, "Key": key}
         with translated(Attempt("upload in parts", self.store.uri(key), "s3:PutObject")):
-            upload = self.store.client.create_multipart_upload(**place, **self.store.encryption.options)["UploadId"]
-            self.store.client.upload_part(**place, UploadId=upload, PartNumber=1, Body=CONTENT)
+            upload = self.store.client.create_multipart_upload(**place, **self.store.asked(self.store.retention()))["UploadId"]
+            self.store.client.upload_part(**place, UploadId=upload, PartNumber=1, Body=CONTENT, **self.store.checksum(CONTENT))
         return self.store.abort_uploads(key)
 
     def remove(self, made: StoredObject) -> bool:
@@ -96,6 +123,10 @@ class Probe:
         except ObjectMissing:
             return False
         return True
+
+
+def _version_of(made: StoredObject) -> dict[str, Any]:
+    return {"VersionId": made.version_id} if made.version_id else {}
 
 
 def _clock(answer: Any) -> datetime | None:  # noqa: ANN401 -- boto3 has a type of its own for each call

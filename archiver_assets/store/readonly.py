@@ -3,25 +3,26 @@
 What belongs here: passing reads on, and refusing the rest. What does not: any store.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from archiver_assets.errors import StoreError
-from archiver_assets.store.objects import ObjectStore, StoredObject, Upload
+from archiver_assets.store.objects import ObjectStore, StoredObject, Upload, Version
 
 
 @dataclass(frozen=True)
 class ReadOnlyStore:
-    """An ObjectStore whose writing methods raise StoreError, whatever there is."""
+    """An ObjectStore whose writing methods raise StoreError, whatever there is. What is `known` of it is not read again."""
 
     store: ObjectStore
+    known: Mapping[str, bytes] = field(default_factory=dict)
 
     def uri(self, key: str) -> str:
         """See ObjectStore."""
         return self.store.uri(key)
 
-    def create(self, key: str, data: bytes) -> StoredObject:  # noqa: ARG002 - the protocol's
+    def create(self, key: str, data: bytes, *, locked: bool = True) -> StoredObject:  # noqa: ARG002 - the protocol's
         """Refuse."""
         raise self._refusal(key)
 
@@ -31,6 +32,8 @@ class ReadOnlyStore:
 
     def read(self, key: str, *, version_id: str | None = None) -> Iterator[bytes]:
         """See ObjectStore."""
+        if version_id is None and key in self.known:
+            return iter((self.known[key],))
         return self.store.read(key, version_id=version_id)
 
     def head(self, key: str) -> StoredObject:
@@ -48,6 +51,10 @@ class ReadOnlyStore:
     def list(self, prefix: str, *, at_most: int | None = None) -> Iterator[StoredObject]:
         """See ObjectStore."""
         return self.store.list(prefix, at_most=at_most)
+
+    def history(self, prefix: str) -> Iterator[Version]:
+        """See ObjectStore."""
+        return self.store.history(prefix)
 
     def _refusal(self, key: str) -> StoreError:
         message = f"expected a dry run to change nothing, found that it would write to {self.uri(key)}"

@@ -20,13 +20,15 @@ from email.utils import parsedate_to_datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import ClientError
 
 from archiver_assets.errors import ObjectExists, StoreError, StoreUnavailable
-from archiver_assets.store.encryption import Encryption, EncryptionKind, described
-from archiver_assets.store.objects import StoredObject
+from archiver_assets.store.encryption import Encryption, EncryptionKind
+from archiver_assets.store.locking import ObjectLock, Retention
+from archiver_assets.store.objects import StoredObject, Version
+from archiver_assets.store.s3_confirming import kept_if_as_asked, require_as_asked_if_own
 from archiver_assets.store.s3_errors import AGAIN, Attempt, code_of, translated
-from archiver_assets.store.s3_upload import MIB, S3Upload, stored
+from archiver_assets.store.s3_upload import MIB, S3Upload, or_none, stored
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -37,6 +39,8 @@ CONFLICT_PAUSES = (0.1, 0.2, 0.4, 0.8)
 
 RESUME_PAUSES = (0.2, 0.5, 1.0, 2.0)
 """Seconds, on average, before a stream that ended early is taken up again; the last one stays."""
+
+LOCKING = ("s3:PutObjectRetention", "s3:GetObjectRetention")
 
 log = logging.getLogger("archiver.s3")
 Answer = TypeVar("Answer")
@@ -52,12 +56,17 @@ class Patience:
     read_timeout: float = 60.0
 
 
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
 @dataclass(frozen=True)
 class S3ObjectStore:
     """Objects in `bucket`; threads may share it. `connect` makes one.
 
     `storage_class` is that of uploads alone. What `create` stores are small marks that are read often, and each would be billed as 128 KiB
     for 30 days in the cheaper classes: they stay in STANDARD. `patience.max_attempts` bounds the requests of one read too.
+    `lock` is asked for with every write that is to be locked, counted from `clock`.
     """
 
     client: "S3Client"
@@ -66,6 +75,8 @@ class S3ObjectStore:
     sleep: Sleep
     patience: Patience = Patience()
     encryption: Encryption = field(default_factory=Encryption)
+    lock: ObjectLock | None = None
+    clock: Callable[[], datetime] = _utc_now
 
     @classmethod
     def connect(  # noqa: PLR0913 -- one keyword for each key of the config, and two for tests
@@ -80,6 +91,7 @@ class S3ObjectStore:
         sleep: Sleep = time.sleep,
         encryption: EncryptionKind = "none",
         kms_key_id: str | None = None,
+        lock: ObjectLock | None = None,
     ) -> Self:
         """Return a store whose credentials come from AWS's default chain; nothing is sent yet. Raises StoreError for unusable settings.
 
@@ -88,21 +100,31 @@ class S3ObjectStore:
         wanted = Encryption(encryption, kms_key_id)
         with translated(Attempt("prepare for", f"s3://{bucket}", "s3:ListBucket")):
             client = make_client(endpoint, region, path_style=path_style, patience=patience)
-        return cls(client, bucket, storage_class, sleep, patience, wanted)
+        return cls(client, bucket, storage_class, sleep, patience, wanted, lock)
 
     def uri(self, key: str) -> str:
         """See ObjectStore."""
         return f"s3://{self.bucket}/{key}"
 
-    def create(self, key: str, data: bytes) -> StoredObject:
+    def create(self, key: str, data: bytes, *, locked: bool = True) -> StoredObject:
         """See ObjectStore."""
-        attempt = Attempt("create", self.uri(key), "s3:PutObject")
+        retention = self.retention() if locked else None
+        attempt = self.writing("create", key, retention, "s3:PutObject")
         try:
-            return self.put(attempt, key, data)
+            return self.put(attempt, key, data, retention)
         except ObjectExists:
-            if self.encryption.wanted and b"".join(self.read(key)) == data:
-                self.require_encryption(attempt, self.head(key))  # perhaps made by our own try whose answer was lost
+            require_as_asked_if_own(self, attempt, key, data, retention)
             raise
+
+    def retention(self) -> Retention | None:
+        """Return what an object whose write begins now is to be locked with."""
+        return self.lock.at(self.clock()) if self.lock else None
+
+    def writing(self, verb: str, key: str, retention: Retention | None, *rights: str) -> Attempt:
+        """Return the attempt to write an object, which needs `rights`, and others for a lock."""
+        *needed, last = [*rights, *LOCKING] if retention else rights
+        right = f"{', '.join(needed)} and {last}" if needed else last
+        return Attempt(verb, self.uri(key), right, locking=retention is not None)
 
     @contextmanager
     def upload(self, key: str) -> Iterator[S3Upload]:
@@ -196,42 +218,33 @@ class S3ObjectStore:
             for each in (entry for page in pages for entry in page.get("Contents", [])):
                 yield StoredObject(each["Key"], each["Size"], each["ETag"].strip('"'), None, modified_at=each.get("LastModified"))
 
-    def put(self, attempt: Attempt, key: str, data: bytes | bytearray, **options: Any) -> StoredObject:  # noqa: ANN401 -- boto3's own keywords
-        """Store `data` whole if `key` is free, encrypted as the store is told to."""
-        place: dict[str, Any] = {"Bucket": self.bucket, "Key": key, "Body": data, "IfNoneMatch": "*", **self.encryption.options}
+    def history(self, prefix: str) -> Iterator[Version]:
+        """See ObjectStore. The listing is gathered first."""
+        found: list[Version] = []
+        with translated(Attempt("list the versions of", self.uri(prefix), "s3:ListBucketVersions")):
+            pages = self.client.get_paginator("list_object_versions").paginate(Bucket=self.bucket, Prefix=prefix)
+            for page in pages:
+                found += [_of_history(each, marker=False) for each in page.get("Versions", [])]
+                found += [_of_history(each, marker=True) for each in page.get("DeleteMarkers", [])]
+        yield from sorted(found, key=lambda each: (each.key.encode(), not each.current, -each.at.timestamp()))
+
+    def put(
+        self,
+        attempt: Attempt,
+        key: str,
+        data: bytes | bytearray,
+        retention: Retention | None,
+        **options: Any,  # noqa: ANN401 -- boto3's own keywords
+    ) -> StoredObject:
+        """Store `data` whole if `key` is free, encrypted as the store is told to, and locked with `retention`."""
+        place: dict[str, Any] = {"Bucket": self.bucket, "Key": key, "Body": data, "IfNoneMatch": "*", **self.asked(retention)}
         with translated(attempt):
             answer = self.past_conflicts(lambda: self.client.put_object(**place, **options, **self.checksum(data)))
-        return self.kept_if_encrypted(attempt, stored(key, len(data), answer))
+        return kept_if_as_asked(self, attempt, stored(key, len(data), answer), retention)
 
-    def kept_if_encrypted(self, attempt: Attempt, made: StoredObject) -> StoredObject:
-        """Return what this call has just stored; remove it and raise StoreError unless it is known to be encrypted as it should be."""
-        try:
-            self.require_encryption(attempt, made)
-        except StoreError:
-            self._take_back(made)
-            raise
-        return made
-
-    def require_encryption(self, attempt: Attempt, made: StoredObject) -> None:
-        """Raise StoreError unless the store reports the encryption that was asked for; with none asked for, ask nothing."""
-        if not self.encryption.wanted:
-            return
-        with translated(attempt):
-            answer: Any = self.client.head_object(Bucket=self.bucket, Key=made.key, **_version(made))
-        if not self.encryption.is_met_by(answer):
-            expected = described(self.encryption.options)
-            msg = f"{attempt.failed} encrypted: expected the encryption {expected}, but the store reports {described(answer)}"
-            raise StoreError(msg, hint="see that the store knows this encryption and this key, or correct s3.encryption and s3.kms_key_id")
-
-    def _take_back(self, made: StoredObject) -> None:
-        """Remove an object of our own that must not stay: its version if that is allowed, or else from sight."""
-        for version in (_version(made), {}):
-            try:
-                self.client.delete_object(Bucket=self.bucket, Key=made.key, **version)
-            except (ClientError, BotoCoreError) as error:
-                log.warning("could not remove %s, which is not known to be encrypted: %s", self.uri(made.key), error)
-            else:
-                return
+    def asked(self, retention: Retention | None) -> dict[str, Any]:
+        """Return the keywords of boto3's calls that begin a write, for its encryption and its lock."""
+        return self.encryption.options | (retention.options if retention else {})
 
     def past_conflicts(self, call: Callable[[], Answer]) -> Answer:
         """Return the answer of `call`, tried again while another call is at work on the same key."""
@@ -255,13 +268,20 @@ class S3ObjectStore:
 
     @property
     def wants_checksums(self) -> bool:
-        """Whether to send checksums: AWS_REQUEST_CHECKSUM_CALCULATION=when_required says no, for stores that refuse them."""
-        return getattr(self.client.meta.config, "request_checksum_calculation", None) != "when_required"
+        """Whether to send checksums: AWS_REQUEST_CHECKSUM_CALCULATION=when_required says no, for stores that refuse them.
+
+        With a lock S3 demands one, of each part too, and in a header.
+        """
+        return self.lock is not None or getattr(self.client.meta.config, "request_checksum_calculation", None) != "when_required"
 
 
 def _chunks(attempt: Attempt, answer: Any) -> Iterator[bytes]:  # noqa: ANN401 -- boto3 has a type of its own for each call
     with translated(attempt), closing(answer["Body"]) as body:
         yield from body.iter_chunks(CHUNK_SIZE)
+
+
+def _of_history(each: Any, *, marker: bool) -> Version:  # noqa: ANN401 -- boto3's own type, of two kinds
+    return Version(each["Key"], or_none(each["VersionId"]), each["IsLatest"], marker, each["LastModified"])
 
 
 def _expiry(header: str | None) -> datetime | None:
@@ -273,10 +293,6 @@ def _expiry(header: str | None) -> datetime | None:
         log.warning("expected a date in the store's x-amz-expiration, found %r", header)
         return None
     return date.replace(tzinfo=date.tzinfo or UTC) if date else None
-
-
-def _version(made: StoredObject) -> dict[str, Any]:
-    return {"VersionId": made.version_id} if made.version_id else {}
 
 
 def make_client(endpoint: str | None, region: str | None, *, path_style: bool, patience: Patience) -> "S3Client":

@@ -26,11 +26,16 @@ from archiver_assets.errors import ObjectExists, ObjectMissing, StoreError, Stor
 from archiver_assets.showing import bounded
 
 UNREACHABLE = (HTTPClientError, ConnectionError, IncompleteReadError)
+BAD_REQUEST = 400
 SERVER_ERROR = 500
 
 CREDENTIALS = "correct the credentials that AWS's default chain finds: environment variables, shared files, or the role of the pod"
 BUCKET = "create the bucket, or correct s3.bucket in the config"
 REGION = "set s3.region in the config to the bucket's region"
+LOCK = (
+    "see that Object Lock is enabled on the bucket and that the store knows it, or correct s3.object_lock in the config; "
+    "docs/how-to/tamper-evidence.md says how"
+)
 AGAIN = "try again later; if it persists, look at the store's own health and at s3.endpoint in the config"
 
 KNOWN: dict[str, tuple[type[StoreError], str]] = {
@@ -76,11 +81,12 @@ BY_STATUS = {301: "PermanentRedirect", 404: "NoSuchKey", 412: "PreconditionFaile
 
 @dataclass(frozen=True)
 class Attempt:
-    """What was tried: `verb` and `uri` begin the message, `right` is the permission that it needs."""
+    """What was tried: `verb` and `uri` begin the message, `right` is the permission that it needs; `locking` if it asks for a lock."""
 
     verb: str
     uri: str
     right: str
+    locking: bool = False
 
     @property
     def failed(self) -> str:
@@ -129,6 +135,8 @@ def unknown(attempt: Attempt, status: int) -> tuple[type[StoreError], str]:
     """Judge an answer whose code is not in the table by its HTTP status."""
     if status >= SERVER_ERROR:
         return StoreUnavailable, AGAIN
+    if attempt.locking and status == BAD_REQUEST:  # as stores answer where the bucket has no Object Lock
+        return StoreError, LOCK
     allowed = f"see that {attempt.right} is allowed, by the identity's policy and the bucket's (archiver roles --s3 prints one)"
     return StoreError, f"{allowed}, and that the config's s3 section is right"
 

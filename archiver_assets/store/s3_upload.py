@@ -17,8 +17,10 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from archiver_assets.errors import ObjectExists, ObjectMissing, StoreError, StoreUnavailable
+from archiver_assets.store.locking import Retention
 from archiver_assets.store.objects import StoredObject
-from archiver_assets.store.s3_errors import Attempt, code_of, refusal, translated
+from archiver_assets.store.s3_confirming import kept_if_as_asked, require_as_asked
+from archiver_assets.store.s3_errors import code_of, refusal, translated
 from archiver_assets.threads import Behind
 
 if TYPE_CHECKING:
@@ -46,7 +48,8 @@ class S3Upload:
     def __init__(self, store: "S3ObjectStore", key: str) -> None:
         self._store = store
         self._key = key
-        self._attempt = Attempt("upload", store.uri(key), "s3:PutObject and s3:AbortMultipartUpload")
+        self._attempt = store.writing("upload", key, store.retention(), "s3:PutObject", "s3:AbortMultipartUpload")
+        self._retention: Retention | None = None
         self._place: dict[str, Any] = {"Bucket": store.bucket, "Key": key}
         self._storage: dict[str, Any] = {"StorageClass": store.storage_class}
         self._upload_id: str | None = None
@@ -91,7 +94,7 @@ class S3Upload:
             raise error from None
         if found.bytes != self._sent or (self._store.encryption.keeps_etags and found.etag != self._etag()):
             raise error
-        self._store.require_encryption(self._attempt, found)
+        require_as_asked(self._store, self._attempt, found, self._retention)
         log.info("%s is there, by a try whose answer was lost", self._attempt.uri)
         return found
 
@@ -106,8 +109,8 @@ class S3Upload:
         return f"{hashlib.md5(of_parts, usedforsecurity=False).hexdigest()}-{len(self._parts)}"
 
     def _put(self) -> StoredObject:
-        self._sent = len(self._buffer)
-        return self._store.put(self._attempt, self._key, self._buffer, **self._storage)
+        self._sent, self._retention = len(self._buffer), self._store.retention()
+        return self._store.put(self._attempt, self._key, self._buffer, self._retention, **self._storage)
 
     def discard(self) -> None:
         """Abort what was not committed. Its own failure is logged, for an error that led here is the one to hear of."""
@@ -157,7 +160,8 @@ class S3Upload:
     def _sent_part(self, number: int, part: bytes) -> dict[str, Any]:
         if self._upload_id is None:
             algorithm: dict[str, Any] = {"ChecksumAlgorithm": "CRC32"} if self._store.wants_checksums else {}
-            options = {**self._storage, **algorithm, **self._store.encryption.options}
+            self._retention = self._store.retention()
+            options = {**self._storage, **algorithm, **self._store.asked(self._retention)}
             self._upload_id = self._store.client.create_multipart_upload(**self._place, **options)["UploadId"]
         checksum = self._store.checksum(part)
         place = {**self._place, "UploadId": self._upload_id, "PartNumber": number, "Body": part}
@@ -178,10 +182,14 @@ class S3Upload:
             with translated(self._attempt):
                 raise error from None
         self._upload_id = None
-        return self._store.kept_if_encrypted(self._attempt, stored(self._key, self._sent, answer))
+        return kept_if_as_asked(self._store, self._attempt, stored(self._key, self._sent, answer), self._retention)
 
 
 def stored(key: str, size: int, answer: Any) -> StoredObject:  # noqa: ANN401 -- boto3 has a type of its own for each call
-    """Return what a successful write reports. The version `null` is S3's word for an object that has none."""
-    version = answer.get("VersionId")
-    return StoredObject(key, size, answer["ETag"].strip('"'), None if version == "null" else version)
+    """Return what a successful write reports."""
+    return StoredObject(key, size, answer["ETag"].strip('"'), or_none(answer.get("VersionId")))
+
+
+def or_none(version: str | None) -> str | None:
+    """Return the id of a version. `null` is S3's word for an object that has none."""
+    return None if version == "null" else version

@@ -85,7 +85,7 @@ def test_materializations_carry_the_metadata_of_the_contract(lab: Lab, runs: Run
     for key, own in ((runs.keys.archive, {"rows_archived"}), (runs.keys.purge, {"rows_purged", "rows_late", "rows_held", "report"})):
         (event,) = result.asset_materializations_for_node(key.to_python_identifier())
         standard = {"row_count", "partition_row_count", "uri", "column_schema", "table_name"}
-        ours = {"bytes", "generation", "duration_seconds", "rows_per_second", "object", "manifest"}
+        ours = {"bytes", "generation", "duration_seconds", "rows_per_second", "object", "manifest", "manifest_sha256"}
         assert {f"dagster/{name}" for name in standard} | ours | own <= set(event.metadata)
         assert event.metadata["dagster/row_count"].value == 20
         assert str(event.metadata["dagster/uri"].value).startswith(

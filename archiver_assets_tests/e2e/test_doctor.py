@@ -11,7 +11,9 @@ import psycopg
 import pytest
 
 from archiver_assets.cli.app import Status, main
+from archiver_assets.demo.seaweed import EmbeddedS3
 from archiver_assets.lifecycle.examining import Verdict, clock_line, examine_bucket, utc_now
+from archiver_assets.store.locking import ObjectLock
 from archiver_assets.store.probing import Probe
 from archiver_assets.store.s3 import S3ObjectStore
 from archiver_assets_tests.commands import AUDIT_LOGS_TABLE, write_config
@@ -162,6 +164,49 @@ def test_a_right_that_is_missing_is_named(lab: Lab, rule: Rule, subject: str, ve
     assert lines[subject][0] == verdict
     assert f"see that {right} is allowed" in lines[subject][2]
     assert verdicts(lines, Verdict.FAILED) == ([subject] if verdict is Verdict.FAILED else [])
+
+
+LOCK = {"object_lock": {"mode": "GOVERNANCE", "days": 7}}
+
+
+def test_object_lock_is_tried_with_a_lock_that_is_soon_over(lab: Lab, s3_server: EmbeddedS3, tmp_path: Path, capsys: Capture) -> None:
+    bucket = f"locked-{lab.bucket}"
+    s3_server.create_bucket(bucket, locking=True)
+    status, lines = examine(write_config(lab, tmp_path, s3={**LOCK, "bucket": bucket}), capsys)
+    assert (status, verdicts(lines, Verdict.FAILED)) == (Status.DONE, [])
+    assert lines["config: object lock"][:2] == (
+        Verdict.WARNED,
+        "7 days are fewer than the retention_days of lab/public/audit_logs, 30: the archive can be removed before the rows would have been",
+    )
+    verdict, found, _ = lines["bucket: object lock"]
+    assert verdict == Verdict.PASSED
+    assert re.match(r"this object is locked: GOVERNANCE until .* UTC, and its version could not be removed; .* default is no lock$", found)
+    assert "a delete marker hides the object" in lines["bucket: remove"][1]
+    versions = s3_server.client().list_object_versions(Bucket=bucket)
+    (left,) = versions["Versions"]
+    until = s3_server.client().head_object(Bucket=bucket, Key=left["Key"], VersionId=left["VersionId"])["ObjectLockRetainUntilDate"]
+    assert until < utc_now() + timedelta(minutes=20)
+    assert lab.store.client.list_objects_v2(Bucket=bucket)["KeyCount"] == 0  # type: ignore[attr-defined]
+
+
+def test_a_lock_on_a_bucket_that_has_none_fails_with_what_to_do(lab: Lab, tmp_path: Path, capsys: Capture) -> None:
+    status, lines = examine(write_config(lab, tmp_path, s3=LOCK), capsys)
+    assert (status, verdicts(lines, Verdict.FAILED)) == (Status.FOUND, ["bucket: write"])
+    assert "see that Object Lock is enabled on the bucket" in lines["bucket: write"][2]
+    assert lines["bucket: object lock"][0] == Verdict.SKIPPED
+
+
+def test_a_store_that_reports_a_lock_and_does_not_keep_it_fails(lab: Lab, s3_server: EmbeddedS3) -> None:
+    bucket = f"locked-{lab.bucket}"
+    s3_server.create_bucket(bucket, locking=True)
+    client = lab.services().bucket_store().client
+    client.meta.events.register(
+        "before-call.s3.DeleteObject", lambda params, **_: params["headers"].update({"x-amz-bypass-governance-retention": "true"})
+    )
+    store = S3ObjectStore(client, bucket, "STANDARD", lambda _: None, lock=ObjectLock("GOVERNANCE", timedelta(days=7)))
+    lines = {line.subject: line for line in examine_bucket(Probe(store, PREFIX), utc_now)}
+    assert lines["bucket: object lock"].verdict is Verdict.FAILED
+    assert "and yet the store removed its version" in lines["bucket: object lock"].found
 
 
 def test_bytes_that_were_damaged_on_the_way_fail(lab: Lab) -> None:

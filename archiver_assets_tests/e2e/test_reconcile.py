@@ -12,6 +12,7 @@ from archiver_assets.cli.app import Status, main
 from archiver_assets.lifecycle.archive import archive
 from archiver_assets.lifecycle.purge import purge
 from archiver_assets.orchestration.assets import table_keys
+from archiver_assets.store.manifest import sha256_of
 from archiver_assets_tests.e2e.conftest import Said
 from archiver_assets_tests.lab import DAY, PASSWORD_VARIABLE, Lab, only
 from archiver_assets_tests.scraping import scrape
@@ -125,3 +126,29 @@ def test_without_an_instance_there_is_nothing_to_reconcile(
     assert "expected Dagster's home in the environment variable DAGSTER_HOME" in capsys.readouterr().err
     assert main(["reconcile", "--config", config, "--dagster-home", "/nowhere"]) == Status.USAGE
     assert "expected a Dagster instance in /nowhere" in capsys.readouterr().err
+
+
+def test_dagster_is_a_witness_of_what_was_removed_or_changed_in_the_bucket(lab: Lab, emptied: dg.DagsterInstance, said: Said) -> None:
+    said("reconcile")
+    assert said("verify", "--strict", "--against-dagster")[0] == Status.DONE
+    folder, manifest = f"archives/lab/public/audit_logs/dt={NEXT_DAY}/", "_manifest-0001.json"
+    changed = lab.content(f"{folder}{manifest}").replace(b"CREATE TABLE", b"CREATE  TABLE")
+    lab.store.remove(f"{folder}{manifest}")
+    lab.store.create(f"{folder}{manifest}", changed)
+    # What is reported of the changed one does not count: the first word does.
+    metadata = {"generation": dg.MetadataValue.int(1), "manifest_sha256": dg.MetadataValue.text(sha256_of(changed))}
+    emptied.report_runless_asset_event(dg.AssetMaterialization(table_keys(lab.table()).archive, partition=str(NEXT_DAY), metadata=metadata))
+    assert said("verify")[0] == Status.DONE
+    status, out = said("verify", "--against-dagster")
+    assert (status, f"{folder}{manifest} was changed: Dagster has the digest sha256:" in out) == (Status.FOUND, True)
+
+    for key in [key for key in lab.objects() if f"dt={NEXT_DAY}" in key]:
+        lab.store.remove(key)
+    assert said("verify")[0] == Status.DONE
+    status, out = said("verify", "--against-dagster")
+    assert (status, f"{folder}{manifest} is missing: Dagster has it" in out) == (Status.FOUND, True)
+
+
+def test_without_an_instance_dagster_is_no_witness(said: Said, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+    assert said("verify", "--against-dagster")[0] == Status.USAGE

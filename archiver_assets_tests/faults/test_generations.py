@@ -370,7 +370,7 @@ def test_a_rejection_that_races_with_the_beginning_of_a_purge_stops_the_purge(la
 class CarelessStore(MemoryObjectStore):
     """A store that does not know conditional writes."""
 
-    def create(self, key: str, data: bytes) -> StoredObject:
+    def create(self, key: str, data: bytes, *, locked: bool = True) -> StoredObject:  # noqa: ARG002 - it locks nothing
         self.contents.pop(key, None)
         return super().create(key, data)
 

@@ -11,7 +11,7 @@ from archiver_assets.errors import ArchiverError, ObjectExists, SourceError, Sto
 from archiver_assets.lifecycle.archive import archive
 from archiver_assets.lifecycle.purge import purge
 from archiver_assets.lifecycle.verify import verify
-from archiver_assets.store.objects import ObjectStore, StoredObject, Upload
+from archiver_assets.store.objects import ObjectStore, StoredObject, Upload, Version
 from archiver_assets_tests.lab import Lab, only
 
 
@@ -28,9 +28,9 @@ class FaultyStore:
     def uri(self, key: str) -> str:
         return self.real.uri(key)
 
-    def create(self, key: str, data: bytes) -> StoredObject:
+    def create(self, key: str, data: bytes, *, locked: bool = True) -> StoredObject:
         if self.fail_create not in key or not self.fail_create:
-            return self.real.create(key, data)
+            return self.real.create(key, data, locked=locked)
         if self.answer_lost:
             # What a client sees that tries again after a lost answer: the key is taken, by its own first try.
             self.real.create(key, data)
@@ -58,6 +58,9 @@ class FaultyStore:
 
     def list(self, prefix: str, *, at_most: int | None = None) -> Iterator[StoredObject]:
         return self.real.list(prefix, at_most=at_most)
+
+    def history(self, prefix: str) -> Iterator[Version]:
+        return self.real.history(prefix)
 
 
 @dataclass

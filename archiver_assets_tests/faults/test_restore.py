@@ -97,7 +97,7 @@ def test_the_hold_is_there_before_the_rows_are(purged: Lab) -> None:
         def __getattr__(self, name: str) -> Any:  # noqa: ANN401 -- of whatever the store has
             return getattr(purged.store, name)
 
-        def create(self, *_: object) -> object:
+        def create(self, *_: object, **__: object) -> object:
             raise Killed
 
     with pytest.raises(Killed):

@@ -27,8 +27,8 @@ class AlteringStore(FaultyStore):
 
     statement: str = ""
 
-    def create(self, key: str, data: bytes) -> object:  # type: ignore[override]
-        created = self.real.create(key, data)
+    def create(self, key: str, data: bytes, *, locked: bool = True) -> object:  # type: ignore[override]
+        created = self.real.create(key, data, locked=locked)
         if "_purging" in key:
             self.lab.execute(self.statement)
         return created

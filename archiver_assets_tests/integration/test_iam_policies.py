@@ -7,6 +7,8 @@ SeaweedFS takes the actions and the resources of AWS, versions included.
 import json
 import logging
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from archiver_assets.config import Hold
 from archiver_assets.demo.seaweed import EmbeddedS3
 from archiver_assets.errors import StoreError
 from archiver_assets.store.holding import place_hold, release_hold
+from archiver_assets.store.locking import ObjectLock
 from archiver_assets.store.policies import policy
 from archiver_assets.store.probing import CONTENT, Probe
 from archiver_assets.store.s3 import Patience, S3ObjectStore
@@ -28,18 +31,20 @@ from archiver_assets_tests.estate import the_job
 from archiver_assets_tests.lab import DAY, PASSWORD_VARIABLE, PREFIX, Lab
 from archiver_assets_tests.servers import PostgresServer
 
-BUCKET = "audit-archives"
+BUCKET, LOCKED = "audit-archives", "audit-archives-locked"
 POLICIES = {
     "archive": policy("archive", bucket=BUCKET, prefix=PREFIX),
     "archive-object-lock": policy("archive", bucket=BUCKET, prefix=PREFIX, object_lock=True),
+    "locking": policy("archive", bucket=LOCKED, prefix=PREFIX, object_lock=True),
     "read-only": policy("read-only", bucket=BUCKET, prefix=PREFIX),
 }
 STRANGER = "stranger"
 FORBIDDEN = 403
-LOOKS = {"list", "put", "condition", "version", "head", "parts", "remove"}
+LOOKS = {"list", "history", "put", "condition", "version", "head", "parts", "remove"}
 
 FAILING_WITHOUT = {
     "s3:ListBucket": {"list"},
+    "s3:ListBucketVersions": {"history"},
     "s3:ListBucketMultipartUploads": {"parts"},
     "s3:GetObject": {"head"},
     "s3:GetObjectVersion": {"version"},
@@ -90,6 +95,7 @@ def server() -> Iterator[StoreWithPolicies]:
     lacking = {user_without(action): without(action, POLICIES["archive"]) for action in FAILING_WITHOUT}
     with StoreWithPolicies(POLICIES | lacking) as started:
         started.create_bucket(BUCKET, versioning=True)
+        started.create_bucket(LOCKED, locking=True)
         yield started
 
 
@@ -110,6 +116,18 @@ def test_every_action_of_the_policy_is_tried() -> None:
 
 def test_with_object_lock_nothing_can_be_removed_and_all_else_works(server: StoreWithPolicies) -> None:
     assert looks_that_fail(server, "archive-object-lock") == {"remove"}
+
+
+def test_the_policy_for_object_lock_lets_lock_see_the_lock_and_lift_none(server: StoreWithPolicies) -> None:
+    store = replace(connected(server, "locking"), bucket=LOCKED, lock=ObjectLock("GOVERNANCE", timedelta(days=1)))
+    probe = Probe(store, PREFIX)
+    made = probe.put()
+    assert probe.retention(made)
+    assert probe.default_lock() is None
+    assert probe.upload_and_abort() == 1
+    for bypass in (False, True):
+        with pytest.raises(ClientError, match="AccessDenied"):
+            store.client.delete_object(Bucket=LOCKED, Key=made.key, VersionId=made.version_id or "", BypassGovernanceRetention=bypass)
 
 
 def test_a_reader_can_only_read(server: StoreWithPolicies) -> None:
@@ -247,6 +265,7 @@ def looks_that_fail(server: StoreWithPolicies, user: str) -> set[str]:
     another = Probe(probe.store, PREFIX)
     looks: dict[str, Callable[[], object]] = {
         "list": probe.list,
+        "history": lambda: list(probe.store.history(PREFIX)),
         "put": another.put,
         "condition": probe.conditions_are_kept,
         "version": lambda: probe.reads_back(made),

@@ -481,3 +481,41 @@ def test_the_current_version_is_the_one_that_is_known_and_removed(versioned: S3O
         versioned.head("a")
     assert b"".join(versioned.read("a", version_id=made.version_id)) == b"1"
     assert b"".join(versioned.read("a", version_id=newer)) == b"22"
+
+
+# --- history
+
+
+@on(ALL)
+def test_the_history_of_a_bucket_without_versions_is_its_objects(store: ObjectStore) -> None:
+    for key in ODD:
+        store.create(key, b"x")
+    store.remove("Z")
+    left = [key for key in ODD if key != "Z"]
+    assert [(each.key, each.version_id, each.current, each.marker) for each in store.history("")] == [
+        (key, None, True, False) for key in sorted(left, key=str.encode)
+    ]
+    assert [each.key for each in store.history("a/")] == sorted(key for key in ODD if key.startswith("a/"))
+
+
+def test_the_history_has_every_version_and_marker_the_newest_first(versioned: S3ObjectStore) -> None:
+    first = versioned.create("a", b"1")
+    versioned.remove("a")
+    second = versioned.create("a", b"22")
+    versioned.create("b", b"1")
+    versioned.remove("b")
+    a, b = ([each for each in versioned.history("") if each.key == key] for key in ("a", "b"))
+    assert (a[0].version_id, a[0].current) == (second.version_id, True)
+    assert {each.version_id for each in a if not each.marker} == {first.version_id, second.version_id}
+    assert sorted(each.marker for each in a) == [False, False, True]
+    assert [(each.marker, each.current) for each in b] == [(True, True), (False, False)]
+
+
+def test_a_history_longer_than_a_page_is_complete(versioned: S3ObjectStore) -> None:
+    names = [f"{number:04d}" for number in range(520)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda name: versioned.create(name, b""), names))
+        list(pool.map(versioned.remove, names))
+    found = list(versioned.history(""))
+    assert [each.key for each in found] == [name for name in names for _ in range(2)]
+    assert sum(each.marker for each in found) == len(names)

@@ -64,6 +64,8 @@ MEANINGS: Final[Mapping[str, str]] = {
     "columns.not_null": "whether the table had it NOT NULL",
     "ddl": "a CREATE TABLE from which a restore makes a table",
     "archived_at": "when it was archived",
+    "earlier.generation": "an earlier generation of the day; left out in generation 1",
+    "earlier.manifest_sha256": "the digest of its manifest",
     "manifest_sha256": "the digest of the manifest that it speaks of",
     "at": "when it was written",
     "mismatches": "what two reads found, a sentence each",
@@ -111,11 +113,19 @@ def _meaning(path: str) -> str:
 def _paths(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, str]]:
     for name, field in model.model_fields.items():
         path = f"{prefix}{field.alias or name}"
-        inner = [each for each in (field.annotation, *get_args(field.annotation)) if isinstance(each, type) and issubclass(each, BaseModel)]
+        inner = list(_models_in(field.annotation))
         if inner:
             yield from _paths(inner[0], f"{path}.")
         else:
             yield path, _type(model, name)
+
+
+def _models_in(annotation: object) -> Iterator[type[BaseModel]]:
+    """Yield the models that an annotation is made of, such as that of a tuple of them or of None."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for each in get_args(annotation):
+        yield from _models_in(each)
 
 
 def _type(model: type[BaseModel], name: str) -> str:

@@ -63,6 +63,7 @@ def test_what_a_file_leaves_out_has_the_documented_default(tmp_path: Path) -> No
         "path_style": False,
         "encryption": "none",
         "kms_key_id": None,
+        "object_lock": None,
     }
     assert config.legal_holds.model_dump() == {"holds": (), "table": None}
     assert config.compliance.model_dump() == {"min_retention_days": 1, "max_retention_days": 36_500, "enforce_encryption": True}

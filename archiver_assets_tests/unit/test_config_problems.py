@@ -503,6 +503,37 @@ def test_unknown_encryption_is_refused(tmp_path: Path, kind: str) -> None:
     assert problem.startswith("config.yaml:2: s3.encryption: expected one of none, SSE-S3, SSE-KMS")
 
 
+@pytest.mark.parametrize("mode", ["GOVERNANCE", "COMPLIANCE"])
+def test_object_lock_has_a_mode_and_days(tmp_path: Path, mode: str) -> None:
+    lock = config_from(
+        tmp_path, with_s3_key("object_lock: {mode: '${MODE}', days: '${DAYS}'}"), {"MODE": mode, "DAYS": "2557"}
+    ).s3.object_lock
+    assert lock is not None
+    assert (lock.mode, lock.days) == (mode, 2557)
+
+
+def test_no_object_lock_is_as_good_as_null(tmp_path: Path) -> None:
+    assert config_from(tmp_path, with_s3_key("object_lock: null")).s3.object_lock is None
+
+
+@pytest.mark.parametrize(
+    ("written", "problem"),
+    [
+        ("{mode: governance, days: 1}", "s3.object_lock.mode: expected GOVERNANCE, which those with the right to bypass it can lift"),
+        ("{mode: COMPLIANCE, days: 0}", "s3.object_lock.days: expected a whole number of days, 1 to 36500"),
+        ("{mode: COMPLIANCE, days: 36501}", "s3.object_lock.days: expected a whole number of days, 1 to 36500"),
+        ("{mode: COMPLIANCE, days: '7'}", "s3.object_lock.days: expected a whole number of days, 1 to 36500"),
+        ("{mode: COMPLIANCE}", "s3.object_lock.days: missing key; expected a whole number of days, 1 to 36500"),
+        ("{days: 7}", "s3.object_lock.mode: missing key; expected GOVERNANCE"),
+        ("{mode: COMPLIANCE, days: 7, years: 1}", "s3.object_lock.years: unknown key; "),
+        ("COMPLIANCE", "s3.object_lock: expected a mapping with mode and days of the Object Lock"),
+        ("[]", "s3.object_lock: expected a mapping with mode and days of the Object Lock"),
+    ],
+)
+def test_an_object_lock_that_says_too_little_or_something_else_is_refused(tmp_path: Path, written: str, problem: str) -> None:
+    assert problem_of(tmp_path, with_s3_key(f"object_lock: {written}")).startswith(f"config.yaml:2: {problem}")
+
+
 def test_an_unknown_storage_class_is_refused(tmp_path: Path) -> None:
     assert problem_of(tmp_path, with_s3_key("storage_class: standard")).endswith("found 'standard'")
 
@@ -588,7 +619,7 @@ def test_values_of_variables_are_not_in_the_error(tmp_path: Path) -> None:
     text = """\
 version: ${V}
 s3: {bucket: "${V}", endpoint: "${V}", prefix: "${V}", region: "${V}", storage_class: "${V}", path_style: "${V}",
-  encryption: "${V}", kms_key_id: "${V}"}
+  encryption: "${V}", kms_key_id: "${V}", object_lock: {mode: "${V}", days: "${V}"}}
 databases:
   - {name: "${V}", host: "${V}", port: "${V}", user: "${V}", sslmode: "${V}", password_env: "${V}", tables: [
       {name: "${V}", schema: "${V}", timestamp_column: "${V}", primary_key: ["${V}"], timezone: "${V}", schedule: "${V}",

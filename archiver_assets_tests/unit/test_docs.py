@@ -53,7 +53,7 @@ def test_every_setting_of_the_launchpad_is_in_its_guide(step: str, form: type[dg
 
 def test_every_right_is_in_its_guide() -> None:
     guide = (ROOT / "docs" / "how-to" / "rights.md").read_text()
-    printed = policy("archive", bucket="b", kms_key_id="1", object_lock=False)["Statement"]
+    printed = policy("archive", bucket="b", kms_key_id="1", locks=True)["Statement"]
     actions = {action for statement in printed for action in statement["Action"]}
     rights = {
         "CONNECT",

@@ -22,6 +22,7 @@ BUCKET, OBJECTS = "arn:aws:s3:::audit-archives", "arn:aws:s3:::audit-archives/ar
 # https://docs.aws.amazon.com/AmazonS3/latest/userguide/using-with-s3-policy-actions.html
 ACTIONS = {
     "list_objects_v2": {"s3:ListBucket"},
+    "list_object_versions": {"s3:ListBucketVersions"},
     "list_multipart_uploads": {"s3:ListBucketMultipartUploads"},
     # A version of an object has an action of its own; HEAD has none, and goes by that of GET.
     "get_object": {"s3:GetObject", "s3:GetObjectVersion"},
@@ -34,8 +35,14 @@ ACTIONS = {
     # Its very version is only tried: without s3:DeleteObjectVersion nothing that was archived can be lost by this role.
     "delete_object": {"s3:DeleteObject"},
 }
-ON_THE_BUCKET = {"s3:ListBucket", "s3:ListBucketMultipartUploads"}
-READS = {"list_objects_v2", "get_object", "head_object"}
+# A write that asks for a lock needs the right to lock, beside that of the call.
+LOCKING = {
+    "put_object": {"s3:PutObjectRetention"},
+    "get_object_retention": {"s3:GetObjectRetention"},
+    "get_object_lock_configuration": {"s3:GetBucketObjectLockConfiguration"},
+}
+ON_THE_BUCKET = {"s3:ListBucket", "s3:ListBucketVersions", "s3:ListBucketMultipartUploads", "s3:GetBucketObjectLockConfiguration"}
+READS = {"list_objects_v2", "list_object_versions", "get_object", "head_object"}
 LOGS_READ = {
     "head_object": {"s3:GetObject"},
     "download_fileobj": {"s3:GetObject"},
@@ -49,7 +56,7 @@ LOGS_DELETED = {"delete_objects", "list_objects"}
 
 
 def test_the_calls_of_the_store_are_those_whose_rights_are_known() -> None:
-    assert set(calls_of_the_store()) == set(ACTIONS)
+    assert set(calls_of_the_store()) == set(ACTIONS) | set(LOCKING)
 
 
 @pytest.mark.parametrize(
@@ -150,14 +157,23 @@ def test_nobody_may_remove_a_version_of_an_object() -> None:
         assert not any("DeleteObjectVersion" in action or "*" in action for actions in allowed(file.name).values() for action in actions)
 
 
-def test_where_the_bucket_is_locked_the_archiver_may_do_the_same_but_remove_nothing() -> None:
-    unlocked = allowed("archive.json")
-    assert allowed("archive-object-lock.json") == {BUCKET: unlocked[BUCKET], OBJECTS: unlocked[OBJECTS] - {"s3:DeleteObject"}}
-    # A default retention of the bucket takes no right of the writer, and a checksum with each write, which the store sends.
-    assert {"s3:DeleteObject", "s3:DeleteObjectVersion", "s3:BypassGovernanceRetention", "s3:PutObjectRetention"} <= denied(
-        "archive-object-lock.json"
-    )
+def test_where_the_bucket_is_locked_the_archiver_may_lock_too_but_remove_nothing() -> None:
+    unlocked, locking = allowed("archive.json"), set[str]().union(*LOCKING.values())
+    assert allowed("archive-object-lock.json") == {
+        BUCKET: unlocked[BUCKET] | (locking & ON_THE_BUCKET),
+        OBJECTS: unlocked[OBJECTS] - {"s3:DeleteObject"} | (locking - ON_THE_BUCKET),
+    }
+    assert {"s3:DeleteObject", "s3:DeleteObjectVersion", "s3:BypassGovernanceRetention"} <= denied("archive-object-lock.json")
     assert not denied("archive-object-lock.json") & set[str]().union(*allowed("archive-object-lock.json").values())
+
+
+def test_a_config_with_object_lock_takes_the_rights_to_lock_and_keeps_that_to_clear_away(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "config.yaml").write_text(SHORTEST.replace("bucket: ", "object_lock: {mode: GOVERNANCE, days: 1}, bucket: "))
+    assert main(["roles", "--config", str(tmp_path / "config.yaml"), "--s3", "archive"]) == Status.DONE
+    bucket, objects = (set(each["Action"]) for each in json.loads(capsys.readouterr().out)["Statement"])
+    assert bucket | objects == set[str]().union(*ACTIONS.values(), *LOCKING.values())
 
 
 def test_a_reader_may_list_and_read_alone() -> None:

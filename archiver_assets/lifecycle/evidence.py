@@ -1,0 +1,112 @@
+"""What the bucket's own history says was done to an archive: objects hidden, replaced, removed, where versions are kept.
+
+What belongs here: judging versions and delete markers. What does not: the objects as they are now (`inspection.py`).
+
+The archiver writes each object of a generation once and removes none, so that a second version or a delete marker is somebody else's. The
+exception is what a crash left: data that no manifest ever named, which the next archive hides by a delete marker.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date
+from itertools import groupby
+from shlex import quote
+
+from archiver_assets.errors import NotVerified, StoreError, StoreUnavailable
+from archiver_assets.lifecycle.generations import Generation
+from archiver_assets.lifecycle.task import Task, log
+from archiver_assets.store.keys import Mark, PartitionKeys, TableKeys
+from archiver_assets.store.objects import ObjectStore, Version
+
+
+@dataclass(frozen=True)
+class History:
+    """All versions and delete markers of some keys; `problem` says why they are not known."""
+
+    versions: Sequence[Version] = ()
+    problem: str | None = None
+
+    def by_day(self, keys: TableKeys) -> "dict[date | None, History]":
+        """Return that of each day that has any, and, under None, of what lies in the folder of no day."""
+        found: dict[date | None, list[Version]] = {None: []}
+        for each in self.versions:
+            found.setdefault(keys.day(each.key), []).append(each)
+        return {day: History(versions, self.problem) for day, versions in found.items()}
+
+    def has(self, keys: PartitionKeys, number: int, mark: Mark | None = None) -> bool:
+        """Tell whether anything of that generation, or a mark of that kind, was ever there."""
+        if mark is not None:
+            return any(each.key == keys.mark(mark, number) for each in self.versions)
+        return any(keys.number(each.key) == number for each in self.versions)
+
+
+def read_history(store: ObjectStore, prefix: str) -> History:
+    """Return the history of all keys that begin so. Where it may not be asked, or the store has none, the problem says so."""
+    try:
+        return History(tuple(store.history(prefix)))
+    except StoreUnavailable:
+        raise
+    except StoreError as error:
+        return History(problem=f"what was hidden or replaced cannot be told: {error.message}")
+
+
+def changes(task: Task, history: History) -> Iterator[str]:
+    """Yield what was done to the objects of the day that the archiver would not do, a line for each and how to undo it."""
+    keys = task.keys
+
+    def committed(key: str) -> bool:
+        number = keys.number(key)
+        return number is not None and (keys.parse_mark(key) is not None or history.has(keys, number, Mark.MANIFEST))
+
+    yield from _changes(task.store, history, committed)
+
+
+def require_manifest_as_written(task: Task, generation: Generation) -> None:
+    """Raise NotVerified if the manifest was replaced or hidden since it was written, as the versions of a bucket that keeps them tell.
+
+    A lock keeps a version, and lets anybody put another one above it: data and manifest that were forged together prove each other.
+    """
+    if generation.manifest.object.version_id is None:
+        return
+    key = task.keys.mark(Mark.MANIFEST, generation.number)
+    history = read_history(task.store, key)
+    if history.problem:
+        log.warning("%s: generation %s: %s", task.label, generation.number, history.problem)
+    if found := list(_changes(task.store, history, lambda each: each == key)):
+        message = f"{task.label}: generation {generation.number}: {'; '.join(found)}"
+        raise NotVerified(message, hint="see who else writes to the bucket; no row was deleted by this generation")
+
+
+def changes_of_sources(task: Task, history: History) -> Iterator[str]:
+    """Yield the same of the accepted sources of the table."""
+    yield from _changes(task.store, history, lambda key: task.table_keys.source_number(key) is not None)
+
+
+def _changes(store: ObjectStore, history: History, ours: Callable[[str], bool]) -> Iterator[str]:
+    for key, of_key in groupby(history.versions, key=lambda each: each.key):
+        if ours(key):
+            yield from _changes_of_one(store.uri(key), list(of_key))
+
+
+def _changes_of_one(uri: str, versions: Sequence[Version]) -> Iterator[str]:
+    markers, contents = [each for each in versions if each.marker], [each for each in versions if not each.marker]
+    hidden = next((each for each in markers if each.current), None)
+    if hidden is not None:
+        left = f"version {contents[0].version_id} is left" if contents else "no version is left"
+        yield f"{uri} was removed: the delete marker {_named(hidden)} hides it, and {left}; to have it back: {_removing(uri, [hidden])}"
+    elif markers:
+        yield f"{uri} was removed, and came back: the delete marker {_named(markers[0])} is in its history"
+    if len(contents) > 1:
+        oldest, newer = contents[-1], contents[:-1]
+        undoing = f"to have the oldest back, {_named(oldest)}: {_removing(uri, newer)}"
+        yield f"{uri} was replaced: it has {len(contents)} versions, and the archiver writes it once; {undoing}"
+
+
+def _named(version: Version) -> str:
+    return f"{version.version_id} of {version.at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def _removing(uri: str, versions: Iterable[Version]) -> str:
+    bucket, _, key = uri.partition("://")[2].partition("/")
+    place = f"--bucket {quote(bucket)} --key {quote(key)}"
+    return "; ".join(f"aws s3api delete-object {place} --version-id {quote(each.version_id or 'null')}" for each in versions)
