@@ -35,7 +35,19 @@ PRELOADED = (
     "pyarrow.dataset",
     "archiver_assets.orchestration.build",
     "archiver_assets.orchestration.running",
+    "archiver_assets.orchestration.steps",
+    "archiver_assets.orchestration.checking",
     "archiver_assets.reader",
+    # What a run imports late, 600 modules in all: each command would do so again.
+    "boto3.session",
+    "botocore.client",
+    "s3transfer",
+    "dagster._core.execution.execute_in_process",
+    "dagster._core.executor.in_process",
+    "dagster._core.storage.event_log",
+    "dagster._core.storage.runs",
+    "dagster._core.storage.schedules",
+    "dagster._core.storage.daemon_cursor",
 )
 
 

@@ -5,6 +5,7 @@ checks what can be checked. CONTRIBUTING.md says how a page is written for this.
 """
 
 import os
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -15,6 +16,7 @@ import pytest
 
 from archiver_assets.demo.seaweed import EmbeddedS3
 from archiver_assets.demo.stage import open_stage
+from archiver_assets_tests import page_disasters
 from archiver_assets_tests.conftest import fresh_database
 from archiver_assets_tests.page_commands import commands
 from archiver_assets_tests.page_sessions import Session, session
@@ -105,6 +107,20 @@ def production(postgres_server: PostgresServer, s3_server: EmbeddedS3, tmp_path:
         server = {"PGHOST": database.host, "PGPORT": str(database.port), "PGUSER": database.user, "PGDATABASE": database.name}
         yield Ground({**s3_server.environ(), **server, **config, "DB_PASSWORD": database.password}, database.dsn)
     s3_server.remove_bucket(BUCKET)
+
+
+@pytest.fixture
+def disaster(production: Ground, s3_server: EmbeddedS3, tmp_path: Path) -> Iterator[Ground]:
+    """The same with a bucket that keeps versions, a new instance of Dagster in `dagster`, and disasters by `python disaster.py`."""
+    s3_server.client().put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"})
+    home = tmp_path / "dagster"
+    home.mkdir()
+    (home / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
+    shutil.copy(page_disasters.__file__, tmp_path / "disaster.py")
+    yield production
+    for name in ("copy-of-audit-archives",):
+        if name in [each["Name"] for each in s3_server.client().list_buckets()["Buckets"]]:
+            s3_server.remove_bucket(name)
 
 
 @pytest.fixture
