@@ -30,6 +30,8 @@ with socket.socket(socket.AF_UNIX) as server:
 ARGUMENTS_END = ""
 PRELOADED = (
     "dagster",
+    "dagster_postgres",
+    "archiver_assets.orchestration.coordinator",
     "duckdb",
     "adbc_driver_postgresql.dbapi",
     "pyarrow.dataset",
@@ -38,16 +40,8 @@ PRELOADED = (
     "archiver_assets.orchestration.steps",
     "archiver_assets.orchestration.checking",
     "archiver_assets.reader",
-    # What a run imports late, 600 modules in all: each command would do so again.
-    "boto3.session",
-    "botocore.client",
-    "s3transfer",
     "dagster._core.execution.execute_in_process",
     "dagster._core.executor.in_process",
-    "dagster._core.storage.event_log",
-    "dagster._core.storage.runs",
-    "dagster._core.storage.schedules",
-    "dagster._core.storage.daemon_cursor",
 )
 
 
