@@ -102,6 +102,7 @@ def backlog_result(table: TableConfig, backlog: Backlog, stalling: Stalling) -> 
         metadata={
             "oldest_expired_day": dg.MetadataValue.text(backlog.waiting[0].key if backlog.waiting else "none"),
             **_limits(table, backlog),
+            "archived_only": dg.MetadataValue.bool(not table.purge),
             "days_waiting": dg.MetadataValue.int(len(backlog.waiting)),
             "days_stalled": dg.MetadataValue.int(len(stalling.stalled)),
             "days_held": dg.MetadataValue.int(backlog.days_held),

@@ -42,6 +42,7 @@ from archiver_assets_tests.e2e.test_schedules import Ticks, fill, march
 from archiver_assets_tests.faults.test_generations import Killed, kill_at
 from archiver_assets_tests.faults.test_holds import place
 from archiver_assets_tests.lab import DAY, Lab
+from archiver_assets_tests.scraping import scrape
 
 FOLDER = "archives/lab/public/audit_logs/"
 PURGE = dg.AssetKey(["lab", "public", "audit_logs", "purge"])
@@ -219,6 +220,7 @@ def test_the_backlog_is_what_no_generation_holds(lab: Lab, kept: TableConfig, in
         archive(lab.task(day, table=kept))
     found = checks.backlog()
     assert (found.passed, found.description, numbers(found)["rows_waiting"]) == (True, "no expired day waits", 0)
+    assert scrape(instance, None)["archiver_archived_only"] == 1
     # The same rows, of a table that is purged, wait all of them.
     task = lab.task()
     every = measure_backlog(task.source, task.table, task.hold_places())
