@@ -272,5 +272,6 @@ def test_stretches_are_the_days_that_are_not_left_out_as_few_as_they_can_be(leng
 
     days = [day(number) for begin, end in found for number in range((begin.day - first.day).days, (end.day - first.day).days + 1)]
     assert days == [day(number) for number in range(length + 1) if number not in without]
+    assert all(begin <= end for begin, end in found)
     assert all(end.next_day < begin.day for (_, end), (begin, _) in pairwise(found))
     assert {each.timezone for stretch in found for each in stretch} <= {"Europe/Berlin"}
