@@ -4,7 +4,8 @@ What belongs here: the arithmetic of days, their bounds as instants, and expiry.
 comes from the database), Dagster's partition definitions, SQL.
 """
 
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Self
 from zoneinfo import ZoneInfo
@@ -81,6 +82,17 @@ def newest_expired(*, now: datetime, retention_days: int, timezone: str) -> Part
     """Return the newest partition that is expired at `now` (aware)."""
     today = now.astimezone(ZoneInfo(timezone)).date()
     return Partition(today - timedelta(days=retention_days + 1), timezone)
+
+
+def stretches(first: Partition, last: Partition, without: Collection[date]) -> Iterator[tuple[Partition, Partition]]:
+    """Yield the first and the last partition of each unbroken row of days from `first` to `last`, both included, that are not `without`."""
+    start = first.day
+    for day in sorted(each for each in without if first.day <= each <= last.day):
+        if start < day:
+            yield replace(first, day=start), replace(first, day=day - timedelta(days=1))
+        start = day + timedelta(days=1)
+    if start <= last.day:
+        yield replace(first, day=start), last
 
 
 def _first_instant(day: date, timezone: str) -> datetime:

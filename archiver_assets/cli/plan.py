@@ -62,10 +62,10 @@ def command(
 
 
 def _look(services: Services, table: TableConfig, instance: "DagsterInstance | None") -> _Planned:
-    archived = read_inventory(services.store, services.table_keys(table), services.config.s3.storage_class)
-    source, places = services.source(table), services.hold_places()
+    keys, source, places = services.table_keys(table), services.source(table), services.hold_places()
+    archived = read_inventory(services.store, keys, services.config.s3.storage_class)
     if instance is None:
-        return _Planned(make_plan(source, table, places, archived.means))
+        return _Planned(make_plan(source, table, places, keys, archived.means))
     from archiver_assets.orchestration.schedules import choose_days  # noqa: PLC0415 -- imports Dagster, which is imported by now
 
     words: list[str] = []
@@ -75,7 +75,7 @@ def _look(services: Services, table: TableConfig, instance: "DagsterInstance | N
         words.append(choice.words)
         return [Partition.from_key(day, table.timezone) for day in choice.chosen]
 
-    return _Planned(make_plan(source, table, places, archived.means, choose), "; ".join(words))
+    return _Planned(make_plan(source, table, places, keys, archived.means, choose), "; ".join(words))
 
 
 def _say(answer: Answer, config: Config, looked: Looked[_Planned]) -> None:
@@ -94,7 +94,9 @@ def _say(answer: Answer, config: Config, looked: Looked[_Planned]) -> None:
 def _say_plan(answer: Answer, config: Config, table: TableConfig, plan: Plan, words: str) -> None:
     entry(answer, "next run", _days(table, plan))
     if plan.days:
-        _say_estimate(answer, config, plan.estimate)
+        _say_estimate(answer, config, table, plan.estimate)
+    if not table.purge:
+        entry(answer, "no purge", "purge is false: days are archived, and their rows stay in the table")
     if words:
         entry(answer, "in Dagster", words)
     _say_skipped(answer, table, plan)
@@ -104,17 +106,18 @@ def _say_plan(answer: Answer, config: Config, table: TableConfig, plan: Plan, wo
 
 def _days(table: TableConfig, plan: Plan) -> str:
     if not plan.days:
-        return "nothing to do: no expired day has rows that may go"
+        return f"nothing to do: no expired day has rows that {'may go' if table.purge else 'wait for their archive'}"
     span = f"{plan.days[0].key}" if len(plan.days) == 1 else f"{plan.days[0].key} to {plan.days[-1].key}"
     rows = f"{plan.rows.rows:,} rows, counted" if plan.rows.counted else f"about {plan.rows.rows:,} rows, estimated by the server"
     later = f"; {plural(plan.later, 'more day')} after that, {table.max_partitions_per_tick} a run" if plan.later else ""
     return f"{plural(len(plan.days), 'day')}, {span}, with {rows}{later}"
 
 
-def _say_estimate(answer: Answer, config: Config, estimate: Estimate) -> None:
+def _say_estimate(answer: Answer, config: Config, table: TableConfig, estimate: Estimate) -> None:
     prices, storage_class = config.prices, config.s3.storage_class
     from_ = f"assumed: {ASSUMED_SMALLER:.0f} to 1" if estimate.size_assumed else "as in the newest generations"
-    entry(answer, "bytes", f"{in_bytes(estimate.table_bytes)} of the table become about {in_bytes(estimate.archive_bytes)} ({from_})")
+    become = "become" if table.purge else "stay, and become"
+    entry(answer, "bytes", f"{in_bytes(estimate.table_bytes)} of the table {become} about {in_bytes(estimate.archive_bytes)} ({from_})")
     pace = "assumed" if estimate.pace_assumed else "as the newest purges went"
     entry(answer, "time", f"about {in_time(estimate.seconds)}, one day after the other ({pace})")
     before, after = prices.monthly_database(estimate.table_bytes), prices.monthly_storage(estimate.archive_bytes, storage_class)
@@ -169,6 +172,7 @@ def _facts(config: Config, looked: Looked[_Planned]) -> Json:
     estimate = plan.estimate
     return name | {
         "refused": False,
+        "purge": looked.table.purge,
         "days": [day.key for day in plan.days],
         "days_later": plan.later,
         "days_held": plan.backlog.days_held,

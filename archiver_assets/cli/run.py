@@ -157,7 +157,8 @@ def _waiting(runner: Runner, session: _Session, *, every: bool) -> tuple[str, ..
     table = runner.table
     if every:
         days = every_waiting_day(runner.services, table)
-        session.answer.line(f"{table.label}: {len(days)} days wait" if days else f"{table.label}: no backlog: no expired day has rows")
+        nothing = f"no backlog: no expired day has rows{'' if table.purge else ' that wait for their archive'}"
+        session.answer.line(f"{table.label}: {len(days)} days wait" if days else f"{table.label}: {nothing}")
         return tuple(days)
     choice = choose_days(lambda: runner.instance, runner.services, table)
     session.answer.line(f"{table.label}: {choice.words}" if choice.chosen else f"{table.label}: no backlog: {choice.words}")
@@ -176,17 +177,20 @@ def _run_day(runner: Runner, day: str, session: _Session, *, dry_run: bool) -> F
     if run.interrupted or session.stopped():
         session.answer.line(f"{what}: interrupted")
         raise KeyboardInterrupt
-    for line in run.described or (() if run.failed else (_sentence(run.steps),)):
+    for line in run.described or (() if run.failed else (_sentence(runner.table, run.steps),)):
         session.answer.line(f"{what}: {line}")
     if run.failed is not None:
         session.failed(what, run.failed)
     return run.failed
 
 
-def _sentence(steps: Mapping[str, Metadata]) -> str:
+def _sentence(table: TableConfig, steps: Mapping[str, Metadata]) -> str:
     archived, purged = steps.get("archive", {}), steps.get("purge", {})
+    first = f"{_text(archived, 'outcome')}, {_count(archived, 'rows_archived')} rows archived"
+    if not table.purge:
+        return f"{first}; {_count(archived, 'rows_in_table')} rows stay in the table: purge is false"
     return (
-        f"{_text(archived, 'outcome')}, {_count(archived, 'rows_archived')} rows archived; "
+        f"{first}; "
         f"{_text(purged, 'outcome')}, {_count(purged, 'rows_purged')} rows purged, "
         f"{_count(purged, 'rows_late')} late, {_count(purged, 'rows_held')} held"
     )

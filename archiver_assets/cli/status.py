@@ -113,7 +113,7 @@ def _row(config: Config, table: TableConfig, found: _Stands | None, now: datetim
         f"{len(waiting):,} d" if waiting else "",
         waiting[0].key if waiting else "",
         ago(archived.last_archived, now),
-        ago(archived.last_purged, now),
+        ago(archived.last_purged, now) if table.purge or archived.last_purged else "kept",
         in_bytes(standing.size.all_bytes),
         in_bytes(archived.bytes),
         f"{standing.ratio:.1f}" if standing.ratio else "",
@@ -132,7 +132,7 @@ def _troubles(looked: Looked[_Stands]) -> Iterator[tuple[str, str]]:
         yield "HINT", looked.error.hint
     if looked.found:
         yield from _of_backlog(looked.table, looked.found)
-        yield from _of_archive(looked.found.standing)
+        yield from _of_archive(looked.table, looked.found.standing)
         yield from _of_runs(looked.found.runs)
 
 
@@ -154,16 +154,14 @@ def _of_backlog(table: TableConfig, found: _Stands) -> Iterator[tuple[str, str]]
         yield "never", f"{_counted(backlog.rows_without_day)} whose {table.timestamp_column} is NULL or infinite stay in the table"
 
 
-def _of_archive(standing: Standing) -> Iterator[tuple[str, str]]:
+def _of_archive(table: TableConfig, standing: Standing) -> Iterator[tuple[str, str]]:
     archived = standing.archived
     if archived.rejected:
         what = f"{plural(len(archived.rejected), 'generation')} failed verification and does not count: {some(archived.rejected)}"
         yield "rejected", f"{what}; _rejected-N.json beside it says why; its rows are archived again"
     if archived.interrupted:
-        yield (
-            "unfinished",
-            f"a purge of {some(archived.interrupted)} has begun and not ended: rows are held, or the next run goes on with it",
-        )
+        why = "rows are held, or the next run goes on with it" if table.purge else "a run goes on with it once purge is true again"
+        yield "unfinished", f"a purge of {some(archived.interrupted)} has begun and not ended: {why}"
     if archived.leftovers:
         yield "leftovers", f"{plural(archived.leftovers, 'object')} that no manifest names; the next archive of the day removes them"
     for message in archived.damaged:
@@ -187,6 +185,7 @@ def _facts(config: Config, looked: Looked[_Stands]) -> Json:
     standing, runs = looked.found.standing, looked.found.runs
     backlog, archived = standing.backlog, standing.archived
     return name | {
+        "purge": looked.table.purge,
         "days_waiting": len(backlog.waiting),
         "oldest_day_waiting": backlog.waiting[0].key if backlog.waiting else None,
         "rows_waiting": backlog.rows_waiting,

@@ -65,7 +65,7 @@ def _row(table: TableConfig, now: datetime) -> list[str]:
         f"{table.schema_name}.{table.name}",
         ", ".join(table.primary_key),
         f"{table.timestamp_column}, {table.timezone}",
-        f"{table.retention_days} days",
+        f"{table.retention_days} days{'' if table.purge else ', and kept'}",
         table.schedule or "none",
         minute(upcoming) if upcoming else "never by itself",
     ]
@@ -88,6 +88,7 @@ def _facts(table: TableConfig, now: datetime) -> Json:
         "timestamp_column": table.timestamp_column,
         "timezone": table.timezone,
         "retention_days": table.retention_days,
+        "purge": table.purge,
         "schedule": table.schedule,
         "next_run": upcoming.astimezone(UTC).isoformat() if upcoming else None,
     }

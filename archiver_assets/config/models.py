@@ -99,6 +99,10 @@ class Settings(PodSettings):
     sleep_between_batches: float = Field(
         default=0.0, ge=0, le=3600, allow_inf_nan=False, description="a number of seconds, 0 to 3600, that a purge rests between batches"
     )
+    purge: bool = Field(
+        default=True,
+        description="true, or false to archive only: no row is deleted, and rows that come late into an archived day wait until it is true",
+    )
     purge_method: Literal["delete", "drop_partition"] = Field(
         default="delete",
         description="delete, or drop_partition: leaves of a natively partitioned table are dropped, whole days at once, others when empty",

@@ -4,16 +4,16 @@ What belongs here: walking over those days, and measuring what waits. What does 
 and how long a day may wait (`orchestration`).
 """
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 
 from psycopg import sql as composed
 
 from archiver_assets.config import Hold, TableConfig
 from archiver_assets.lifecycle.holds import HoldPlaces
-from archiver_assets.partition import Partition, newest_expired
+from archiver_assets.partition import Partition, newest_expired, stretches
 from archiver_assets.source import sql
 from archiver_assets.source.catalog import Connection, Table, read_server, read_table
 from archiver_assets.source.holding import held_rows, read_clock
@@ -39,8 +39,8 @@ class ExpiredDay:
 class Backlog:
     """What of a table should have been archived and purged at `now`, the clock of the database.
 
-    `waiting` are the days with rows that no hold keeps, oldest first; `days_held` is the number of others. Rows are counted up to
-    MOST_COUNTED.
+    `waiting` are the days with rows that no hold keeps, oldest first; `days_held` is the number of others. Days that were given as done are
+    among neither, and their rows are not counted. Rows are counted up to MOST_COUNTED.
     """
 
     now: datetime
@@ -53,7 +53,10 @@ class Backlog:
 
 @dataclass(frozen=True)
 class _View:
-    """One session's look at a table: its expired days end with `newest`, and each of the `holds` in force keeps the rows beside it."""
+    """One session's look at a table: its expired days end with `newest`, and each of the `holds` in force keeps the rows beside it.
+
+    Days that are `done` are not looked at.
+    """
 
     connection: Connection
     config: TableConfig
@@ -61,22 +64,25 @@ class _View:
     now: datetime
     newest: Partition
     holds: Sequence[tuple[Hold, sql.HeldRows]]
+    done: Collection[date]
 
 
-def expired_days(source: Connects, table: TableConfig, places: HoldPlaces) -> Generator[ExpiredDay, None, None]:
-    """Yield the expired days from `start_date` on that have rows, oldest first.
+def expired_days(
+    source: Connects, table: TableConfig, places: HoldPlaces, done: Collection[date] = ()
+) -> Generator[ExpiredDay, None, None]:
+    """Yield the expired days from `start_date` on that have rows and are not `done` (see `archive_only.done_days`), oldest first.
 
     One probe of the timestamp's index a day, up to two more after a gap, and one more where a hold may keep some of the rows. Lazy: the
     session is open until the iterator is closed or exhausted. Raises HoldsUnreadable, TableRefused where each probe would read a large
     table whole, and what `connect` and `read_table` raise.
     """
-    with _looking_at(source, table, places) as view:
+    with _looking_at(source, table, places, done) as view:
         yield from _walk(view)
 
 
-def measure_backlog(source: Connects, table: TableConfig, places: HoldPlaces) -> Backlog:
+def measure_backlog(source: Connects, table: TableConfig, places: HoldPlaces, done: Collection[date] = ()) -> Backlog:
     """Return what waits in a table. Costs and raises as `expired_days` to its end, and three counts of at most MOST_COUNTED rows."""
-    with _looking_at(source, table, places) as view:
+    with _looking_at(source, table, places, done) as view:
         days = list(_walk(view))
         waiting = tuple(day.partition for day in days if not day.held)
         column, start = view.table.timestamp.name, view.table.days(Partition(table.start_date, table.timezone)).lower
@@ -84,34 +90,40 @@ def measure_backlog(source: Connects, table: TableConfig, places: HoldPlaces) ->
             now=view.now,
             waiting=waiting,
             days_held=len(days) - len(waiting),
-            rows_waiting=_count(view, _waiting_rows(view, waiting[0])) if waiting else 0,
+            rows_waiting=_rows_waiting(view, waiting[0]) if waiting else 0,
             rows_before_start_date=_count(view, sql.before(column, start)),
             rows_without_day=_count(view, sql.without_day(column)),
         )
 
 
 @contextmanager
-def _looking_at(source: Connects, table: TableConfig, places: HoldPlaces) -> Iterator[_View]:
+def _looking_at(source: Connects, table: TableConfig, places: HoldPlaces, done: Collection[date]) -> Iterator[_View]:
     with source.connect() as connection:
         now = read_server(connection).now
         shape = read_table(connection, table)
         require_index(connection, table)
-        holds = places.in_force(table, read_clock(connection))
+        # Where nothing is deleted a hold keeps nothing, and is no reason to leave a day out of the archive.
+        holds = places.in_force(table, read_clock(connection)) if table.purge else ()
         newest = newest_expired(now=now, retention_days=table.retention_days, timezone=table.timezone)
         kept = held_rows(connection, table, shape, holds)
-        yield _View(connection, table, shape, now, newest, tuple(zip(holds, kept, strict=True)))
+        yield _View(connection, table, shape, now, newest, tuple(zip(holds, kept, strict=True)), done)
 
 
 def _walk(view: _View) -> Iterator[ExpiredDay]:
-    zone = view.config.timezone
-    partition, horizons = Partition(view.config.start_date, zone), [view.newest]
-    while partition <= view.newest:
+    first = Partition(view.config.start_date, view.config.timezone)
+    for stretch in stretches(first, view.newest, view.done):
+        yield from _walk_stretch(view, *stretch)
+
+
+def _walk_stretch(view: _View, partition: Partition, newest: Partition) -> Iterator[ExpiredDay]:
+    zone, horizons = partition.timezone, [newest]
+    while partition <= newest:
         found = next((first for last in horizons if (first := _first_day(view, partition, last)) is not None), None)
         if found is None:
             return
         yield ExpiredDay(found, _is_held(view, found))
         partition = Partition(found.next_day, zone)
-        horizons = sorted({*(min(Partition(partition.day + near, zone), view.newest) for near in _NEAR), view.newest})
+        horizons = sorted({*(min(Partition(partition.day + near, zone), newest) for near in _NEAR), newest})
 
 
 def _first_day(view: _View, first: Partition, last: Partition, kept: Sequence[sql.HeldRows] = ()) -> Partition | None:
@@ -127,10 +139,15 @@ def _is_held(view: _View, partition: Partition) -> bool:
     return bool(kept) and _first_day(view, partition, partition, kept) is None
 
 
-def _waiting_rows(view: _View, oldest: Partition) -> composed.Composed:
-    return sql.in_days_and_free(view.table.days(oldest, view.newest), [rows for _, rows in view.holds])
+def _rows_waiting(view: _View, oldest: Partition) -> int:
+    rows, kept = 0, [rows for _, rows in view.holds]
+    for stretch in stretches(oldest, view.newest, view.done):
+        rows += _count(view, sql.in_days_and_free(view.table.days(*stretch), kept), MOST_COUNTED - rows)
+        if rows == MOST_COUNTED:
+            break
+    return rows
 
 
-def _count(view: _View, condition: composed.Composed) -> int:
-    statement = sql.count_up_to(view.table.relation, condition, MOST_COUNTED)
+def _count(view: _View, condition: composed.Composed, most: int = MOST_COUNTED) -> int:
+    statement = sql.count_up_to(view.table.relation, condition, most)
     return next(int(row["rows"]) for row in view.connection.execute(statement))

@@ -160,6 +160,8 @@ defaults:
   # Rows stay in their table for so many days after the end of their day. The law and your
   # application decide: look at this one first.
   retention_days: {retention_days}
+  # true deletes the rows of a day once its archive is proven. false archives only.
+  purge: true
   # Days are archived every night at 2 o'clock UTC, the oldest first. null for no schedule.
   schedule: "0 2 * * *"
 

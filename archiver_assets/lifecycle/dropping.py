@@ -13,6 +13,7 @@ from functools import partial
 
 import numpy as np
 
+from archiver_assets.lifecycle.archive_only import require_purge
 from archiver_assets.lifecycle.coverage import Coverage
 from archiver_assets.lifecycle.emptying import Proven, Session, batches_of, target_of
 from archiver_assets.lifecycle.task import Step, log
@@ -39,6 +40,7 @@ def drop_proven_leaves(session: Session, proven: Sequence[Proven]) -> Dropped:
 
     Raises SourceChanged or TableRefused if the table is altered meanwhile, and what else the source raises.
     """
+    require_purge(session.task.table)
     dropped = Dropped()
     if not proven or not _may_drop(session):
         return dropped
@@ -57,6 +59,7 @@ def drop_proven_leaves(session: Session, proven: Sequence[Proven]) -> Dropped:
 
 def drop_empty_leaves(session: Session) -> list[str]:
     """Drop the leaves that are empty and wholly expired, whatever emptied them, and return their names."""
+    require_purge(session.task.table)
     if not _may_drop(session):
         return []
     leaves = [leaf for leaf in _leaves(session) if leaf.expired and is_empty(session.connection, leaf)]

@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from archiver_assets.config import Hold
 from archiver_assets.errors import NotArchived, SourceChanged
+from archiver_assets.lifecycle.archive_only import require_purge
 from archiver_assets.lifecycle.coverage import Coverage
 from archiver_assets.lifecycle.dry_run import Look, damage_of, finding_of, look_at, relation
 from archiver_assets.lifecycle.emptying import Proven, Session, batches_of, target_of
@@ -76,8 +77,10 @@ def dry_purge(task: Task, *, archived_first: bool = False) -> DryPurge:
     With `archived_first` the same run would archive before: then rows that are in no generation yet are no reason to refuse. They are
     `late` here, and would be purged by the generation that is not there yet.
 
-    Raises SourceUnavailable and what else makes nothing knowable; anything else that a real run would raise is among the findings.
+    Raises TableRefused for a table that is archived only, SourceUnavailable and what else makes nothing knowable; anything else that a real
+    run would raise is among the findings.
     """
+    require_purge(task.table)
     return persistently(task, "dry run of purge", lambda: _dry_purge(task, archived_first=archived_first))
 
 

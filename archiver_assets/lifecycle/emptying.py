@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from archiver_assets.config import Hold
 from archiver_assets.errors import SourceConflict
+from archiver_assets.lifecycle.archive_only import require_purge
 from archiver_assets.lifecycle.generations import Generation, versions_believed
 from archiver_assets.lifecycle.holds import HoldPlaces, in_force
 from archiver_assets.lifecycle.pacing import pause_between_batches
@@ -104,6 +105,7 @@ def delete_all(session: Session, proven: Proven) -> Tally:
 
     Raises SourceChanged or TableRefused if the table is altered meanwhile, and what else the source raises.
     """
+    require_purge(session.task.table)
     task, target = session.task, target_of(session, proven.generation)
     manifest, tally, last = proven.generation.manifest, Tally(), Deleted()
     with task.progress("purge", manifest.rows, beside=manifest.object.bytes) as progress:

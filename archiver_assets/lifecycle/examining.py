@@ -267,7 +267,7 @@ def _temporary(subject: str, connection: Connection, where: str) -> Line:
 
 def _examine_tables(source: Source, connection: Connection, places: HoldPlaces) -> Lines:
     config = source.config
-    if source.scratch is None and any(table.verification == "restore" for table in config.tables):
+    if source.scratch is None and any(table.purge and table.verification == "restore" for table in config.tables):
         yield _temporary(f"database {config.name}: scratch", connection, "the database itself")
     for table in config.tables:
         try:
@@ -281,7 +281,9 @@ def _examine_table(connection: Connection, table: TableConfig, places: HoldPlace
     subject, findings = f"table {table.label}", read_preflight(connection, table)
     yield from (_of_finding(subject, each) for each in findings)
     if not any(each.stops != "nothing" for each in findings):
-        yield passed(subject, f"can be archived and purged: rights, key, index on {table.timestamp_column}, nothing that a DELETE sets off")
+        looked_at = f"rights, key, index on {table.timestamp_column}"
+        purged = f"can be archived and purged: {looked_at}, nothing that a DELETE sets off"
+        yield passed(subject, purged if table.purge else f"can be archived: {looked_at}; purge is false, so that no row is ever deleted")
     shape = describe_table(connection, table)
     try:
         holds = places.in_force(table, read_clock(connection)) if shape else ()

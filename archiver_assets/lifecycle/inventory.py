@@ -7,7 +7,7 @@ which each manifest of a partition is read (`generations.py`), and reading data.
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from typing import TypeVar
 
 from archiver_assets.config import billed_bytes
@@ -60,10 +60,7 @@ def read_inventory(store: ObjectStore, keys: TableKeys, storage_class: str) -> I
     One request for each thousand objects (four or so a day), and at most NEWEST manifests and NEWEST receipts, one request each.
     Raises StoreError and StoreUnavailable.
     """
-    folders = defaultdict[str, list[StoredObject]](list)
-    for found in store.list(f"{keys.folder}dt="):
-        if (day := keys.day(found.key)) is not None:
-            folders[day.isoformat()].append(found)
+    folders = _list_days(store, keys)
     days = [_day(keys, day, objects) for day, objects in sorted(folders.items())]
     damaged: list[str] = []
     manifests = _read_newest(store, (each for day in days for each in day.manifests), Manifest, damaged)
@@ -83,6 +80,23 @@ def read_inventory(store: ObjectStore, keys: TableKeys, storage_class: str) -> I
         means=_means(manifests, receipts),
         damaged=tuple(damaged),
     )
+
+
+def live_days(store: ObjectStore, keys: TableKeys) -> frozenset[date]:
+    """Return the days of a table with a generation that counts, as the names of objects say: one request for each thousand of them.
+
+    Raises StoreError and StoreUnavailable.
+    """
+    days = (_day(keys, day, objects) for day, objects in _list_days(store, keys).items())
+    return frozenset(date.fromisoformat(day.key) for day in days if day.live)
+
+
+def _list_days(store: ObjectStore, keys: TableKeys) -> dict[str, list[StoredObject]]:
+    folders = defaultdict[str, list[StoredObject]](list)
+    for found in store.list(f"{keys.folder}dt="):
+        if (day := keys.day(found.key)) is not None:
+            folders[day.isoformat()].append(found)
+    return folders
 
 
 @dataclass(frozen=True)

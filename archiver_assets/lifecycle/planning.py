@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from archiver_assets.config import Hold, TableConfig
+from archiver_assets.lifecycle.archive_only import done_days
 from archiver_assets.lifecycle.backlog import MOST_COUNTED, Backlog, measure_backlog
 from archiver_assets.lifecycle.holds import HoldPlaces
 from archiver_assets.lifecycle.inventory import Means
@@ -18,6 +19,7 @@ from archiver_assets.source.findings import Finding
 from archiver_assets.source.measuring import RowCount, TableSize, count_days, read_size
 from archiver_assets.source.preflight import read_preflight
 from archiver_assets.source.session import Source
+from archiver_assets.store.keys import TableKeys
 
 ASSUMED_SMALLER = 4.0
 """A row in the archive takes about a fourth of its bytes in the table: for tables that have no generation yet."""
@@ -33,7 +35,7 @@ STARTING = 6.0
 
 @dataclass(frozen=True)
 class Estimate:
-    """What some rows would take: bytes in the table and in the archive, seconds until they are purged; and which of it is only assumed."""
+    """What some rows would take: bytes in the table and in the archive, seconds until runs are done; what of it is only assumed."""
 
     table_bytes: int
     archive_bytes: int
@@ -72,18 +74,24 @@ class Refused:
 
 
 def make_plan(
-    source: Source, table: TableConfig, places: HoldPlaces, means: Means, choose: Callable[[], Sequence[Partition]] | None = None
+    source: Source,
+    table: TableConfig,
+    places: HoldPlaces,
+    keys: TableKeys,
+    means: Means,
+    choose: Callable[[], Sequence[Partition]] | None = None,
 ) -> Plan | Refused:
     """Return what the next run of the table would do: with the days that `choose` gives, or else the oldest ones.
 
-    Costs what `measure_backlog` costs, and a count of at most MOST_COUNTED rows. Raises HoldsUnreadable and what `Source.connect` raises.
+    Costs what `done_days` and `measure_backlog` cost, and a count of at most MOST_COUNTED rows. Raises HoldsUnreadable, the errors of the
+    store, and what `Source.connect` raises.
     """
     with source.connect() as connection:
         findings = tuple(read_preflight(connection, table))
         if any("archive" in each.stops for each in findings):
             missing = any(each.name == "missing_table" for each in findings)
             return Refused(findings, None if missing else read_size(connection, table))
-        backlog = measure_backlog(source, table, places)
+        backlog = measure_backlog(source, table, places, done_days(places.store, keys, table))
         days = tuple(backlog.waiting[: table.max_partitions_per_tick] if choose is None else choose())
         rows, size = _count(connection, table, days), read_size(connection, table)
     next_day = Partition(
@@ -94,10 +102,10 @@ def make_plan(
         days=days,
         later=len(backlog.waiting) - len(days),
         rows=rows,
-        estimate=_estimate(len(days), rows.rows, size, means),
+        estimate=_estimate(table, len(days), rows.rows, size, means),
         size=size,
         backlog=backlog,
-        holds=places.in_force(table, backlog.now),
+        holds=places.in_force(table, backlog.now) if table.purge else (),
         findings=findings,
         not_expired=next_day,
         expires_at=next_day.expires_at(table.retention_days),
@@ -109,14 +117,15 @@ def _count(connection: Connection, table: TableConfig, days: Sequence[Partition]
     return RowCount(0, counted=True) if shape is None else count_days(connection, shape, days, MOST_COUNTED)
 
 
-def _estimate(days: int, rows: int, size: TableSize, means: Means) -> Estimate:
+def _estimate(table: TableConfig, days: int, rows: int, size: TableSize, means: Means) -> Estimate:
     in_table = rows * (size.bytes_per_row or 0.0)
     in_archive = in_table / ASSUMED_SMALLER if means.bytes_per_row is None else rows * means.bytes_per_row
-    seconds = days * STARTING + rows / ASSUMED_ARCHIVED + rows / (means.purged_per_second or ASSUMED_PURGED)
+    purging = rows / (means.purged_per_second or ASSUMED_PURGED) if table.purge else 0.0
+    seconds = days * STARTING + rows / ASSUMED_ARCHIVED + purging
     return Estimate(
         table_bytes=round(in_table),
         archive_bytes=round(in_archive),
         seconds=seconds,
         size_assumed=means.bytes_per_row is None,
-        pace_assumed=means.purged_per_second is None,
+        pace_assumed=means.purged_per_second is None or not table.purge,
     )

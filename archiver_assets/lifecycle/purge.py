@@ -15,6 +15,7 @@ from typing import Literal
 
 from archiver_assets.config import Hold
 from archiver_assets.errors import ArchiverError, ManifestInvalid, NotArchived, NotVerified, ObjectExists, SourceChanged
+from archiver_assets.lifecycle.archive_only import require_purge
 from archiver_assets.lifecycle.dropping import Dropped, drop_empty_leaves, drop_proven_leaves
 from archiver_assets.lifecycle.emptying import Proven, Session, Tally, delete_all
 from archiver_assets.lifecycle.evidence import require_manifest_as_written
@@ -77,6 +78,7 @@ def purge(task: Task) -> Purged:
     where the table is not that of the manifest, ConfigError where compliance forbids the purge, and NotExpired, PartitionBusy,
     SourceStrained, TableRefused and the errors of source and store. Rows deleted before an error are those of whole batches, each proven.
     """
+    require_purge(task.table)
     with working(task, "purge"):
         purged = persistently(task, "purge", lambda: _purge(task))
         return replace(purged, vacuumed=vacuum(task, purged.table, purged.tally.purged)) if purged.outcome == "purged" else purged

@@ -131,12 +131,16 @@ class _Results:
 
 
 def _require_safe(session: Session, destination: Destination) -> None:
-    name = destination.relation.identifier.as_string()
+    name, table = destination.relation.identifier.as_string(), session.task.table
+    overwrites = session.request.conflict == Conflict.overwrite
+    if overwrites and not table.purge and destination.relation == sql.Relation(table.schema_name, table.name):
+        message = f"expected purge: true in the config of {table.label} to overwrite rows of it, found purge: false: no row is ever deleted"
+        raise NotRestored(message, hint="restore into another table, or with conflict: skip")
     triggers = at.insert_triggers(session.connection, destination)
     if triggers and session.request.triggers == Triggers.refuse:
         message = f"restored rows would fire triggers of {name}: {', '.join(dict.fromkeys(trigger.name for trigger in triggers))}"
         raise NotRestored(message, hint="say what they do: triggers: disable (as the table's owner) or fire; or restore into another table")
-    effects = at.side_effects_of_delete(session.connection, destination) if session.request.conflict == Conflict.overwrite else []
+    effects = at.side_effects_of_delete(session.connection, destination) if overwrites else []
     if effects:
         message = f"overwriting rows of {name} would do more, or less: {'; '.join(effects)}"
         raise NotRestored(message, hint="restore into another table, or with conflict: skip")

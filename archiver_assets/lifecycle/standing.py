@@ -6,6 +6,7 @@ What belongs here: putting together what the database and the store say. What do
 from dataclasses import dataclass
 
 from archiver_assets.config import TableConfig
+from archiver_assets.lifecycle.archive_only import done_days
 from archiver_assets.lifecycle.backlog import Backlog, measure_backlog
 from archiver_assets.lifecycle.holds import HoldPlaces
 from archiver_assets.lifecycle.inventory import Inventory, read_inventory
@@ -36,7 +37,8 @@ class Standing:
 
 
 def read_standing(source: Source, table: TableConfig, places: HoldPlaces, keys: TableKeys, storage_class: str) -> Standing:
-    """Return how a table stands. Costs and raises as `read_inventory` and `measure_backlog`."""
+    """Return how a table stands. Costs and raises as `done_days`, `read_inventory` and `measure_backlog`."""
     with source.connect() as connection:
         size = read_size(connection, table)
-    return Standing(measure_backlog(source, table, places), read_inventory(places.store, keys, storage_class), size)
+    backlog = measure_backlog(source, table, places, done_days(places.store, keys, table))
+    return Standing(backlog, read_inventory(places.store, keys, storage_class), size)

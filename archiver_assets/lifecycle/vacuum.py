@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from archiver_assets.errors import ArchiverError
+from archiver_assets.lifecycle.archive_only import require_purge
 from archiver_assets.lifecycle.task import Task, log
 from archiver_assets.source import sql, sql_catalog, sql_session
 from archiver_assets.source.catalog import Connection, Table
@@ -29,8 +30,9 @@ class Vacuumed:
 def vacuum(task: Task, table: Table, purged_rows: int) -> Vacuumed:
     """Run what `vacuum_strategy` says on the relations that hold the day, in a session of its own and outside any transaction.
 
-    Raises nothing of the database's: what goes wrong is logged and is the outcome.
+    Raises nothing of the database's: what goes wrong is logged and is the outcome. Raises TableRefused for a table that is archived only.
     """
+    require_purge(task.table)
     if task.table.vacuum_strategy == "none" or not purged_rows:
         return Vacuumed()
     try:

@@ -1,4 +1,4 @@
-"""The assets of one table that schedules run: source -> archive (with its check) -> purge.
+"""The assets of one table that schedules run: source -> archive (with its check) -> purge, which a table with `purge: false` has not.
 
 What belongs here: from a table's config to Dagster's definitions. What does not: what their steps do (`steps.py`, imported when one runs).
 No asset has a BackfillPolicy: with one, even of single runs, Dagster evaluates the check once for a whole range of partitions.
@@ -40,6 +40,12 @@ def table_keys(table: TableConfig) -> TableKeys:
     return TableKeys(dg.AssetKey(path), *(dg.AssetKey([*path, step]) for step in ("archive", "purge", "restore")))
 
 
+def scheduled_keys(table: TableConfig) -> list[dg.AssetKey]:
+    """Return the keys of the assets that a run of the schedule materializes: the archive, and unless it is archived only the purge."""
+    keys = table_keys(table)
+    return [keys.archive, keys.purge] if table.purge else [keys.archive]
+
+
 def source_asset(table: TableConfig, database: DatabaseConfig) -> dg.AssetSpec:
     """Return the external asset that stands for the table itself."""
     return dg.AssetSpec(
@@ -53,7 +59,8 @@ def source_asset(table: TableConfig, database: DatabaseConfig) -> dg.AssetSpec:
 
 def _about_source(table: TableConfig) -> str:
     day = f"their day, by `{table.timestamp_column}` in {table.timezone}"
-    return f"The table {table.label}, with the key `{', '.join(table.primary_key)}`. Rows stay {table.retention_days} days after {day}."
+    rows = "Rows stay" if table.purge else "Rows stay for ever, and are archived"
+    return f"The table {table.label}, with the key `{', '.join(table.primary_key)}`. {rows} {table.retention_days} days after {day}."
 
 
 def archive_asset(table: TableConfig, partitions: dg.DailyPartitionsDefinition) -> dg.AssetsDefinition:

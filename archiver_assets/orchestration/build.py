@@ -8,7 +8,7 @@ from collections import defaultdict
 import dagster as dg
 
 from archiver_assets.config import Config, DatabaseConfig, TableConfig
-from archiver_assets.orchestration.assets import archive_asset, purge_asset, row_counts_check, source_asset, table_keys
+from archiver_assets.orchestration.assets import archive_asset, purge_asset, row_counts_check, scheduled_keys, source_asset
 from archiver_assets.orchestration.checks import CHECKS_JOB, check_keys, database_checks
 from archiver_assets.orchestration.instances import KeptInstance
 from archiver_assets.orchestration.notifying import notifications_sensor
@@ -53,7 +53,7 @@ def _assets(
     return [
         source_asset(table, database),
         archive_asset(table, partitions),
-        purge_asset(table, partitions),
+        *([purge_asset(table, partitions)] if table.purge else []),
         restore_asset(table, partitions),
     ]
 
@@ -62,6 +62,5 @@ def _shared_jobs(tables: list[TableConfig]) -> dict[str, list[dg.AssetKey]]:
     # A job per table would be quadratic, as each resolves over every asset; and one job cannot mix partitions definitions.
     selected: dict[str, list[dg.AssetKey]] = defaultdict(list)
     for table in tables:
-        keys = table_keys(table)
-        selected[shared_job_name(table)] += [keys.archive, keys.purge]
+        selected[shared_job_name(table)] += scheduled_keys(table)
     return selected

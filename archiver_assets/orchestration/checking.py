@@ -61,13 +61,13 @@ def _looks(
     source, (preflight_key, backlog_key) = services.source(table), check_keys(table)
 
     def look_at_backlog() -> dg.AssetCheckResult:
-        backlog = measure_backlog(source, table, services.hold_places())
+        backlog = measure_backlog(source, table, services.hold_places(), services.done_days(table))
         return backlog_result(table, backlog, find_stalled(backlog, table, last_seen(instance, backlog_key)))
 
     def told(step: str, look: Callable[[], dg.AssetCheckResult]) -> Callable[[], dg.AssetCheckResult]:
         return bound_contextvars(database=table.database, table=table.label, step=step)(look)
 
-    looks = {preflight_key: lambda: preflight_result(preflight(source, table)), backlog_key: look_at_backlog}
+    looks = {preflight_key: lambda: preflight_result(table, preflight(source, table)), backlog_key: look_at_backlog}
     return {key: told(key.name, look) for key, look in looks.items()}
 
 
@@ -102,6 +102,7 @@ def backlog_result(table: TableConfig, backlog: Backlog, stalling: Stalling) -> 
         metadata={
             "oldest_expired_day": dg.MetadataValue.text(backlog.waiting[0].key if backlog.waiting else "none"),
             **_limits(table, backlog),
+            "archived_only": dg.MetadataValue.bool(not table.purge),
             "days_waiting": dg.MetadataValue.int(len(backlog.waiting)),
             "days_stalled": dg.MetadataValue.int(len(stalling.stalled)),
             "days_held": dg.MetadataValue.int(backlog.days_held),
@@ -125,7 +126,7 @@ def _complaints(table: TableConfig, backlog: Backlog, stalling: Stalling) -> Ite
         oldest, days = stalling.stalled[0], len(stalling.stalled)
         since = f"{oldest.expires_at(table.retention_days):%Y-%m-%d %H:%M} UTC"
         yield _Complaint(
-            f"no expired day to wait longer than {table.max_backlog_days} days for its purge",
+            f"no expired day to wait longer than {table.max_backlog_days} days for its {'purge' if table.purge else 'archive'}",
             f"{days} day{'s' if days > 1 else ''}, the oldest {oldest.key}, expired since {since}",
             "see why runs of that day failed, or, if none did, that the schedule runs; raise max_partitions_per_tick to catch up faster",
         )

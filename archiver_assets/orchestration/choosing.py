@@ -36,7 +36,10 @@ class PutOff:
 
 @dataclass
 class Choice:
-    """What a tick decided. `first` and `again` are the days to run, in this order; `complete` says that no day was left unlooked at."""
+    """What a tick decided. `first` and `again` are the days to run, in this order; `complete` says that no day was left unlooked at.
+
+    `done` is the number of days that were left out because the archive has them, of a table that is archived only.
+    """
 
     first: list[str] = field(default_factory=list)
     again: list[str] = field(default_factory=list)
@@ -45,6 +48,7 @@ class Choice:
     put_off: list[PutOff] = field(default_factory=list)
     next_tick: list[str] = field(default_factory=list)
     complete: bool = True
+    done: int = 0
 
     @property
     def chosen(self) -> list[str]:
@@ -64,7 +68,7 @@ class Choice:
         counted = [f"{count} {what}" for what, count in counts.items() if count]
         total = sum(counts.values())
         if not total:
-            return "no expired day has rows"
+            return f"no expired day has rows beside {self.done} that are archived" if self.done else "no expired day has rows"
         at_least = "" if self.complete else "at least "
         details = [*_named("requested", self.first), *_named("requested again", self.again), *_put_off(self.put_off)]
         return "; ".join([f"{at_least}{total} day{'s' if total > 1 else ''} expired: {', '.join(counted)}", *details])

@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 
 from archiver_assets.config import TableConfig
-from archiver_assets.orchestration.assets import TableKeys, table_keys
+from archiver_assets.orchestration.assets import TableKeys, scheduled_keys, table_keys
 from archiver_assets.orchestration.tags import PARTITION_TAG
 from archiver_assets.telemetry.runs import is_dry
 
@@ -73,7 +73,7 @@ def runs_of_table(instance: dg.DagsterInstance, table: TableConfig, now: datetim
 
 
 def past_of(instance: dg.DagsterInstance, table: TableConfig, days: Sequence[str], now: datetime) -> dict[str, Past]:
-    """Return the past of those of the days that have any: finished runs of archive and purge together, no dry run, of the last 90 days."""
+    """Return the past of those of the days that have any: finished runs of all that a schedule runs, no dry run, of the last 90 days."""
     keys, by_day = table_keys(table), defaultdict[str, list[dg.RunRecord]](list)
     for record in _tries(instance, table, {PARTITION_TAG: list(days)}, now):
         by_day[record.dagster_run.tags[PARTITION_TAG]].append(record)
@@ -133,15 +133,15 @@ def _table_tag(table: TableConfig) -> dict[str, str]:
 def _tries(
     instance: dg.DagsterInstance, table: TableConfig, tags: Mapping[str, str | list[str]], now: datetime, limit: int = _MOST_RECORDS
 ) -> list[dg.RunRecord]:
-    """Return the finished runs of the table with archive and purge, newest first."""
-    keys = table_keys(table)
+    """Return the finished runs of the table with archive and purge, of one without a purge those with its archive, newest first."""
+    keys = frozenset(scheduled_keys(table))
     filters = dg.RunsFilter(tags={**_table_tag(table), **tags}, statuses=_FINISHED, created_after=now - REMEMBERED)
     return [record for record in instance.get_run_records(filters, limit=limit) if _is_try(record.dagster_run, keys)]
 
 
-def _is_try(run: dg.DagsterRun, keys: TableKeys) -> bool:
+def _is_try(run: dg.DagsterRun, keys: frozenset[dg.AssetKey]) -> bool:
     selected = run.asset_selection
-    whole = selected is None or {keys.archive, keys.purge} <= selected
+    whole = selected is None or keys <= selected
     return whole and PARTITION_TAG in run.tags and not is_dry(run)
 
 

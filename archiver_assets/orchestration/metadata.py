@@ -9,6 +9,7 @@ from datetime import datetime
 
 import dagster as dg
 
+from archiver_assets.config import TableConfig
 from archiver_assets.lifecycle.archive import Archived
 from archiver_assets.lifecycle.generations import Generation
 from archiver_assets.lifecycle.purge import Purged
@@ -144,13 +145,14 @@ def verification_result(
     )
 
 
-def preflight_result(findings: Sequence[Finding]) -> dg.AssetCheckResult:
+def preflight_result(table: TableConfig, findings: Sequence[Finding]) -> dg.AssetCheckResult:
     """Return the evaluation of `preflight`, one line for each finding; it is a warning if none of them stops anything."""
     stopping = [each for each in findings if each.stops != "nothing"]
+    well = f"nothing speaks against archiving {'and purging ' if table.purge else ''}this table"
     return dg.AssetCheckResult(
         passed=not findings,
         severity=dg.AssetCheckSeverity.ERROR if stopping else dg.AssetCheckSeverity.WARN,
-        description="\n".join(each.line for each in findings) or "nothing speaks against archiving and purging this table",
+        description="\n".join(each.line for each in findings) or well,
         metadata={
             "stopping": dg.MetadataValue.int(len(stopping)),
             "warnings": dg.MetadataValue.int(len(findings) - len(stopping)),

@@ -45,13 +45,16 @@ def known_days(instance: dg.DagsterInstance, table: TableConfig) -> Known:
 
 
 def missing_materializations(task: Task, links: Links, day: SurveyedDay, known: Known) -> Iterator[dg.AssetMaterialization]:
-    """Yield what Dagster lacks of a day: its archive, if any generation counts, and its purge, if any has a receipt."""
+    """Yield what Dagster lacks of a day: its archive, if any generation counts, and its purge, if any has a receipt.
+
+    A table that is archived only has no purge asset, whatever it was once; that comes back with `purge: true`.
+    """
     keys, partition = table_keys(task.table), task.partition.key
     if day.live and partition not in known.archived:
         metadata = recorded_archive(task, links, day.live)
         yield dg.AssetMaterialization(keys.archive, partition=partition, description=_WHENCE, metadata=metadata)
     receipts = [(each, each.receipt) for each in day.live if each.receipt is not None]
-    if receipts and partition not in known.purged:
+    if task.table.purge and receipts and partition not in known.purged:
         metadata = recorded_purge(task, links, receipts[-1][0], [receipt for _, receipt in receipts])
         yield dg.AssetMaterialization(keys.purge, partition=partition, description=_WHENCE, metadata=metadata)
 

@@ -8,11 +8,12 @@ What needs Arrow or AWS's client is imported by the method that makes it, becaus
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from archiver_assets.config import Config, TableConfig
+from archiver_assets.lifecycle.archive_only import done_days
 from archiver_assets.orchestration.links import Links
 from archiver_assets.partition import Partition
 from archiver_assets.source.session import Source
@@ -119,6 +120,10 @@ class Services:
             encryption=self.config.s3.encryption,
             watch=self.watch or unwatched,
         )
+
+    def done_days(self, table: TableConfig) -> frozenset[date]:
+        """Return the days of a table that want no run although they have rows: some only if it is archived only. Raises as `done_days`."""
+        return done_days(self.store, self.table_keys(table), table)
 
     def hold_places(self) -> "HoldPlaces":
         """Return where legal holds are kept."""

@@ -16,7 +16,7 @@ import dagster as dg
 
 from archiver_assets.config import TableConfig
 from archiver_assets.errors import ArchiverError, NotExpired, PartitionBusy
-from archiver_assets.orchestration.assets import table_keys
+from archiver_assets.orchestration.assets import scheduled_keys
 from archiver_assets.orchestration.build import build_definitions
 from archiver_assets.orchestration.history import runs_of_table
 from archiver_assets.orchestration.metadata import Metadata
@@ -128,15 +128,15 @@ class Runner:
             raise NotExpired(message, hint="choose one of these days, or change start_date or retention_days if the law allows it")
 
     def run(self, day: str, *, dry_run: bool = False) -> DayRun:
-        """Archive, check and purge a day, or with `dry_run` say what that would do."""
-        keys, run_id = table_keys(self.table), str(uuid4())
+        """Archive, check and, unless it is archived only, purge a day, or with `dry_run` say what that would do."""
+        run_id = str(uuid4())
         dry = {"ops": {f"{self.table.dagster_name}__archive": {"config": {"dry_run": True}}}} if dry_run else {}
         with self._marked_alive(run_id) as marked:
             result = self._job.execute_in_process(
                 run_config={**_SILENT, **dry},
                 instance=self.instance,
                 partition_key=day,
-                asset_selection=[keys.archive, keys.purge],
+                asset_selection=scheduled_keys(self.table),
                 tags={**run_tags(self.table), COMMAND_TAG: _MARKED if marked else _UNMARKED},
                 run_id=run_id,
                 raise_on_error=False,

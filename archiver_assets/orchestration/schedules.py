@@ -8,13 +8,14 @@ See https://docs.dagster.io/guides/automate/schedules.
 
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 
 import dagster as dg
 from structlog.contextvars import bound_contextvars
 
 from archiver_assets.config import DatabaseConfig, TableConfig, checks_schedule_name
 from archiver_assets.lifecycle.idleness import has_no_expired_rows
-from archiver_assets.orchestration.assets import table_keys
+from archiver_assets.orchestration.assets import scheduled_keys
 from archiver_assets.orchestration.checks import check_keys
 from archiver_assets.orchestration.choosing import Choice, choose
 from archiver_assets.orchestration.history import ACTIVE, days_in_progress, last_was_a_repetition, past_of
@@ -27,7 +28,7 @@ _AHEAD = {"dagster/priority": "1"}
 
 
 def table_schedule(table: TableConfig, job_name: str, services: Services, kept: KeptInstance) -> dg.ScheduleDefinition | None:
-    """Return the schedule `D__S__T__schedule` of archive, check and purge; None if the config switches it off.
+    """Return the schedule `D__S__T__schedule` of archive, check and, unless it is archived only, purge; None if the config has none.
 
     `services` is no resource of the schedule's: for those Dagster opens its storage anew in every tick (see `instances.py`).
     """
@@ -40,7 +41,7 @@ def table_schedule(table: TableConfig, job_name: str, services: Services, kept: 
         execution_timezone=table.schedule_timezone,
         job_name=job_name,
         default_status=dg.DefaultScheduleStatus.RUNNING,
-        description=f"Archives, checks and purges the expired days of {table.label}, oldest first.",
+        description=_about(table),
     )
     def schedule(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
         kept.give_to(context)
@@ -55,6 +56,12 @@ def table_schedule(table: TableConfig, job_name: str, services: Services, kept: 
             yield _run_request(table, day)
 
     return schedule
+
+
+def _about(table: TableConfig) -> str:
+    if table.purge:
+        return f"Archives, checks and purges the expired days of {table.label}, oldest first."
+    return f"Archives and checks the expired days of {table.label}, oldest first. Nothing is purged: purge is false."
 
 
 def checks_schedule(database: DatabaseConfig, job_name: str, kept: KeptInstance) -> dg.ScheduleDefinition | None:
@@ -85,23 +92,26 @@ def checks_schedule(database: DatabaseConfig, job_name: str, kept: KeptInstance)
 
 
 def every_waiting_day(services: Services, table: TableConfig) -> list[str]:
-    """Return the days of the backlog that are not wholly held, oldest first. Raises what `expired_days` raises."""
+    """Return the days of the backlog that are not wholly held, oldest first. Raises what `done_days` and `expired_days` raise."""
     from archiver_assets.lifecycle.backlog import expired_days  # noqa: PLC0415 -- see `choose_days`
 
-    with closing(expired_days(services.source(table), table, services.hold_places())) as days:
+    with closing(expired_days(services.source(table), table, services.hold_places(), services.done_days(table))) as days:
         return [day.partition.key for day in days if not day.held]
 
 
 def choose_days(instance: Callable[[], dg.DagsterInstance], services: Services, table: TableConfig) -> Choice:
-    """Return what a tick of the table decides. Raises what `expired_days` raises."""
+    """Return what a tick of the table decides. Raises what `done_days` and `expired_days` raise."""
     source = services.shared_source(table)
     if has_no_expired_rows(source, table):
         return Choice()
+    done = services.done_days(table)
+    if done and has_no_expired_rows(source, table, done):
+        return Choice(done=len(done))
     from archiver_assets.lifecycle.backlog import expired_days  # noqa: PLC0415 -- with Arrow, which nothing else in a code server needs
 
     now = services.clock()
-    with closing(expired_days(source, table, services.hold_places())) as days:
-        return choose(
+    with closing(expired_days(source, table, services.hold_places(), done)) as days:
+        choice = choose(
             days,
             at_most=table.max_partitions_per_tick,
             now=now,
@@ -109,10 +119,8 @@ def choose_days(instance: Callable[[], dg.DagsterInstance], services: Services, 
             past_of=lambda some: past_of(instance(), table, some, now=now),
             last_was_a_repetition=lambda: last_was_a_repetition(instance(), table, now=now),
         )
+    return replace(choice, done=len(done))
 
 
 def _run_request(table: TableConfig, day: str) -> dg.RunRequest:
-    keys = table_keys(table)
-    return dg.RunRequest(
-        run_key=f"{table.label} {day}", partition_key=day, asset_selection=[keys.archive, keys.purge], tags=run_tags(table)
-    )
+    return dg.RunRequest(run_key=f"{table.label} {day}", partition_key=day, asset_selection=scheduled_keys(table), tags=run_tags(table))

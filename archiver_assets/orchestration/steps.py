@@ -60,7 +60,7 @@ def _dry_run(table: TableConfig, services: Services, task: Task, context: dg.Ass
     if dry.verifications and selects_check(context.run, keys.row_counts):
         result = verification_result(task, services.links, combined(dry.verifications))
         yield evaluation_of(keys.row_counts, task, result, context.instance)
-    if selects(context.run, keys.purge):
+    if table.purge and selects(context.run, keys.purge):
         yield _dry_purge(table, task, archived_first=True)
 
 

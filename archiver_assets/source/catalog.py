@@ -33,6 +33,8 @@ _KINDS = {"r": "an ordinary table", "p": "a partitioned table"}
 _OTHER_KINDS = {"v": "a view", "m": "a materialized view", "f": "a foreign table", "S": "a sequence"}
 _MIN_SERVER_VERSION = 140_000
 _MEND = "remove the cause, or leave the table out of the config"
+_OF_EVERY_STATEMENT = frozenset({"row_level_security", "inheritance"})
+"""Side effects that a SELECT has too; where nothing is deleted the others are none."""
 
 
 @dataclass(frozen=True)
@@ -291,11 +293,15 @@ def _column(row: Mapping[str, Any], config: TableConfig) -> Column:
 def _findings(found: Mapping[str, Any], columns: Mapping[str, Column], config: TableConfig) -> list[Finding]:
     findings = [*_wrong_relation(found["relation"]), *_wrong_columns(columns, config), *_lossy_columns(found["columns"], columns)]
     findings += [*_wrong_key(found["unique_keys"], columns, config), *_wrong_leaves(found["wrong_leaves"])]
-    findings += [
-        Finding(row["name"], f"{row['effect']} would make a DELETE do more or less", _next_step(row["name"]))
-        for row in found["side_effects"]
-    ]
+    findings += _side_effects(found["side_effects"], config)
     return as_accepted(findings, config)
+
+
+def _side_effects(rows: Sequence[Mapping[str, Any]], config: TableConfig) -> Iterator[Finding]:
+    for row in rows:
+        if config.purge or row["name"] in _OF_EVERY_STATEMENT:
+            statement = "DELETE" if config.purge else "SELECT"
+            yield Finding(row["name"], f"{row['effect']} would make a {statement} do more or less", _next_step(row["name"]))
 
 
 def _next_step(name: str) -> str:

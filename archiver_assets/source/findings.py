@@ -45,5 +45,6 @@ def refuse(findings: Iterable[Finding], config: TableConfig, work: Work) -> None
     """Raise TableRefused, with every finding that stops `work` in one message."""
     stopping = [each for each in findings if work in each.stops]
     if stopping:
-        message = f"table {config.label} cannot be archived and purged safely: {'; '.join(each.what for each in stopping)}"
+        done = "archived and purged" if config.purge else "archived"
+        message = f"table {config.label} cannot be {done} safely: {'; '.join(each.what for each in stopping)}"
         raise TableRefused(message, hint="; ".join(dict.fromkeys(each.hint for each in stopping)))

@@ -42,12 +42,17 @@ def read_preflight(connection: Connection, config: TableConfig) -> list[Finding]
         *_version(connection),
         *_rights(connection, config, oid),
         *_indexes(connection, config, found),
-        *_publications(connection, oid),
-        *(_dropping(connection, found) if config.purge_method == "drop_partition" else ()),
-        *_replicas(connection, config),
-        *_maintenance(connection, config, oid),
+        *(_of_purges(connection, config, found) if config.purge else ()),
     ]
     return [*core, *as_accepted(outer, config)]
+
+
+def _of_purges(connection: Connection, config: TableConfig, found: Mapping[str, Any]) -> Iterator[Finding]:
+    yield from _publications(connection, found["oid"])
+    if config.purge_method == "drop_partition":
+        yield from _dropping(connection, found)
+    yield from _replicas(connection, config)
+    yield from _maintenance(connection, config, found["oid"])
 
 
 def require_index(connection: Connection, config: TableConfig) -> None:
@@ -82,7 +87,7 @@ def _rights(connection: Connection, config: TableConfig, oid: int) -> Iterator[F
     if row["hidden"] or not row["select"]:
         hidden = ", ".join(row["hidden"]) or "xmin, which rights on columns leave out"
         yield Finding("no_select", f"the role {role} may not read {hidden}", f"GRANT SELECT ON {table} TO {sql.quoted(role)}")
-    if not row["delete"]:
+    if config.purge and not row["delete"]:
         yield Finding("no_delete", f"the role {role} may not delete", f"GRANT DELETE ON {table} TO {sql.quoted(role)}", "purge")
 
 

@@ -61,7 +61,7 @@ def scripts(
 
     `holds` is the table of legal holds if it is in this database, and `restore` where rows are to be restored to, if they are.
     """
-    proves = any(table.verification == "restore" for table in tables)
+    proves = any(table.purge and table.verification == "restore" for table in tables)
     rights = [*_login(database.user, database.auth), _connect(database.dbname, database.user), *_of_tables(database.user, tables)]
     if proves and database.scratch_database is None:
         rights.append(_temporary(database.dbname, database.user))
@@ -95,11 +95,19 @@ def _temporary(dbname: str, role: str) -> Right:
 def _of_tables(role: str, tables: Sequence[TableConfig]) -> Iterator[Right]:
     if not tables:
         return
-    relations = _relations(tables)
+    relations, purged = _relations(tables), [each for each in tables if each.purge]
     yield Right("To name the tables.", statements.grant_on_schemas("USAGE", _schemas(tables), role))
-    why = "To archive (whole rows and xmin, so on the whole table), and to purge."
-    yield Right(why, statements.grant_on_tables("SELECT, DELETE", relations, role))
+    if purged:
+        why = "To archive (whole rows and xmin, so on the whole table), and to purge."
+        yield Right(why, statements.grant_on_tables("SELECT, DELETE", _relations(purged), role))
+    if kept := _relations([each for each in tables if not each.purge]):
+        why = "purge: false. To archive (whole rows and xmin, so on the whole table)."
+        yield Right(why, statements.grant_on_tables("SELECT", kept, role))
     yield Right("To name the types of columns in comparisons.", statements.grant_usage_of_types(relations, role))
+    yield from _of_purges(role, purged)
+
+
+def _of_purges(role: str, tables: Sequence[TableConfig]) -> Iterator[Right]:
     if named := _relations([each for each in tables if each.purge_method == "drop_partition" or each.vacuum_strategy != "none"]):
         yield Right("To name leaves, which are dropped or vacuumed.", statements.grant_usage_of_leaves(named, role))
     if dropped := _relations([each for each in tables if each.purge_method == "drop_partition"]):

@@ -160,7 +160,8 @@ class EventLog:
             return Item(table.database, table.label, _step(step_key, table), partition)
         # Without a failed step the whole run has to be made good, which the last of its steps shows.
         steps = [key.path[-1] for key in selected] or [each.name for each in run.asset_check_selection or ()]
-        last = "purge" if "purge" in steps or not steps else steps[-1]
+        whole = "purge" if table.purge else "archive"
+        last = whole if whole in steps or not steps else steps[-1]
         return Item(table.database, table.label, last, partition)
 
     def _named(self, step_key: str) -> TableConfig | None:

@@ -87,6 +87,12 @@ def _backlog_metrics(tables: Sequence[tuple[tuple[str, ...], TableFigures]]) -> 
         TABLE,
         ((labels, each.oldest) for labels, each in measured if each.oldest is not None),
     )
+    yield _gauge(
+        "archiver_archived_only",
+        "1 if nothing of the table is to be purged (purge: false), as of the newest check backlog, else 0.",
+        TABLE,
+        ((labels, each.archived_only) for labels, each in measured),
+    )
 
 
 def _check_metrics(tables: Sequence[tuple[tuple[str, ...], TableFigures]]) -> Iterator[Metric]:

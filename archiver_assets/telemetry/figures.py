@@ -47,12 +47,16 @@ class Left:
 
 @dataclass(frozen=True)
 class Backlog:
-    """What the newest measurement found waiting; `oldest` is when the oldest day that waits began, in seconds of the epoch."""
+    """What the newest measurement found waiting; `oldest` is when the oldest day that waits began, in seconds of the epoch.
+
+    `archived_only` says that nothing of the table was to be purged then.
+    """
 
     days: int
     stalled: int
     oldest: float | None
     limit: int | None
+    archived_only: bool = False
 
 
 @dataclass
@@ -145,7 +149,8 @@ class Figures:
         if made.check_name == "backlog" and "days_waiting" in made.metadata:
             limit = _whole(made.metadata, "max_backlog_days") if "max_backlog_days" in made.metadata else None
             waiting, stalled = (_whole(made.metadata, name) for name in ("days_waiting", "days_stalled"))
-            table.backlog = Backlog(waiting, stalled, _seconds(made.metadata, "oldest_expired_day_start"), limit)
+            oldest, archived_only = _seconds(made.metadata, "oldest_expired_day_start"), bool(_whole(made.metadata, "archived_only"))
+            table.backlog = Backlog(waiting, stalled, oldest, limit, archived_only)
         elif made.check_name == "row_counts":
             table.verifications_failed += failed
             table.generations_rejected += _whole(made.metadata, "generations_rejected")

@@ -153,6 +153,7 @@ def test_a_table_whose_rows_wait_no_longer_than_they_may_passes_and_says_what_wa
         "oldest_expired_day": str(day),
         "oldest_expired_day_start": datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp(),
         "max_backlog_days": 7,
+        "archived_only": False,
         "days_waiting": 1,
         "days_stalled": 0,
         "days_held": 0,

@@ -21,7 +21,7 @@ from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobO
 from archiver_assets.config import TableConfig
 from archiver_assets.errors import TableRefused
 from archiver_assets.orchestration import history
-from archiver_assets.orchestration.assets import table_keys
+from archiver_assets.orchestration.assets import scheduled_keys, table_keys
 from archiver_assets.orchestration.build import build_definitions
 from archiver_assets.orchestration.choosing import Choice
 from archiver_assets.orchestration.history import got_on
@@ -83,7 +83,7 @@ class Ticks:
             run_config=QUIET,
             instance=self.instance,
             partition_key=str(day),
-            asset_selection=[self.keys.archive, self.keys.purge],
+            asset_selection=scheduled_keys(self.table),
             tags=run_tags(self.table),
             raise_on_error=False,
         )
@@ -97,7 +97,7 @@ class Ticks:
             "job_name": self.job.name,
             "run_id": str(uuid4()),
             "status": dg.DagsterRunStatus.STARTED if status in STATUSES else status,
-            "asset_selection": frozenset({self.keys.archive, self.keys.purge}),
+            "asset_selection": frozenset(scheduled_keys(self.table)),
             "tags": run_tags(self.table),
             "remote_job_origin": ORIGIN,
             **changes,

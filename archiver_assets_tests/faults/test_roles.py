@@ -18,12 +18,13 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from archiver_assets.demo.postgres import find_binaries
-from archiver_assets.errors import ArchiverError
+from archiver_assets.errors import ArchiverError, TableRefused
 from archiver_assets.lifecycle.archive import archive
 from archiver_assets.lifecycle.preflight import preflight
 from archiver_assets.lifecycle.purge import purge
 from archiver_assets.lifecycle.restore import restore
 from archiver_assets.lifecycle.restore_request import RestoreRequest
+from archiver_assets.lifecycle.verify import verify
 from archiver_assets.source.session import Source
 from archiver_assets_tests.clusters import catch_up, primary_with_standby
 from archiver_assets_tests.estate import EV, HOLDS, LOG, PASSWORD, Estate, open_estate, run, run_psql, the_job
@@ -94,6 +95,39 @@ class Lacking:
     says: str
     words: str
     table: dict[str, Any] = field(default_factory=lambda: LOG)
+
+
+KEPT = {"purge": False, "vacuum_strategy": "standard", "purge_method": "drop_partition", "verification": "restore"}
+"""A table that is archived only, with every setting by which a purge would need more rights."""
+
+
+def test_for_a_table_that_is_archived_only_no_right_to_delete_is_printed_and_none_is_missed(estate: Estate) -> None:
+    estate.tables = ({**LOG, **KEPT}, {**EV, **KEPT})
+    script = sql_of(estate)
+    assert "GRANT SELECT" in script
+    assert set(re.findall(r"DELETE|TEMPORARY|MAINTAIN|pg_read_all_stats|drop_partition|INSERT|of leaves", script)) == set()
+    estate.granted()
+
+    assert {subject: line for subject, line in estate.doctor().items() if line[0] != "passed"} == {}
+    for table in estate.tables:
+        task = estate.task(table)
+        assert archive(task).rows == 20
+        assert verify(task).passed
+        with pytest.raises(TableRefused, match="found purge: false"):
+            purge(task)
+        with pytest.raises(TableRefused, match=re.escape(f"the role {estate.role} may not delete")):
+            purge(replace(task, table=task.table.model_copy(update={"purge": True, "purge_method": "delete"})))
+    with estate.task(LOG).source.connect() as connection, pytest.raises(psycopg.errors.InsufficientPrivilege):
+        connection.execute("DELETE FROM audit.log")
+    assert (estate.lab.count("audit.log"), estate.lab.count("audit.ev")) == (20, 21)
+
+
+def test_beside_a_table_that_is_purged_one_that_is_archived_only_gets_no_right_to_delete(estate: Estate) -> None:
+    estate.tables = (LOG, {**EV, "purge": False})
+    estate.granted()
+    rights = "SELECT has_table_privilege(%(role)s, %(table)s, 'SELECT'), has_table_privilege(%(role)s, %(table)s, 'DELETE')"
+    found = {name: estate.lab.execute(rights, {"role": estate.role, "table": name}) for name in ("audit.log", "audit.ev")}
+    assert found == {"audit.log": [(True, True)], "audit.ev": [(True, False)]}
 
 
 DROPPED = {**EV, "purge_method": "drop_partition"}

@@ -161,6 +161,18 @@ def test_a_table_to_which_nothing_ever_happened_is_not_passed_over(alert: str, w
     assert list(found) == ([tuple(sorted(NEW.items()))] if fires else [])
 
 
+@pytest.mark.parametrize("alert", ["ArchiverNoPurge", "ArchiverBlockedByHold"])
+@pytest.mark.parametrize(("archived_only", "fires"), [(0, True), (1, False), (None, True)], ids=["purged", "archived only", "not known"])
+def test_alerts_about_purges_pass_over_a_table_that_is_archived_only(alert: str, archived_only: float | None, *, fires: bool) -> None:
+    (rule,) = (each for each in RULES if each["alert"] == alert)
+    known = Series("archiver_archived_only", archived_only, NEW)
+    waits, held = Series("archiver_backlog_days", 3, NEW, before=3), Series("archiver_rows_held", 3, NEW, before=3)
+    purged = Series("archiver_last_success_timestamp_seconds", NOW - 90 * HOUR, {**NEW, "step": "purge"})
+
+    for of_table in ([known, waits, held], [known, waits, held, purged]):
+        assert list(evaluate(rule["expr"], [*QUIET, *of_table], NOW)) == ([tuple(sorted(NEW.items()))] if fires else [])
+
+
 def test_every_rule_has_what_people_need_and_a_section_of_the_runbooks() -> None:
     text = (ROOT / "docs" / "operations" / "runbooks.md").read_text()
     sections = dict(re.findall(r"^## (\w+)\n(.*?)(?=^## |\Z)", text, re.DOTALL | re.MULTILINE))

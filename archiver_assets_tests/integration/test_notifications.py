@@ -217,6 +217,22 @@ def test_recovered_is_said_once_when_every_failed_step_of_every_day_has_succeede
     assert '"incidents"' not in str(world.cursor)
 
 
+def test_a_run_of_a_table_that_is_archived_only_is_made_good_by_its_archive(world: World, hook: Webhook) -> None:
+    databases = tuple(
+        each.model_copy(update={"tables": tuple(table.model_copy(update={"purge": False}) for table in each.tables)})
+        for each in world.config.databases
+    )
+    world.config = world.config.model_copy(update={"databases": databases})
+    world.fail("one", 1)
+    world.tick(3)
+
+    world.succeed("one", 1, step="archive")
+    for _ in range(3):
+        world.tick(30)
+
+    assert [each["type"] for each in hook.received] == ["failure", "success"]
+
+
 def test_what_comes_and_goes_is_no_message_each_time(world: World, hook: Webhook) -> None:
     for _ in range(10):
         world.fail("one")

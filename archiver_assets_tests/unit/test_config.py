@@ -88,6 +88,7 @@ def test_what_a_file_leaves_out_has_the_documented_default(tmp_path: Path) -> No
         "max_partitions_per_tick": 10,
         "parallelism": 1,
         "sleep_between_batches": 0.0,
+        "purge": True,
         "purge_method": "delete",
         "max_replication_lag_seconds": 30.0,
         "verification": "full",

@@ -35,7 +35,7 @@ KEYS = [
         "primary_key",
     ),
     *("retention_days", "batch_size", "start_date", "timezone", "schedule", "max_partitions_per_tick", "parallelism"),
-    *("max_replication_lag_seconds", "vacuum_strategy", "verification", "purge_method", "statement_timeout_seconds"),
+    *("max_replication_lag_seconds", "vacuum_strategy", "verification", "purge", "purge_method", "statement_timeout_seconds"),
     *("legal_holds", "compliance", "critical", "holds", "conditions", "read_replica", "scratch_database"),
     *("schedule_timezone", "max_backlog_days", "checks_schedule", "sleep_between_batches"),
     *("columns", "store_as", "description", "password", "<<", "=", "~", ""),
@@ -140,6 +140,7 @@ SETTINGS: dict[str, st.SearchStrategy[Any]] = {
     "max_replication_lag_seconds": st.one_of(st.none(), st.integers(1, 86_400).map(float)),
     "verification": st.sampled_from(["rows", "full", "restore"]),
     "vacuum_strategy": st.sampled_from(["none", "analyze", "standard"]),
+    "purge": st.booleans(),
     "purge_method": st.sampled_from(["delete", "drop_partition"]),
     # Copies, as the same object at two levels is written as an alias, which no file may have.
     "resources": st.sampled_from([None, {}, {"limits": {"cpu": "2"}}, {"limits": {"ephemeral-storage": "1Gi"}}]).map(deepcopy),

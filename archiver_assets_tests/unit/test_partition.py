@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from archiver_assets.errors import NotExpired
-from archiver_assets.partition import Partition, newest_expired
+from archiver_assets.partition import Partition, newest_expired, stretches
 
 MICROSECOND = timedelta(microseconds=1)
 DAY = timedelta(days=1)
@@ -259,3 +259,19 @@ def test_a_key_that_is_nearly_right_is_refused(key: str) -> None:
 @given(st.lists(days, min_size=2))
 def test_partitions_of_a_table_sort_by_day(unsorted: list[date]) -> None:
     assert [partition.day for partition in sorted(Partition(day, "UTC") for day in unsorted)] == sorted(unsorted)
+
+
+@given(st.integers(-3, 40), st.sets(st.integers(-5, 45)))
+def test_stretches_are_the_days_that_are_not_left_out_as_few_as_they_can_be(length: int, without: set[int]) -> None:
+    def day(number: int) -> date:
+        return date(2024, 2, 20) + number * DAY
+
+    first, last = (Partition(day(number), "Europe/Berlin") for number in (0, length))
+
+    found = list(stretches(first, last, {day(number) for number in without}))
+
+    days = [day(number) for begin, end in found for number in range((begin.day - first.day).days, (end.day - first.day).days + 1)]
+    assert days == [day(number) for number in range(length + 1) if number not in without]
+    assert all(begin <= end for begin, end in found)
+    assert all(end.next_day < begin.day for (_, end), (begin, _) in pairwise(found))
+    assert {each.timezone for stretch in found for each in stretch} <= {"Europe/Berlin"}
