@@ -7,6 +7,7 @@ does not: what they do, which is the product's own, in a process of its own.
 import contextlib
 import importlib
 import os
+import select
 import signal
 import socket
 import struct
@@ -14,7 +15,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from subprocess import Popen, TimeoutExpired
+from subprocess import PIPE, Popen, TimeoutExpired
 
 CLIENT = """\
 #!{python} -ISE
@@ -54,7 +55,7 @@ def commands(folder: Path) -> Iterator[Path]:
     for name in ("archiver", "python", "python3"):
         (scripts / name).write_text(CLIENT.format(python=sys.executable, address=address, name=name))
         (scripts / name).chmod(0o755)
-    with Popen([sys.executable, "-m", __name__, address]) as server:
+    with Popen([sys.executable, "-m", __name__, address], stdin=PIPE) as server:  # whose end it sees, should we be killed
         try:
             _wait_for(address, server)
             yield scripts
@@ -70,7 +71,7 @@ def _wait_for(address: str, server: "Popen[bytes]") -> None:
 
 
 def serve(address: str) -> None:
-    """Fork a process for every client that comes, until SIGTERM."""
+    """Fork a process for every client that comes, until SIGTERM, or until whoever started us is gone."""
     from archiver_assets.cli.app import COMMANDS  # noqa: PLC0415 -- in the server, and not where this module is imported
 
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for them: each tells its client how it ended
@@ -81,7 +82,7 @@ def serve(address: str) -> None:
         listener.bind(f"{address}.new")
         listener.listen()
         Path(f"{address}.new").rename(address)
-        while True:
+        while sys.stdin not in select.select([listener, sys.stdin], [], [])[0]:
             client, _ = listener.accept()
             if not os.fork():
                 listener.close()
