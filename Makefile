@@ -75,7 +75,7 @@ format: setup
 SPHINX := $(RUN)sphinx-build --quiet --fail-on-warning --keep-going --nitpicky --fresh-env --jobs auto --doctree-dir .site/doctrees
 
 docs: setup
-	@$(RUN)python -m archiver_assets_tests.types_table
+	@$(RUN)python -m archiver_assets_tests.reference
 	@$(SPHINX) docs .site/html
 	@echo '.site/html/index.html'
 

@@ -37,6 +37,7 @@ LONGEST = (
     "/torture/",
     "/e2e/test_wheel.py",
     "/e2e/test_first_hour.py",
+    "/e2e/test_docs.py",
     "/e2e/test_secrets.py",
     "/integration/test_majors.py",
 )
@@ -176,10 +177,11 @@ def moto_server() -> Iterator[str]:
 @pytest.fixture
 def aws_environment(s3_server: EmbeddedS3, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """Make AWS's default chain find the embedded server's credentials and nothing of the developer's own."""
-    return _isolate_aws(monkeypatch, s3_server)
+    return isolate_aws(monkeypatch, s3_server)
 
 
-def _isolate_aws(environment: pytest.MonkeyPatch, server: EmbeddedS3) -> dict[str, str]:
+def isolate_aws(environment: pytest.MonkeyPatch, server: EmbeddedS3) -> dict[str, str]:
+    """Give AWS's default chain the server's credentials, and hide the machine's own."""
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         environment.delenv(name)
     isolation = {"AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull, "AWS_EC2_METADATA_DISABLED": "true"}
@@ -210,7 +212,7 @@ def bucket(s3_server: EmbeddedS3) -> Iterator[str]:
 def s3_store(s3_server: EmbeddedS3) -> S3ObjectStore:
     """The store of no bucket yet: making its client takes 0.2 s, and one is enough for all tests that do not look at clients."""
     with pytest.MonkeyPatch.context() as environment:
-        _isolate_aws(environment, s3_server)
+        isolate_aws(environment, s3_server)
         return S3ObjectStore.connect(bucket="none", endpoint=s3_server.endpoint, region="us-east-1", path_style=True)
 
 

@@ -1,7 +1,7 @@
 """The tables of types in docs/reference/types.md, made from a server's catalog and the archiver's own choice for each type.
 
 What belongs here: which types a column can have, and a line for each. What does not: the choice (`source/types.py`), and the values, which
-the tests of exactness take the whole way (`tables.py`). `make docs` writes the tables anew.
+the tests of exactness take the whole way (`tables.py`). `make docs` (`reference/`) writes the tables anew.
 """
 
 from collections.abc import Iterable
@@ -12,7 +12,6 @@ from psycopg import sql
 from psycopg.rows import dict_row
 
 from archiver_assets.config import TableConfig
-from archiver_assets.demo.postgres import EmbeddedPostgres
 from archiver_assets.errors import TableRefused
 from archiver_assets.source.catalog import Column, Connection, read_table
 from archiver_assets_tests.tables import OF_EXTENSIONS, OF_ONES_OWN, REFUSED, SAMPLES, TYPES_TO_MAKE
@@ -106,8 +105,3 @@ def _stored(connection: Connection, name: str) -> Column | str:
             return read_table(connection, config).columns[-1]
         except TableRefused as error:
             return "its text does not hold its value" if "does not hold" in error.message else "PostgreSQL reads no text of it"
-
-
-if __name__ == "__main__":
-    with EmbeddedPostgres() as server:
-        FILE.write_text(write(server.dsn(), FILE.read_text()))

@@ -44,6 +44,7 @@ class Status(IntEnum):
     """The exit statuses of every command, as docs/reference/cli.md has them."""
 
     DONE = 0
+    """Done."""
     FAILED = 1
     """Refused, or failed: the message says why and what to do."""
     USAGE = 2
@@ -53,7 +54,7 @@ class Status(IntEnum):
     FOUND = 4
     """The command did its work, and found what it was to look for: something is wrong."""
     INTERRUPTED = 130
-    """Ended by Ctrl-C, as a shell counts it."""
+    """Ended by Ctrl-C, as a shell counts it; run also by SIGTERM."""
 
 
 class Commands(click.Group):

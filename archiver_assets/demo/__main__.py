@@ -96,7 +96,8 @@ The query runs in DuckDB over the Parquet objects as they lie. With DuckDB's own
 def _open_ui(stage: Stage) -> int:
     (port,) = free_ports(1)
     command = [sys.executable, "-m", "dagster", "dev", "-m", "archiver_assets.definitions", "-h", "127.0.0.1", "-p", str(port)]
-    print(f"== opening the UI: http://127.0.0.1:{port} (Ctrl-C ends it, and the servers)", flush=True)
+    print(f"== opening the UI: http://127.0.0.1:{port} (Ctrl-C ends it, and the servers)")
+    print(f"   for `archiver` in another terminal:  . {stage.env_file}", flush=True)
     with subprocess.Popen(command, env=None, cwd=stage.folder) as process:  # noqa: S603 - our own interpreter and module
         try:
             return process.wait()

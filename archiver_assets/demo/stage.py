@@ -5,6 +5,7 @@ What belongs here: putting these up and taking them down. What does not: the pla
 
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -107,7 +108,15 @@ def _write_files(stage: Stage) -> None:
     (stage.folder / "dagster_home").mkdir()
     (stage.folder / "dagster_home" / "dagster.yaml").write_text(DAGSTER_YAML)
     stage.env_file.touch(mode=0o600)
-    stage.env_file.write_text("".join(f"export {name}='{value}'\n" for name, value in stage.environ.items()))
+    stage.env_file.write_text(
+        "".join(f"export {name}='{value}'\n" for name, value in [*stage.environ.items(), *_for_people(stage.postgres)])
+    )
+
+
+def _for_people(postgres: EmbeddedPostgres) -> list[tuple[str, str]]:
+    """Return what a shell has besides: how psql and psycopg find the server, and our commands before others of their names."""
+    server = {"PGHOST": postgres.host, "PGPORT": str(postgres.port), "PGUSER": postgres.user, "PGPASSWORD": postgres.password}
+    return [*server.items(), ("PGDATABASE", DATABASES[0]), ("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")]
 
 
 def _fill_tables(stage: Stage, days: int, rows_per_day: int) -> None:

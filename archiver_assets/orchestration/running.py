@@ -123,7 +123,8 @@ class Runner:
         partitions = PartitionsCatalog().of(self.table)
         if not partitions.has_partition_key(day):
             newest = partitions.get_last_partition_key()
-            message = f"expected an expired day of {self.table.label}, {self.table.start_date} to {newest}, found {day}"
+            expired = f"{self.table.start_date} to {newest}" if newest else "of which there is none yet"
+            message = f"expected an expired day of {self.table.label}, {expired}, found {day}"
             raise NotExpired(message, hint="choose one of these days, or change start_date or retention_days if the law allows it")
 
     def run(self, day: str, *, dry_run: bool = False) -> DayRun:

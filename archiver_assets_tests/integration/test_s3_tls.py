@@ -18,7 +18,7 @@ from archiver_assets.errors import StoreError, StoreUnavailable
 from archiver_assets.store.s3 import Patience, S3ObjectStore
 from archiver_assets_tests.authorities import Authority, TlsS3
 from archiver_assets_tests.commands import write_config
-from archiver_assets_tests.conftest import _isolate_aws, fresh_bucket, fresh_database
+from archiver_assets_tests.conftest import fresh_bucket, fresh_database, isolate_aws
 from archiver_assets_tests.lab import DAY, PASSWORD_VARIABLE, Lab
 from archiver_assets_tests.servers import PostgresServer
 
@@ -40,7 +40,7 @@ def secure(authority: Authority) -> Iterator[TlsS3]:
 @pytest.fixture
 def bucket(secure: TlsS3, authority: Authority, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """A bucket, and an environment that knows the authority."""
-    _isolate_aws(monkeypatch, secure)
+    isolate_aws(monkeypatch, secure)
     monkeypatch.setenv(AUTHORITY, str(authority.file))
     with fresh_bucket(secure) as name:
         yield name
