@@ -17,7 +17,7 @@ LONGEST_PAUSE_SECONDS = 900.0
 
 _LOOK_SECONDS = 1.0
 _UNSEEN_SECONDS = 0.25
-"""What may pass between two looks. A quick batch holds its locks for less, and asking at each took a tenth of a purge's CPU."""
+"""What may pass between two looks. A quick batch holds its locks for less, and asking at each took a twelfth of a purge's CPU."""
 
 
 @dataclass
