@@ -15,7 +15,7 @@ from archiver_assets.errors import SourceConflict
 from archiver_assets.lifecycle.archive_only import require_purge
 from archiver_assets.lifecycle.generations import Generation, versions_believed
 from archiver_assets.lifecycle.holds import HoldPlaces, in_force
-from archiver_assets.lifecycle.pacing import pause_between_batches
+from archiver_assets.lifecycle.pacing import Pace
 from archiver_assets.lifecycle.reading_back import LocalCopy, RowGroup
 from archiver_assets.lifecycle.task import Step, Task, log
 from archiver_assets.lifecycle.versions import doubtful
@@ -108,27 +108,28 @@ def delete_all(session: Session, proven: Proven) -> Tally:
     require_purge(session.task.table)
     task, target = session.task, target_of(session, proven.generation)
     manifest, tally, last = proven.generation.manifest, Tally(), Deleted()
+    pace = Pace(task, session.connection)
     with task.progress("purge", manifest.rows, beside=manifest.object.bytes) as progress:
         for batch in batches_of(session, proven):
             if tally.batches:
-                pause_between_batches(task, session.connection, last.blocked)
-            last = _delete_past_conflicts(session, target, batch)
+                pace.pause_between_batches(last.blocked)
+            last = _delete_past_conflicts(session, target, batch, pace)
             tally += Tally(last, 1)
             progress.add(batch.versions.num_rows)
             task.reached(Step.BATCH_DELETED)
     return tally
 
 
-def _delete_past_conflicts(session: Session, target: Target, batch: Batch) -> Deleted:
+def _delete_past_conflicts(session: Session, target: Target, batch: Batch, pace: Pace) -> Deleted:
     # A row that moves from leaf to leaf, or a deadlock, ends the transaction and not the session.
     for pause in _CONFLICT_PAUSES:
         try:
             with session.task.source.errors():
-                return delete_rows(session.connection, target, batch, session.held_rows)
+                return delete_rows(session.connection, target, batch, session.held_rows, pace.is_time_to_look)
         except SourceConflict as conflict:
             log.info("%s: trying a batch again after: %s", session.task.label, conflict.message)
         session.task.sleep(pause)
-    return delete_rows(session.connection, target, batch, session.held_rows)
+    return delete_rows(session.connection, target, batch, session.held_rows, pace.is_time_to_look)
 
 
 def batches_of(session: Session, proven: Proven) -> Iterator[Batch]:

@@ -5,6 +5,7 @@ open while it pauses: no transaction, and no lock but that of the partition, whi
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from archiver_assets.errors import SourceStrained
 from archiver_assets.lifecycle.task import Task, log
@@ -15,21 +16,39 @@ LONGEST_PAUSE_SECONDS = 900.0
 """What a purge waits at one batch boundary until it leaves the rest to a later run."""
 
 _LOOK_SECONDS = 1.0
+_UNSEEN_SECONDS = 0.25
+"""What may pass between two looks. A quick batch holds its locks for less, and asking at each took a twelfth of a purge's CPU."""
 
 
-def pause_between_batches(task: Task, connection: Connection, blocked: int) -> None:
-    """Rest as configured; then pause while a replica lags too far, or sessions of others wait for ours.
+@dataclass
+class Pace:
+    """When the purge of one generation looks for strain: with its first batch, and whenever a quarter of a second has passed since."""
 
-    `blocked` is how many of them waited for the batch before. The pause after that lasts a second at least: they are behind a lock that was
-    released with the batch, and the next one shall not take another at once.
+    task: Task
+    connection: Connection
+    _looked: float | None = None
 
-    Raises SourceStrained when the pause has lasted 15 minutes.
-    """
-    if task.table.sleep_between_batches:
-        task.sleep(task.table.sleep_between_batches)
-    reasons = [*_blocked(blocked)] or _reasons(task, connection)
-    if reasons:
-        _pause(task, connection, reasons)
+    def is_time_to_look(self) -> bool:
+        """Tell whether to look again. A batch that took long is one at whose end it is time."""
+        return self._looked is None or self.task.monotonic() - self._looked >= _UNSEEN_SECONDS
+
+    def pause_between_batches(self, blocked: int) -> None:
+        """Rest as configured; then, if it is time, pause while a replica lags too far, or sessions of others wait for ours.
+
+        `blocked` is how many of them waited for the batch before. The pause after that lasts a second at least: they are behind a lock that
+        was released with the batch, and the next one shall not take another at once.
+
+        Raises SourceStrained when the pause has lasted 15 minutes.
+        """
+        task = self.task
+        if task.table.sleep_between_batches:
+            task.sleep(task.table.sleep_between_batches)
+        if not blocked and not self.is_time_to_look():
+            return
+        reasons = [*_blocked(blocked)] or _reasons(task, self.connection)
+        if reasons:
+            _pause(task, self.connection, reasons)
+        self._looked = task.monotonic()
 
 
 def _pause(task: Task, connection: Connection, reasons: list[str]) -> None:

@@ -3,7 +3,6 @@
 What belongs here: that form, and telling the driver of it. What does not: arrays of any type, which travel as text (`literals.py`).
 """
 
-import struct
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +13,7 @@ from psycopg.pq import Format
 
 _XID = 28
 _XID_ARRAY = 1011
+_HEADER = 5
 
 
 @dataclass(frozen=True)
@@ -29,9 +29,11 @@ class _XidArrayDumper(Dumper):
 
     def dump(self, obj: XidArray) -> Buffer:
         # array_recv: dimensions, no nulls, the type; length and first subscript; then each value after its length in bytes.
-        elements = np.empty(len(obj.xids), [("bytes", ">i4"), ("value", ">u4")])
-        elements["bytes"], elements["value"] = 4, obj.xids
-        return struct.pack(">5i", 1, 0, _XID, len(obj.xids), 1) + elements.tobytes()
+        words = np.empty(_HEADER + 2 * len(obj.xids), ">i4")
+        words[:_HEADER] = 1, 0, _XID, len(obj.xids), 1
+        words[_HEADER::2] = 4
+        words[_HEADER + 1 :: 2] = obj.xids.view(np.int32)
+        return words.view(np.uint8).data
 
 
 psycopg.adapters.register_dumper(XidArray, _XidArrayDumper)

@@ -5,7 +5,7 @@ which rows an object holds, whether it is proven, and when (`lifecycle`).
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import psycopg
@@ -16,8 +16,10 @@ from archiver_assets.config import TableConfig
 from archiver_assets.errors import SourceChanged, SourceError, SourceTimeout
 from archiver_assets.source import sql, sql_purge, sql_restore
 from archiver_assets.source.bindings import XidArray
-from archiver_assets.source.catalog import XMIN, Connection, Leaf, Table, read_facts, read_table
+from archiver_assets.source.catalog import XMIN, Connection, Leaf, Table, read_table
+from archiver_assets.source.footprint import Footprint
 from archiver_assets.source.literals import to_array_text, to_input_text
+from archiver_assets.source.session import committed
 from archiver_assets.source.strain import count_blocked
 
 _ROW_LOCK_MILLISECONDS = 5_000
@@ -34,7 +36,7 @@ class Deleted:
 
     `elsewhere` are rows that were not deleted because they lie outside the range although they are the archived versions. `held` are rows
     in range that a legal hold keeps; of one under another version it is not said whether it equals the archived row. `blocked` counts no
-    rows but the sessions of others that waited for ours when the batch was done, just before it was committed.
+    rows but the sessions of others that waited for ours when the batch was done, just before it was committed, if they were looked for.
     """
 
     by_version: int = 0
@@ -62,6 +64,7 @@ class Target:
     table: Table
     days: sql.Days
     leaves: tuple[Leaf, ...]
+    footprint: Footprint = field(default_factory=Footprint, compare=False, repr=False)
 
     @property
     def key(self) -> list[tuple[str, str]]:
@@ -71,6 +74,9 @@ class Target:
 
 ReadHolds = Callable[[], Sequence[sql.HeldRows]]
 """Reads, anew at each call, the rows that are held now."""
+
+Looks = Callable[[], bool]
+"""Tells whether it is time to look for sessions of others that wait for ours."""
 
 
 @dataclass(frozen=True)
@@ -94,41 +100,44 @@ class Batch:
         )
 
 
-def delete_rows(connection: Connection, target: Target, batch: Batch, read_holds: ReadHolds) -> Deleted:
+def delete_rows(connection: Connection, target: Target, batch: Batch, read_holds: ReadHolds, looks: Looks) -> Deleted:
     """Delete the rows of `batch` that are in the table, in range, not held, and proven to be those of the object, in one transaction.
 
     A row is deleted by its version where that is believed, else if it equals the object's row byte by byte. Rows that others have locked
     for longer than 5 seconds are left, which takes further transactions. All are READ COMMITTED, and holds are read before each of them.
+    Before each is committed, and if `looks` says so, the sessions of others that wait for ours are counted.
 
     Raises SourceTimeout if it takes too long, HoldsUnreadable, SourceChanged or TableRefused if the table is not as it was proven, looked
     at under the lock of the DELETE, and SourceError if a row version that should have gone would be there. Then nothing was deleted.
     """
     try:
-        return _delete_at_once(connection, target, batch, read_holds, _ROW_LOCK_MILLISECONDS)
+        return _delete_at_once(connection, target, batch, read_holds, looks, _ROW_LOCK_MILLISECONDS)
     except _RowsLocked:
-        return _delete_unlocked(connection, target, batch, read_holds)
+        return _delete_unlocked(connection, target, batch, read_holds, looks)
 
 
 class _RowsLocked(Exception):
     """A row of the batch stayed locked."""
 
 
-def _delete_unlocked(connection: Connection, target: Target, batch: Batch, read_holds: ReadHolds) -> Deleted:
+def _delete_unlocked(connection: Connection, target: Target, batch: Batch, read_holds: ReadHolds, looks: Looks) -> Deleted:
     # By halves, because finding locked rows with SKIP LOCKED would take the right to UPDATE.
     rows = batch.versions.num_rows
     try:
-        return _delete_at_once(connection, target, batch, read_holds, _SECOND_LOCK_MILLISECONDS)
+        return _delete_at_once(connection, target, batch, read_holds, looks, _SECOND_LOCK_MILLISECONDS)
     except _RowsLocked:
         if rows == 1:
             return Deleted(locked=1)
     parts = (batch.part(0, rows // 2), batch.part(rows // 2, rows))
-    first, second = (_delete_unlocked(connection, target, part, read_holds) for part in parts)
+    first, second = (_delete_unlocked(connection, target, part, read_holds, looks) for part in parts)
     return first + second
 
 
-def _delete_at_once(connection: Connection, target: Target, batch: Batch, read_holds: ReadHolds, lock_milliseconds: int) -> Deleted:
+def _delete_at_once(
+    connection: Connection, target: Target, batch: Batch, read_holds: ReadHolds, looks: Looks, lock_milliseconds: int
+) -> Deleted:
     held = read_holds()
-    with connection.transaction():
+    with committed(connection):
         connection.execute(sql_purge.begin_batch(target.table.relation, lock_milliseconds, _BATCH_MILLISECONDS), prepare=False)
         target = as_it_is_now(connection, target)
         try:
@@ -137,7 +146,7 @@ def _delete_at_once(connection: Connection, target: Target, batch: Batch, read_h
             raise _RowsLocked from error
         except psycopg.errors.QueryCanceled as error:
             raise _timed_out(target, batch) from error
-        return replace(deleted, blocked=count_blocked(connection))
+        return replace(deleted, blocked=count_blocked(connection)) if looks() else deleted
 
 
 def _timed_out(target: Target, batch: Batch) -> SourceTimeout:
@@ -152,7 +161,7 @@ def as_it_is_now(connection: Connection, target: Target) -> Target:
 
     Raises SourceChanged or TableRefused if it is not as it was proven.
     """
-    if read_facts(connection, target.config) == target.table.facts:
+    if target.footprint.is_unchanged(connection) or target.footprint.proves(connection, target.config, target.table):
         return target
     table = read_table(connection, target.config)
     if replace(table, leaves=()) != replace(target.table, leaves=()):
@@ -163,7 +172,7 @@ def as_it_is_now(connection: Connection, target: Target) -> Target:
 
 def _delete(connection: Connection, target: Target, batch: Batch, held: Sequence[sql.HeldRows]) -> Deleted:
     rows = batch.versions.num_rows
-    believed = batch.versions.filter(batch.believed)
+    believed = batch.versions if batch.believed.true_count == rows else batch.versions.filter(batch.believed)
     by_version = 0
     if believed.num_rows:
         by_version = _delete_believed(connection, target, believed, held)
@@ -180,28 +189,29 @@ def _delete(connection: Connection, target: Target, batch: Batch, held: Sequence
 def _delete_believed(connection: Connection, target: Target, versions: pa.RecordBatch, held: Sequence[sql.HeldRows]) -> int:
     numbered = _numbered(target, versions)
     if numbered is not None:
-        statement, bound = sql_purge.delete_numbered(target.days, target.key[0][0], held), numbered
-    else:
-        timestamp = target.table.timestamp
-        statement = sql_purge.delete_versions(target.days, target.key, timestamp.pg_type, held)
-        extremes = pc.min_max(versions.column(timestamp.name))
-        bounds = [text for name in ("min", "max") for text in to_input_text(pa.repeat(extremes[name], 1))]
-        bound = [*_versions(target, versions), *bounds]
+        # Prepared: the server plans for the range, until it finds that a plan for any range would be no dearer.
+        statement = sql_purge.delete_numbered(target.days, target.key[0][0], held, one_leaf=len(target.leaves) == 1)
+        return connection.execute(statement, numbered, prepare=True).rowcount
+    timestamp = target.table.timestamp
+    extremes = pc.min_max(versions.column(timestamp.name))
+    bounds = [text for name in ("min", "max") for text in to_input_text(pa.repeat(extremes[name], 1))]
     # Not prepared: a plan for arrays and a range that nobody knows would be one for ten rows.
-    return connection.execute(statement, bound, prepare=False).rowcount
+    statement = sql_purge.delete_versions(target.days, target.key, timestamp.pg_type, held)
+    return connection.execute(statement, [*_versions(target, versions), *bounds], prepare=False).rowcount
 
 
 def _numbered(target: Target, versions: pa.RecordBatch) -> list[object] | None:
     """Return what `sql_purge.delete_numbered` binds, or None if the key is no number or its numbers lie too far apart."""
     if len(target.key) != 1 or not pa.types.is_integer(versions.column(target.key[0][0]).type):
         return None
-    numbers = versions.column(target.key[0][0]).to_numpy().astype(np.int64)
+    numbers = versions.column(target.key[0][0]).to_numpy().astype(np.int64, copy=False)
     first, last = int(numbers.min()), int(numbers.max())
     if last - first >= _NUMBERS_PER_ROW * len(numbers):
         return None
     xmins = np.zeros(last - first + 1, np.uint32)
     xmins[numbers - first] = versions.column(XMIN).to_numpy()
-    return [XidArray(xmins), first, last, [leaf.oid for leaf in target.leaves]]
+    leaves = [leaf.oid for leaf in target.leaves]
+    return [XidArray(xmins), first, last, leaves[0] if len(leaves) == 1 else leaves]
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, LiteralString
 
 import adbc_driver_manager
 import adbc_driver_postgresql
@@ -15,7 +15,7 @@ import psycopg
 import pyarrow as pa
 from adbc_driver_manager._reader import AdbcRecordBatchReader
 
-from archiver_assets.source import sql, sql_session
+from archiver_assets.source import numerics, sql, sql_session
 from archiver_assets.source.catalog import XMIN, Column, Table
 from archiver_assets.source.session import Source
 from archiver_assets.source.types import to_stored
@@ -74,7 +74,7 @@ def read_rows(
 
     Raises ValueRefused for a value that its stored type cannot hold, and what `Source.connect` raises. `cancel` ends it from elsewhere.
     """
-    query = sql.select_rows(days, [(column.name, _travels_as_text(column)) for column in table.columns], XMIN)
+    query = sql.select_rows(days, [(column.name, _sent(column)) for column in table.columns], XMIN)
     label = f"{source.config.name}/{table.relation.schema}/{table.relation.name}"
     with _errors(source), _cursor(source, cancel or Cancel()) as cursor:
         cursor.execute(sql_session.import_snapshot(snapshot_id).as_string())
@@ -85,9 +85,11 @@ def read_rows(
             yield to_stored(batch, table.schema, label)
 
 
-def _travels_as_text(column: Column) -> bool:
+def _sent(column: Column) -> LiteralString:
     # A bpchar is text already, and a cast would cut the spaces at its end.
-    return column.arrow_type is None and column.builtin_type != "bpchar"
+    if column.arrow_type is None and column.builtin_type != "bpchar":
+        return "{}::text"
+    return "numeric_send({})" if numerics.fits(column.arrow_type) else "{}"
 
 
 @contextmanager

@@ -234,6 +234,22 @@ def prompt_flush(connection: Connection) -> None:
 
 
 @contextmanager
+def committed(connection: Connection) -> Iterator[None]:
+    """Commit, at the end of the block, the transaction that the block itself begins; roll it back if the block raises.
+
+    As `connection.transaction()`, which begins it too: in a round trip of its own.
+    """
+    try:
+        yield
+    except BaseException:
+        if _idle(connection):
+            with suppress(psycopg.Error):  # whatever ended the block says more than a connection that was lost with it
+                connection.rollback()
+        raise
+    connection.commit()
+
+
+@contextmanager
 def locked_table(connection: Connection, relation: sql.Relation) -> Iterator[None]:
     """Hold ACCESS SHARE on the table for the block, so that what the catalog says of it stays true."""
     with connection.transaction():

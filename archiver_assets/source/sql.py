@@ -9,6 +9,7 @@ the bounds of a range are literals, because they also stand in a COPY, which can
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from typing import LiteralString
 
 from psycopg import sql
 
@@ -185,14 +186,14 @@ def _listed(relations: Sequence[Relation]) -> sql.Composed:
     return sql.SQL(", ").join(relation.identifier for relation in relations)
 
 
-def select_rows(days: Days, columns: Sequence[tuple[str, bool]], xmin: str) -> sql.Composed:
-    """Read the rows in range: each column as it is, or, where its flag is set, as text; then `xmin`, a xid.
+def select_rows(days: Days, columns: Sequence[tuple[str, LiteralString]], xmin: str) -> sql.Composed:
+    """Read the rows in range: each column by the expression that stands beside its name, with `{}` for itself; then `xmin`, a xid.
 
     ACCESS SHARE. Wants an index that begins with the timestamp.
     """
     fields = [
-        sql.SQL("{}::text AS {}" if as_text else "{} AS {}").format(sql.Identifier("t", name), sql.Identifier(name))
-        for name, as_text in columns
+        sql.SQL("{} AS {}").format(sql.SQL(expression).format(sql.Identifier("t", name)), sql.Identifier(name))
+        for name, expression in columns
     ]
     fields.append(sql.SQL("t.xmin AS {}").format(sql.Identifier(xmin)))
     return sql.SQL("SELECT {} FROM {} AS t WHERE {}").format(sql.SQL(", ").join(fields), days.relation.identifier, days.condition("t"))

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from archiver_assets.errors import ValueRefused
+from archiver_assets.source import numerics
 
 # 4714-11-24 BC, the least timestamp and date of PostgreSQL, from 1970-01-01.
 LEAST_TIMESTAMP_US = -210_866_803_200_000_000
@@ -78,9 +79,10 @@ def _convert(column: pa.Array, field: pa.Field, table: str) -> pa.Array:
     if isinstance(column, pa.ExtensionArray) and column.type != field.type:
         column = _numbers(column.storage) if column.type == _XID else column.storage
     if column.type != field.type:
+        sent = pa.types.is_binary(column.type) and numerics.fits(field.type)
         try:
-            column = pc.cast(column, field.type)
-        except pa.ArrowInvalid as error:
+            column = numerics.to_decimals(column, field.type) if sent else pc.cast(column, field.type)
+        except (pa.ArrowInvalid, ValueError) as error:
             raise _refused(field, table, str(error).splitlines()[0]) from error
     check = _CHECKS.get(field.type)
     if check is not None and check(column):

@@ -17,6 +17,7 @@ from psycopg import sql
 from archiver_assets.config import DatabaseConfig, ReplicaConfig
 from archiver_assets.errors import PartitionBusy, SourceStrained, SourceTimeout
 from archiver_assets.lifecycle.archive import archive
+from archiver_assets.lifecycle.pacing import Pace
 from archiver_assets.lifecycle.preflight import preflight
 from archiver_assets.lifecycle.purge import Purged, purge
 from archiver_assets.lifecycle.task import Step, Task
@@ -217,6 +218,35 @@ def test_a_purge_does_not_queue_up_behind_a_session_that_waits_for_another_sessi
         altering.join(PATIENCE)
 
     assert (purged.tally.purged, clock.sleeps[0]) == (20, 1.0)
+
+
+def test_a_session_that_begins_to_wait_when_the_purge_has_looked_already_is_seen_at_the_end_of_its_batch(lab: Lab) -> None:
+    lab.fill(rows=30)
+    table = lab.table(batch_size=10, accepted_risks=RISKS)
+    archive(lab.task(table=table))
+    lab.execute(SLOW_DELETES.format(seconds=0.4))
+    sleeps: list[float] = []
+
+    def update_a_row_of_the_second_batch() -> None:
+        assert eventually(lambda: lab.count() == 20)
+        lab.execute("UPDATE audit_logs SET action = 'changed' WHERE id = 11")
+
+    with in_background(update_a_row_of_the_second_batch):
+        purged = purge(lab.task(table=table, sleep=sleeps.append))
+
+    assert (purged.tally.purged, sleeps) == (30, [1.0])
+
+
+def test_a_purge_looks_for_strain_at_its_first_batch_and_then_every_quarter_of_a_second(lab: Lab) -> None:
+    clock = FakeClock()
+    with lab.task().source.connect() as connection:
+        pace = Pace(clock.drives(lab.task()), connection)
+        looked = [pace.is_time_to_look()]
+        for _ in range(6):
+            pace.pause_between_batches(0)
+            clock.now += 0.125
+            looked.append(pace.is_time_to_look())
+    assert (looked, clock.sleeps) == ([True, False, True, False, True, False, True], [])
 
 
 def test_a_purge_stopped_in_a_pause_leaves_nothing_open_and_the_next_goes_on(lab: Lab) -> None:

@@ -116,12 +116,12 @@ class WatchedStore:
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever the real store has
         return getattr(self.real, name)
 
-    def list(self, prefix: str) -> Iterator[StoredObject]:
+    def list(self, prefix: str, *, at_most: int | None = None) -> Iterator[StoredObject]:
         if prefix.endswith("_holds/"):
             self.times += 1
             if self.times == self.nth:
                 self.do()
-        return self.real.list(prefix)
+        return self.real.list(prefix, at_most=at_most)
 
 
 def no_answer() -> None:

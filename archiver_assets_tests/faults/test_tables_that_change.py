@@ -1,21 +1,29 @@
 """Tables that are altered, swapped or replaced between archive and purge, or while a purge runs: nothing goes that no object holds."""
 
+import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 
 import psycopg
 import pytest
+from psycopg import sql
 
 from archiver_assets.demo.postgres import EmbeddedPostgres
 from archiver_assets.demo.seaweed import EmbeddedS3
 from archiver_assets.errors import ManifestInvalid, NotVerified, SourceChanged, SourceUnavailable, TableRefused
 from archiver_assets.lifecycle.archive import archive
 from archiver_assets.lifecycle.purge import purge
+from archiver_assets.lifecycle.task import Step
 from archiver_assets.lifecycle.verify import verify
-from archiver_assets.source.catalog import read_table
+from archiver_assets.source import footprint as footprints
+from archiver_assets.source.catalog import Connection, Table, read_facts, read_table
+from archiver_assets.source.footprint import Footprint
+from archiver_assets.source.sql_catalog import FACTS, RELATION
+from archiver_assets.source.sql_footprint import ROWS
 from archiver_assets.store.s3 import S3ObjectStore
 from archiver_assets_tests.doubles import MemoryObjectStore
+from archiver_assets_tests.faults.test_holds import after
 from archiver_assets_tests.faults.test_interruptions import FaultyStore
 from archiver_assets_tests.lab import AUDIT_LOGS, Lab, only
 from archiver_assets_tests.servers import PostgresServer
@@ -59,6 +67,147 @@ def test_a_table_changed_while_it_is_purged_is_noticed_under_the_lock_of_the_del
         purge(lab.task(store=AlteringStore(lab.store, lab, statement=statement)))
 
     assert lab.count() == 5
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        SWAP,
+        "ALTER TABLE audit_logs ADD extra text DEFAULT 'never archived'",
+        "ALTER TABLE audit_logs ALTER note TYPE bytea USING ''",
+        "CREATE TABLE child (id int, log bigint REFERENCES audit_logs ON DELETE CASCADE)",
+        """CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+        CREATE TRIGGER t BEFORE DELETE ON audit_logs FOR EACH ROW EXECUTE FUNCTION f()""",
+    ],
+)
+def test_a_table_changed_between_two_batches_is_noticed_under_the_lock_of_the_next(lab: Lab, statement: str) -> None:
+    lab.execute("ALTER TABLE audit_logs ADD note text")
+    lab.fill(rows=20)
+    archive(lab.task())
+
+    with pytest.raises((SourceChanged, TableRefused)):
+        purge(lab.task(table=lab.table(batch_size=5), reached=after(Step.BATCH_DELETED, lambda: lab.execute(statement), nth=2)))
+
+    assert lab.count() == 10
+
+
+# All kinds of things that facts are made of, each changed alone. Before each the footprint is taken anew.
+MADE = """
+    CREATE SCHEMA kinds; CREATE TYPE kinds.severity AS ENUM ('low', 'high'); CREATE DOMAIN kinds.grave AS kinds.severity;
+    CREATE TYPE kinds.report AS (note text, sev kinds.grave); CREATE TYPE kinds.span AS RANGE (subtype = kinds.severity);
+    CREATE TYPE kinds.colour AS ENUM ('red'); CREATE TYPE kinds.odd;
+    CREATE FUNCTION kinds.odd_in(cstring) RETURNS kinds.odd LANGUAGE internal IMMUTABLE STRICT AS 'textin';
+    CREATE FUNCTION kinds.odd_out(kinds.odd) RETURNS cstring LANGUAGE internal IMMUTABLE STRICT AS 'textout';
+    CREATE TYPE kinds.odd (INPUT = kinds.odd_in, OUTPUT = kinds.odd_out, LIKE = text); CREATE CAST (kinds.odd AS text) WITHOUT FUNCTION;
+    CREATE ROLE {role};
+    CREATE FUNCTION kinds.twice(int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT $1 * 2';
+    CREATE FUNCTION kinds.t(kinds.span) RETURNS text LANGUAGE sql AS 'SELECT NULL::text';
+    CREATE FUNCTION kinds.f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+    CREATE TABLE typed (id int NOT NULL, at timestamptz NOT NULL, home kinds.report[], during kinds.span, note varchar(20), hint text,
+                        oddity kinds.odd,
+                        double int GENERATED ALWAYS AS (kinds.twice(id)) STORED, PRIMARY KEY (id, at)) PARTITION BY RANGE (at);
+    CREATE TABLE leaf PARTITION OF typed FOR VALUES FROM ('2024-03-05') TO ('2024-03-06');
+    CREATE TABLE other (id int NOT NULL, at timestamptz NOT NULL);
+    GRANT SELECT ON typed TO {role}; GRANT USAGE ON SCHEMA kinds TO {role}
+"""
+CHANGES = [
+    "ALTER TYPE kinds.severity RENAME VALUE 'low' TO 'least'",
+    "ALTER TYPE kinds.severity ADD VALUE 'most'",
+    "ALTER TYPE kinds.report ADD ATTRIBUTE shade kinds.colour",
+    "ALTER TYPE kinds.colour RENAME VALUE 'red' TO 'blue'",
+    "ALTER TYPE kinds.report RENAME ATTRIBUTE note TO text",
+    "ALTER TYPE kinds.span RENAME TO spans",
+    "CREATE CAST (kinds.spans AS text) WITH FUNCTION kinds.t AS ASSIGNMENT",
+    "ALTER TABLE typed ADD extra int",
+    "ALTER TABLE typed DROP extra",
+    "ALTER TABLE typed RENAME note TO remark",
+    "ALTER TABLE typed ALTER remark TYPE varchar(30)",
+    "ALTER TABLE typed ALTER hint SET NOT NULL",
+    "ALTER TABLE typed ADD UNIQUE (at, id)",
+    "ALTER FUNCTION kinds.twice RENAME TO doubled",
+    "ALTER TABLE typed DROP double",
+    "ALTER SCHEMA kinds RENAME TO sorts",
+    "CREATE OR REPLACE FUNCTION sorts.odd_out(sorts.odd) RETURNS cstring LANGUAGE internal IMMUTABLE STRICT AS 'byteaout'",
+    "CREATE TRIGGER t BEFORE DELETE ON leaf FOR EACH ROW EXECUTE FUNCTION sorts.f()",
+    "ALTER TABLE leaf DISABLE TRIGGER t",
+    "ALTER TABLE leaf ENABLE TRIGGER t",
+    "ALTER TRIGGER t ON leaf RENAME TO u",
+    "CREATE RULE r AS ON DELETE TO typed DO ALSO NOTHING",
+    "ALTER RULE r ON typed RENAME TO s",
+    "CREATE TABLE child (id int, at timestamptz, FOREIGN KEY (id, at) REFERENCES typed)",
+    "ALTER TABLE child RENAME CONSTRAINT child_id_at_fkey TO parent",
+    "DROP TABLE child",
+    "ALTER TABLE typed ENABLE ROW LEVEL SECURITY",
+    "ALTER ROLE {role} BYPASSRLS",
+    "CREATE TABLE below PARTITION OF typed FOR VALUES FROM ('2024-03-06') TO ('2024-03-08') PARTITION BY RANGE (at)",
+    "CREATE TABLE deep PARTITION OF below FOR VALUES FROM ('2024-03-06') TO ('2024-03-07')",
+    "CREATE TABLE deeper PARTITION OF below FOR VALUES FROM ('2024-03-07') TO ('2024-03-08')",
+    "ALTER TABLE below DETACH PARTITION deep",
+    "ALTER TABLE leaf SET UNLOGGED",
+    "ALTER TABLE typed RENAME TO gone; ALTER TABLE other RENAME TO typed",
+]
+UNSEEN = "CREATE TABLE below"
+"""It changes no fact, but what hangs below it then does."""
+
+
+def test_whatever_changes_the_facts_of_a_table_changes_its_footprint(lab: Lab) -> None:
+    role = f"footprint_{lab.bucket.replace('-', '_')}"
+    lab.execute(MADE.format(role=role))
+    config = lab.table(name="typed", timestamp_column="at", primary_key=("id", "at"))
+    unseen = []
+    with lab.task(table=config).source.connect() as connection:
+        table = read_table(connection, config)
+        try:
+            connection.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(role)))
+            for change in CHANGES:
+                footprint, before = Footprint(), replace(table, facts=read_facts(connection, config))
+                assert not footprint.is_unchanged(connection), "nothing is known at first"
+                assert footprint.proves(connection, config, before), change
+                assert footprint.is_unchanged(connection), change
+
+                lab.execute(change.format(role=role))
+
+                if read_facts(connection, config) == before.facts:
+                    unseen.append(change)
+                else:
+                    assert not footprint.is_unchanged(connection), change
+                    assert not footprint.proves(connection, config, before), change
+                    assert not footprint.is_unchanged(connection), change
+        finally:
+            connection.execute("RESET ROLE")
+            lab.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
+    assert [change for change in unseen if not change.startswith(UNSEEN)] == []
+
+
+def test_a_change_that_comes_while_a_footprint_is_taken_is_not_part_of_it(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    lab.execute(MADE.partition("GRANT")[0].replace("CREATE ROLE {role};", ""))
+    config = lab.table(name="typed", timestamp_column="at", primary_key=("id", "at"))
+    roots = footprints._roots
+    changes = iter(
+        [
+            "CREATE TABLE below PARTITION OF typed FOR VALUES FROM ('2024-03-06') TO ('2024-03-08') PARTITION BY RANGE (at)",
+            "SELECT 1",
+            "ALTER TYPE kinds.severity RENAME VALUE 'low' TO 'least'",
+        ]
+    )
+
+    def change_then(connection: Connection, table: Table) -> dict[str, str]:
+        found = roots(connection, table)
+        lab.execute(next(changes, "SELECT 1"))
+        return found
+
+    with lab.task(table=config).source.connect() as connection:
+        table = read_table(connection, config)
+        monkeypatch.setattr(footprints, "_roots", change_then)
+        footprint = Footprint()
+        # A child without leaves is no fact, but a leaf of its own would be one.
+        assert (footprint.proves(connection, config, table), footprint.is_unchanged(connection)) == (True, False)
+        assert (footprint.proves(connection, config, table), footprint.is_unchanged(connection)) == (False, False)
+
+
+def test_a_footprint_has_all_catalogs_that_facts_are_read_from() -> None:
+    read = {name for statement in (RELATION, *FACTS.values()) for name in re.findall(r"(?:FROM|JOIN|,)\s+(pg_[a-z]+)\b(?!\()", statement)}
+    assert read == {catalog for catalog, _, _ in ROWS}
 
 
 @pytest.mark.parametrize(

@@ -175,7 +175,7 @@ def _as_text(column: Column) -> bool:
 
 
 def _select(table: Table) -> composed.Composed:
-    columns = [(column.name, _as_text(column)) for column in table.columns]
+    columns = [(column.name, "{}::text" if _as_text(column) else "{}") for column in table.columns]
     return sql.select_rows(table.days(PARTITION), columns, XMIN)
 
 
