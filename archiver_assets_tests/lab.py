@@ -17,6 +17,7 @@ from archiver_assets.orchestration.resources import Services
 from archiver_assets.partition import Partition
 from archiver_assets.source.session import Source
 from archiver_assets.store.objects import ObjectStore
+from archiver_assets.store.s3 import S3ObjectStore
 from archiver_assets_tests.servers import Database
 
 DAY = date(2024, 3, 5)
@@ -135,6 +136,11 @@ class Lab:
     def content(self, key: str) -> bytes:
         """Return what lies under a key."""
         return b"".join(self.store.read(key))
+
+    def overwrite(self, key: str, data: bytes) -> None:
+        """Put other bytes in an object's place, as somebody else would."""
+        assert isinstance(self.store, S3ObjectStore)
+        self.store.client.put_object(Bucket=self.bucket, Key=key, Body=data)
 
     def file(self, key: str) -> BytesIO:
         """Return what lies under a key as a file."""

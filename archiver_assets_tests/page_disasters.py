@@ -90,7 +90,8 @@ def drop_the_trigger() -> None:
 
 
 def _s3() -> "S3Client":
-    return boto3.client("s3", endpoint_url=os.environ["S3_ENDPOINT"], region_name="us-east-1")
+    # Of a session of its own: boto3 keeps the credentials of its default one, which other tests have too.
+    return boto3.session.Session().client("s3", endpoint_url=os.environ["S3_ENDPOINT"], region_name="us-east-1")
 
 
 def _versions(prefix: str) -> Iterator[tuple[str, str]]:

@@ -260,14 +260,12 @@ def test_rejected_and_uncommitted_objects_are_left_out(lab: Lab) -> None:
 
 @pytest.mark.parametrize(("byte", "error"), [(100, NotVerified), (-1, StoreError)])
 def test_a_damaged_object_that_has_to_be_compared_is_refused(lab: Lab, byte: int, error: type[Exception]) -> None:
-    import boto3  # noqa: PLC0415 -- slow to import
-
     lab.fill(DAY, rows=5)
     archive(lab.task())
     (key,) = [key for key in lab.objects() if key.endswith(".parquet")]
     data = bytearray(lab.content(key))
     data[byte] ^= 1
-    boto3.client("s3", endpoint_url=lab.endpoint).put_object(Bucket=lab.bucket, Key=key, Body=bytes(data))
+    lab.overwrite(key, bytes(data))
     with pytest.raises(error):
         both(lab)
     assert lab.count() == 5

@@ -361,11 +361,9 @@ def test_a_partition_that_is_not_there_is_named(lab: Lab) -> None:
 
 def damage(lab: Lab, key: str) -> None:
     """Turn one bit of an object."""
-    import boto3  # noqa: PLC0415 -- slow to import
-
     data = bytearray(lab.content(key))
     data[len(data) // 2] ^= 1
-    boto3.client("s3", endpoint_url=lab.endpoint).put_object(Bucket=lab.bucket, Key=key, Body=bytes(data))
+    lab.overwrite(key, bytes(data))
 
 
 def test_a_good_generation_below_a_damaged_one_is_restored_if_chosen(purged: Lab) -> None:
