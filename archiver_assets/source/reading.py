@@ -101,8 +101,7 @@ def _cursor(source: Source, cancel: Cancel) -> "Iterator[Cursor]":
         closing(connection.cursor(adbc_stmt_kwargs={_BATCH_HINT: _BATCH_BYTES})) as cursor,
         cancel.reaching(cursor),
     ):
-        for name, value in source.settings.items():
-            cursor.execute(sql_session.set_option(name, value).as_string())
+        cursor.execute(sql_session.pin(source.settings).as_string())
         cursor.execute(sql_session.BEGIN_SNAPSHOT)
         try:
             yield cursor
