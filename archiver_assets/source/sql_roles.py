@@ -78,8 +78,9 @@ BEGIN
     SELECT * INTO known FROM pg_roles WHERE rolname = {name};
     IF NOT FOUND THEN
         CREATE ROLE {role} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS;
-    ELSIF known.rolsuper OR known.rolcreatedb OR known.rolcreaterole OR known.rolreplication OR known.rolbypassrls THEN
-        RAISE EXCEPTION 'the role % is a superuser, or may create databases or roles, replicate, or pass row-level security',
+    ELSIF known.rolsuper OR known.rolcreatedb OR known.rolcreaterole OR known.rolreplication OR known.rolbypassrls
+        OR EXISTS (SELECT FROM pg_roles s WHERE s.rolsuper AND pg_has_role(known.oid, s.oid, 'MEMBER')) THEN
+        RAISE EXCEPTION 'the role % is a superuser, a member of one, or may create databases or roles, replicate, or pass row security',
             {name} USING HINT = 'name a role of its own as user in the config, or ALTER ROLE this one; nothing was changed';
     ELSIF NOT known.rolcanlogin OR NOT known.rolinherit THEN
         ALTER ROLE {role} LOGIN INHERIT;
@@ -169,7 +170,8 @@ def grant_usage_of_leaves(relations: Sequence[Relation], role: str) -> str:
 
 _GRANT_OWNERS = """
     FOR found IN
-        SELECT DISTINCT o.rolname AS owner, o.rolsuper AS is_superuser
+        SELECT DISTINCT o.rolname AS owner,
+            EXISTS (SELECT FROM pg_roles s WHERE s.rolsuper AND pg_has_role(o.oid, s.oid, 'MEMBER')) AS is_superuser
         FROM unnest({tables}) AS named(oid) JOIN pg_class t ON t.oid = named.oid
             JOIN pg_class c ON c.oid = t.oid OR c.oid IN (SELECT relid FROM pg_partition_tree(t.oid))
             JOIN pg_roles o ON o.oid = c.relowner
@@ -177,7 +179,7 @@ _GRANT_OWNERS = """
         ORDER BY 1
     LOOP
         IF found.is_superuser THEN
-            RAISE EXCEPTION '%: expected its owner to be no superuser, whose member the role would be, found %', {why}, found.owner
+            RAISE EXCEPTION '%: expected its owner to be no superuser and no member of one, found %', {why}, found.owner
                 USING HINT = {hint};
         END IF;
         EXECUTE format('GRANT %I TO %I', found.owner, {role})

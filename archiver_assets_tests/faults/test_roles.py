@@ -429,6 +429,22 @@ def test_the_role_becomes_no_member_of_a_superuser(estate: Estate) -> None:
     assert "purge_method: delete" in (refused.value.diag.message_hint or "")
 
 
+@pytest.mark.parametrize(
+    ("member", "expected"), [("owner", "expected its owner to be no superuser"), ("role", "the role {role} is a superuser, a member")]
+)
+def test_the_role_becomes_no_superuser_by_way_of_another_membership(estate: Estate, member: str, expected: str) -> None:
+    """A member of a superuser can become it by SET ROLE, before PostgreSQL 16 through the owner too, or at least use its tables."""
+    power, role = f"power_{estate.role}", getattr(estate, member)
+    estate.tables = (DROPPED,)
+    script = sql_of(estate)
+    estate.lab.execute(f"CREATE ROLE {power} SUPERUSER; CREATE ROLE {estate.role} LOGIN; GRANT {power} TO {role}")
+    try:
+        with pytest.raises(psycopg.errors.RaiseException, match=expected.format(role=estate.role)):
+            run(estate.lab.database.dsn, script)
+    finally:
+        estate.lab.execute(f"DROP ROLE {power}")
+
+
 def test_an_owner_who_is_no_superuser_can_run_it_also_where_only_pg_monitor_is_his_to_grant(estate: Estate) -> None:
     """As on managed servers from PostgreSQL 16 on; before, who may create roles may grant all that are no superusers."""
     admin, database = f"admin_{estate.role}", estate.lab.database
