@@ -429,6 +429,36 @@ def test_the_role_becomes_no_member_of_a_superuser(estate: Estate) -> None:
     assert "purge_method: delete" in (refused.value.diag.message_hint or "")
 
 
+def test_what_whoever_runs_it_may_not_grant_is_an_error_and_nothing_is_done(estate: Estate) -> None:
+    """A GRANT of who has a right, and may not give it, is done with a warning, and without effect."""
+    admin, database = f"admin_{estate.role}", estate.lab.database
+    script = sql_of(estate)
+    with psycopg.connect(database.dsn, autocommit=True) as superuser:
+        superuser.execute(f"CREATE ROLE {admin} CREATEROLE; GRANT pg_read_all_stats TO {admin} WITH ADMIN OPTION")
+        superuser.execute(f'GRANT ALL ON DATABASE "{database.name}" TO {admin} WITH GRANT OPTION')
+        superuser.execute(f"GRANT ALL ON SCHEMA audit, kinds TO {admin}; GRANT ALL ON audit.log TO {admin}")
+        try:
+            for lacking, given in (
+                ("may grant USAGE on schema kinds", "SCHEMA kinds"),
+                ("SELECT on table .*, DELETE on table", "TABLE audit.log"),
+                ("USAGE on schema audit", "SCHEMA audit"),
+            ):
+                superuser.execute(f"SET ROLE {admin}")
+                with pytest.raises(psycopg.errors.RaiseException, match=lacking) as refused:
+                    superuser.execute(script.encode())
+                assert "nothing was changed" in (refused.value.diag.message_hint or "")
+                superuser.execute("ROLLBACK")
+                superuser.execute("RESET ROLE")
+                assert superuser.execute("SELECT FROM pg_roles WHERE rolname = %s", [estate.role]).fetchall() == []
+                superuser.execute(f"GRANT ALL ON {given} TO {admin} WITH GRANT OPTION")
+            superuser.execute(f"SET ROLE {admin}")
+            superuser.execute(script.encode())
+        finally:
+            superuser.execute(
+                f"ROLLBACK; RESET ROLE; DROP OWNED BY {admin} CASCADE; DROP OWNED BY {estate.role} CASCADE; DROP ROLE {admin}"
+            )
+
+
 @pytest.mark.parametrize(
     ("member", "expected"), [("owner", "expected its owner to be no superuser"), ("role", "the role {role} is a superuser, a member")]
 )
