@@ -428,22 +428,25 @@ BEGIN
     RETURN true;
 END $$;
 CREATE DOMAIN kinds.odd AS text CHECK (kinds.seize(VALUE));
-ALTER TABLE audit.log ADD odd kinds.odd DEFAULT 'x';
+CREATE TYPE kinds.pair AS (odd kinds.odd);
+ALTER TABLE audit.log ADD odd {kind};
+UPDATE audit.log SET odd = {value};
 """
+ODD = {"kinds.odd": "'x'", "kinds.odd[]": "ARRAY['x'::kinds.odd]", "kinds.pair": "ROW('x')::kinds.pair"}
 
 
 @pytest.mark.parametrize("table", [LOG, PROVEN], ids=["full", "restore"])
-def test_a_function_of_a_domain_cannot_write_with_the_rights_of_the_role(estate: Estate, table: dict[str, Any]) -> None:
+@pytest.mark.parametrize("kind", ODD)
+def test_a_function_of_a_domain_cannot_write_with_the_rights_of_the_role(estate: Estate, table: dict[str, Any], kind: str) -> None:
     """Whoever owns a type has the server call it for the archiver, whose role may delete from the tables of others too."""
     estate.tables = (table, EV)
-    estate.lab.execute(OF_A_DOMAIN.format(role=estate.role))
+    estate.lab.execute(OF_A_DOMAIN.format(role=estate.role, kind=kind, value=ODD[kind]))
     estate.granted()
     archive(estate.task(table))
     estate.lab.execute("UPDATE audit.log SET note = note WHERE id < 5")
     try:
         purge(estate.task(table))
     except ArchiverError as error:
-        assert table is PROVEN
         assert "read-only transaction" in error.message  # noqa: PT017 - it may also end well
     assert estate.lab.count("audit.ev") == 21
 
