@@ -8,6 +8,7 @@ changed back. See https://duckdb.org/docs/stable/operations_manual/securing_duck
 
 import csv
 import json
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 _MOST_SHOWN = 1000
 """Rows that a person is shown; the other forms have all."""
 _ANY_NAME = "archive"
-_QUERIES = {"SELECT", "EXPLAIN"}
+_EXPLAIN = re.compile(r"\s*EXPLAIN(\s+ANALYZE\b|\s*\(\s*(ANALYZE|FORMAT)\b[^()]*\))?", re.IGNORECASE)
 
 
 @click.command("query", short_help="Ask the archive by SQL, with DuckDB.")
@@ -83,11 +84,24 @@ def _duckdb() -> ModuleType:
 
 
 def _require_queries(connection: "DuckDBPyConnection", sql: str) -> None:
-    """Raise QueryRefused for a statement that is no query: even without access to files, EXPORT DATABASE makes a folder."""
-    kinds = [statement.type.name for statement in connection.extract_statements(sql)]
-    if wrong := [kind for kind in kinds if kind not in _QUERIES] or ([] if kinds else ["none"]):
+    """Raise QueryRefused for a statement that is no query: even without access to files, EXPORT DATABASE makes a folder.
+
+    EXPLAIN ANALYZE runs what it explains, which may be a COPY into the folder that is left.
+    """
+    kinds = _kinds(connection, sql)
+    if wrong := [kind for kind in kinds if kind != "SELECT"] or ([] if kinds else ["none"]):
         message = f"the query could not be run: expected SELECT, found {', '.join(wrong)}"
         raise QueryRefused(message, hint="it is run by DuckDB, and changes nothing: ask for rows")
+
+
+def _kinds(connection: "DuckDBPyConnection", sql: str) -> list[str]:
+    """Return the kinds of the statements, of those that are explained as the explained ones."""
+    found: list[str] = []
+    for statement in connection.extract_statements(sql):
+        explains = _EXPLAIN.match(statement.query) if statement.type.name == "EXPLAIN" else None
+        inner = connection.extract_statements(statement.query[explains.end() :]) if explains else [statement]
+        found += [each.type.name for each in inner]
+    return found
 
 
 def _named(connection: "DuckDBPyConnection", sql: str, tables: list[TableConfig]) -> dict[str, TableConfig]:

@@ -8,7 +8,7 @@ from typing import Final
 
 from archiver_assets.config.document import INVALID, Entries, Items, Node, Scalar
 from archiver_assets.config.fields import identifier_problem
-from archiver_assets.config.identity import IN_DATABASE, IN_S3, IN_TARGET, note_identity
+from archiver_assets.config.identity import IN_DATABASE, IN_S3, IN_TARGET, note_endpoint, note_identity
 from archiver_assets.config.kubernetes import PodSettings
 from archiver_assets.config.labels import tag_problem
 from archiver_assets.config.legal import Compliance, Hold, HoldCondition, HoldsTable, LegalHolds
@@ -198,11 +198,15 @@ def _database(node: Node, inherited: Values, problems: Problems) -> DatabaseDraf
     own = {name: value for name, value in values.items() if name in Settings.model_fields}
     tables = items(child(node, "tables"), DATABASE.expected("tables"), problems)
     note_identity(node, DATABASE, values, problems)
+    standby = child(node, "read_replica")
+    replica = _optional(standby, REPLICA, problems)
+    if isinstance(standby, Entries) and replica and values.get("auth") == "aws_iam":
+        note_endpoint(standby, replica, problems)
     return DatabaseDraft(
         path=node.path,
         line=node.line,
         values={name: value for name, value in values.items() if name not in own},
-        replica=_optional(child(node, "read_replica"), REPLICA, problems),
+        replica=replica,
         scratch=_scratch(child(node, "scratch_database"), values.get("sslmode"), problems),
         tables=tuple(_table(table, own, problems) for table in tables),
     )

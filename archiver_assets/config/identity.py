@@ -65,6 +65,11 @@ def note_identity(node: Node, section: Section, values: Values, problems: Proble
     if isinstance(mode, str) and mode in _PLAINTEXT:
         text = f"expected verify-full, or at least require, found {mode}; auth is aws_iam, whose token would be sent without encryption"
         _note(node, "sslmode", text, problems)
+    note_endpoint(node, values, problems)
+
+
+def note_endpoint(node: Entries, values: Values, problems: Problems) -> None:
+    """Note a host that no token can be for."""
     if str(values.get("host")).startswith("/"):
         _note(node, "host", "expected the name of the server's endpoint, since auth is aws_iam, whose tokens are for one name", problems)
 

@@ -64,7 +64,6 @@ def _compare_on_source(session: Session, generation: Generation, copy: LocalCopy
         loaded = _load(session, generation, copy, connection)
         connection.execute(sql_restore.ANALYZE_PROOF)
         found = connection.execute(sql_restore.compare_proof(days, _key(session), _columns(session), XMIN)).fetchone()
-        connection.execute(sql_restore.DROP_PROOF)
     return _Found(loaded, found or {})
 
 
@@ -96,6 +95,8 @@ def _load(session: Session, generation: Generation, copy: LocalCopy, connection:
     columns = _columns(session)
     names = [*(name for name, _ in columns), XMIN]
     connection.execute(sql_restore.create_proof([*columns, (XMIN, "bigint")]))
+    if connection is session.connection:  # a scratch database has nothing but copies
+        connection.execute(sql_restore.ONLY_PROOF)
     rows = (_with_believed_versions(session, generation, group.columns(names)) for group in copy.row_groups())
     return copy_rows(connection, sql_restore.PROOF, names, rows)
 

@@ -101,8 +101,7 @@ def _cursor(source: Source, cancel: Cancel) -> "Iterator[Cursor]":
         closing(connection.cursor(adbc_stmt_kwargs={_BATCH_HINT: _BATCH_BYTES})) as cursor,
         cancel.reaching(cursor),
     ):
-        for name, value in source.settings.items():
-            cursor.execute(sql_session.set_option(name, value).as_string())
+        cursor.execute(sql_session.pin(source.settings).as_string())
         cursor.execute(sql_session.BEGIN_SNAPSHOT)
         try:
             yield cursor
@@ -117,7 +116,17 @@ def _errors(source: Source) -> Iterator[None]:
     try:
         yield
     except adbc_driver_manager.Error as error:
-        error.args = (said_by_driver(error.sqlstate, str(error)),)
-        raise source.error_for(error.sqlstate, str(error)) from error
+        text = said_by_driver(error.sqlstate, str(error))
+        _hush(error, text)
+        raise source.error_for(error.sqlstate, text) from error
     except psycopg.Error as error:
         raise source.error_for(error.sqlstate, said(error)) from error
+
+
+def _hush(error: BaseException | None, text: str) -> None:
+    """Let the driver's error, and those of streams behind it, which have the server's words too, say `text` and nothing else."""
+    while error is not None:
+        if isinstance(error, adbc_driver_manager.Error | OSError):
+            error.args = (text,)
+            vars(error).pop("details", None)
+        error = error.__cause__ or error.__context__

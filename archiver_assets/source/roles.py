@@ -18,10 +18,11 @@ RestoreInto = Literal["new", "original"]
 
 @dataclass(frozen=True)
 class Right:
-    """A statement that gives rights, and why they are needed."""
+    """A statement that gives rights, and why they are needed; `needs` are those of them that a GRANT may pass over with a warning."""
 
     why: str
     statement: str
+    needs: tuple[statements.Need, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -48,10 +49,16 @@ class Script:
             "\n".join(map(statements.comment, head)),
             statements.BEGIN,
             statements.require_database(self.dbname),
-            *(f"{statements.comment(each.why)}\n{each.statement}" for each in self.rights),
+            *(f"{statements.comment(each.why)}\n{each.statement}" for each in [*self.rights, self._check]),
             statements.COMMIT,
         ]
         return "\n\n".join(parts) + "\n"
+
+    @property
+    def _check(self) -> Right:
+        needs = tuple(dict.fromkeys(need for each in self.rights for need in each.needs))
+        why = "All or nothing: of what whoever runs this may not grant, PostgreSQL only warns."
+        return Right(why, statements.require_rights(self.role, needs))
 
 
 def scripts(
@@ -83,26 +90,40 @@ def _login(role: str, auth: Auth) -> Iterator[Right]:
         yield Right(why, statements.create_role(role))
 
 
+def _on_database(why: str, right: str, dbname: str, role: str) -> Right:
+    return Right(why, statements.grant_on_database(right, dbname, role), (statements.Need("database", right, dbname),))
+
+
+def _on_schemas(why: str, right: str, schemas: Sequence[str], role: str) -> Right:
+    needs = tuple(statements.Need("schema", right, schema) for schema in schemas)
+    return Right(why, statements.grant_on_schemas(right, schemas, role), needs)
+
+
+def _on_tables(why: str, rights: str, relations: Sequence[Relation], role: str) -> Right:
+    needs = (statements.Need("table", right, each.identifier.as_string()) for each in relations for right in rights.split(", "))
+    return Right(why, statements.grant_on_tables(rights, relations, role), tuple(needs))
+
+
 def _connect(dbname: str, role: str) -> Right:
-    return Right("To connect.", statements.grant_on_database("CONNECT", dbname, role))
+    return _on_database("To connect.", "CONNECT", dbname, role)
 
 
 def _temporary(dbname: str, role: str) -> Right:
     why = "verification: restore loads objects into a temporary table, to compare it with the rows before they are purged."
-    return Right(why, statements.grant_on_database("TEMPORARY", dbname, role))
+    return _on_database(why, "TEMPORARY", dbname, role)
 
 
 def _of_tables(role: str, tables: Sequence[TableConfig]) -> Iterator[Right]:
     if not tables:
         return
     relations, purged = _relations(tables), [each for each in tables if each.purge]
-    yield Right("To name the tables.", statements.grant_on_schemas("USAGE", _schemas(tables), role))
+    yield _on_schemas("To name the tables.", "USAGE", _schemas(tables), role)
     if purged:
         why = "To archive (whole rows and xmin, so on the whole table), and to purge."
-        yield Right(why, statements.grant_on_tables("SELECT, DELETE", _relations(purged), role))
+        yield _on_tables(why, "SELECT, DELETE", _relations(purged), role)
     if kept := _relations([each for each in tables if not each.purge]):
         why = "purge: false. To archive (whole rows and xmin, so on the whole table)."
-        yield Right(why, statements.grant_on_tables("SELECT", kept, role))
+        yield _on_tables(why, "SELECT", kept, role)
     yield Right("To name the types of columns in comparisons.", statements.grant_usage_of_types(relations, role))
     yield from _of_purges(role, purged)
 
@@ -124,9 +145,9 @@ def _of_purges(role: str, tables: Sequence[TableConfig]) -> Iterator[Right]:
 
 
 def _of_holds(role: str, holds: HoldsTable) -> Iterator[Right]:
-    yield Right("To name legal_holds.table.", statements.grant_on_schemas("USAGE", [holds.schema_name], role))
+    yield _on_schemas("To name legal_holds.table.", "USAGE", [holds.schema_name], role)
     why = "To read legal holds. While they cannot be read nothing is purged."
-    yield Right(why, statements.grant_on_tables("SELECT", [Relation(holds.schema_name, holds.name)], role))
+    yield _on_tables(why, "SELECT", [Relation(holds.schema_name, holds.name)], role)
 
 
 def _of_restore(role: str, tables: Sequence[TableConfig], into: RestoreInto) -> Iterator[Right]:
@@ -135,10 +156,10 @@ def _of_restore(role: str, tables: Sequence[TableConfig], into: RestoreInto) -> 
     relations = _relations(tables)
     if into == "new":
         why = f"To create the table that rows are restored into, such as {tables[0].name}_restored. REVOKE it afterwards."
-        yield Right(why, statements.grant_on_schemas("CREATE", _schemas(tables), role))
+        yield _on_schemas(why, "CREATE", _schemas(tables), role)
     else:
         why = "To put rows back into the tables themselves (triggers: disable takes their owner). REVOKE it afterwards."
-        yield Right(why, statements.grant_on_tables("INSERT", relations, role))
+        yield _on_tables(why, "INSERT", relations, role)
         yield Right("To let the sequences of their columns go on after these rows.", statements.grant_on_sequences(relations, role))
 
 

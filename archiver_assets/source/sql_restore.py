@@ -144,15 +144,16 @@ def _is_textual(pg_type: str) -> bool:
 
 PROOF = Relation("pg_temp", "archiver_proof")
 
-# No lock but on the temporary table itself. It is dropped at once, and by a rollback.
+# No lock but on the temporary table itself, which the end of the transaction drops.
 ANALYZE_PROOF = "ANALYZE pg_temp.archiver_proof"
-DROP_PROOF = "DROP TABLE pg_temp.archiver_proof"
+# No lock. From here on the transaction writes to temporary tables alone: a domain's CHECK may call a function, and that runs as our role.
+ONLY_PROOF = "SET TRANSACTION READ ONLY"
 
 
 def create_proof(columns: Sequence[tuple[str, str]]) -> sql.Composed:
     """Create the temporary table of that name for columns (names and types) of a table as it is. Needs TEMPORARY on the database."""
     fields = [sql.SQL("{} {}").format(sql.Identifier(name), trusted(pg_type)) for name, pg_type in columns]
-    return sql.SQL("CREATE TEMPORARY TABLE {} ({})").format(sql.Identifier(PROOF.name), sql.SQL(", ").join(fields))
+    return sql.SQL("CREATE TEMPORARY TABLE {} ({}) ON COMMIT DROP").format(sql.Identifier(PROOF.name), sql.SQL(", ").join(fields))
 
 
 def compare_proof(days: Days, key: Sequence[str], columns: Sequence[tuple[str, str]], xmin: str) -> sql.Composed:

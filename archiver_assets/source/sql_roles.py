@@ -7,6 +7,8 @@ statements change the catalog only, and lock no table against readers or writers
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 from psycopg import sql
 
@@ -18,7 +20,17 @@ _SET_VERSION = 160_000
 
 _MANY = 4
 
-BEGIN = "BEGIN;\nSET LOCAL search_path = pg_catalog;\nSET LOCAL client_encoding = 'UTF8';"
+
+@dataclass(frozen=True)
+class Need:
+    """A right on one object: `kind` is database, schema or table, and `name` as the server's `has_..._privilege` takes it."""
+
+    kind: Literal["database", "schema", "table"]
+    right: str
+    name: str
+
+
+BEGIN = "BEGIN;\nSET LOCAL search_path = pg_catalog, pg_temp;\nSET LOCAL client_encoding = 'UTF8';"
 COMMIT = "COMMIT;"
 
 
@@ -78,8 +90,9 @@ BEGIN
     SELECT * INTO known FROM pg_roles WHERE rolname = {name};
     IF NOT FOUND THEN
         CREATE ROLE {role} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS;
-    ELSIF known.rolsuper OR known.rolcreatedb OR known.rolcreaterole OR known.rolreplication OR known.rolbypassrls THEN
-        RAISE EXCEPTION 'the role % is a superuser, or may create databases or roles, replicate, or pass row-level security',
+    ELSIF known.rolsuper OR known.rolcreatedb OR known.rolcreaterole OR known.rolreplication OR known.rolbypassrls
+        OR EXISTS (SELECT FROM pg_roles s WHERE s.rolsuper AND pg_has_role(known.oid, s.oid, 'MEMBER')) THEN
+        RAISE EXCEPTION 'the role % is a superuser, a member of one, or may create databases or roles, replicate, or pass row security',
             {name} USING HINT = 'name a role of its own as user in the config, or ALTER ROLE this one; nothing was changed';
     ELSIF NOT known.rolcanlogin OR NOT known.rolinherit THEN
         ALTER ROLE {role} LOGIN INHERIT;
@@ -111,6 +124,30 @@ def grant_on_tables(rights: str, relations: Sequence[Relation], role: str) -> st
     return _written(sql.SQL("GRANT {} ON TABLE {} TO {}").format(trusted(rights), names, sql.Identifier(role)))
 
 
+def require_rights(role: str, needs: Sequence[Need]) -> str:
+    """Raise an error, which ends the transaction, for rights that whoever runs it may not give: a GRANT only warns of them."""
+    rows = [sql.SQL("({})").format(sql.SQL(", ").join(map(sql.Literal, (each.kind, each.right, each.name)))) for each in needs]
+    return _block(
+        sql.SQL("""
+DECLARE
+    lacking text;
+BEGIN
+    SELECT string_agg(format('%s on %s %s', need.privilege, need.kind, need.name), ', ') INTO lacking
+    FROM (VALUES
+    {rows}) AS need(kind, privilege, name)
+    WHERE NOT CASE need.kind
+        WHEN 'database' THEN has_database_privilege({role}, need.name, need.privilege)
+        WHEN 'schema' THEN has_schema_privilege({role}, need.name, need.privilege)
+        ELSE has_table_privilege({role}, need.name, need.privilege) END;
+    IF lacking IS NOT NULL THEN
+        RAISE EXCEPTION 'expected to be run by a role that may grant what it grants, found % lacking', lacking
+            USING HINT = 'run it as a superuser, or as a member of the owners; nothing was changed';
+    END IF;
+END
+""").format(rows=sql.SQL(",\n    ").join(rows), role=sql.Literal(role))
+    )
+
+
 def grant_statistics(role: str) -> str:
     """Let the role see the statistics of all sessions, those of replicas among them.
 
@@ -139,6 +176,10 @@ BEGIN
         ORDER BY 1
     LOOP
         EXECUTE format('GRANT USAGE ON SCHEMA %I TO %I', found.schema, {role});
+        IF NOT has_schema_privilege({role}, found.schema, 'USAGE') THEN
+            RAISE EXCEPTION 'expected to be run by a role that may grant USAGE on schema %, found that it may not', found.schema
+                USING HINT = 'run it as a superuser, or as a member of the owners; nothing was changed';
+        END IF;
     END LOOP;
 END
 """
@@ -169,7 +210,8 @@ def grant_usage_of_leaves(relations: Sequence[Relation], role: str) -> str:
 
 _GRANT_OWNERS = """
     FOR found IN
-        SELECT DISTINCT o.rolname AS owner, o.rolsuper AS is_superuser
+        SELECT DISTINCT o.rolname AS owner,
+            EXISTS (SELECT FROM pg_roles s WHERE s.rolsuper AND pg_has_role(o.oid, s.oid, 'MEMBER')) AS is_superuser
         FROM unnest({tables}) AS named(oid) JOIN pg_class t ON t.oid = named.oid
             JOIN pg_class c ON c.oid = t.oid OR c.oid IN (SELECT relid FROM pg_partition_tree(t.oid))
             JOIN pg_roles o ON o.oid = c.relowner
@@ -177,7 +219,7 @@ _GRANT_OWNERS = """
         ORDER BY 1
     LOOP
         IF found.is_superuser THEN
-            RAISE EXCEPTION '%: expected its owner to be no superuser, whose member the role would be, found %', {why}, found.owner
+            RAISE EXCEPTION '%: expected its owner to be no superuser and no member of one, found %', {why}, found.owner
                 USING HINT = {hint};
         END IF;
         EXECUTE format('GRANT %I TO %I', found.owner, {role})

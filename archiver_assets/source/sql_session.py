@@ -3,14 +3,17 @@
 What belongs here, and how it is written: as in `sql.py`.
 """
 
+from collections.abc import Mapping
+
 from psycopg import sql
 
 # Settings that every session of the archiver pins, so that a value's text is the same whatever role, database or server says.
 # `client_connection_check_interval` makes the server notice a client that was killed in the middle of a long statement, and the keepalives
 # one whose machine is gone without a word, within a minute: the system's own would hold the lock of its partition for two hours. They do
 # nothing while a client is slow to read, which `tcp_user_timeout` would take for dead. A session that waits for an upload or a pause holds
-# the lock of its partition and no transaction: `idle_session_timeout` must not end it. The timeouts that the config decides are added by
-# `Source.settings`.
+# the lock of its partition and no transaction: `idle_session_timeout` must not end it. Without `array_nulls` the NULL of an archived row
+# would be read as a text of four letters, and a row that came to have that text be deleted for it. The timeouts that the config decides are
+# added by `Source.settings`.
 PINNED_SETTINGS = {
     "TimeZone": "UTC",
     "DateStyle": "ISO, YMD",
@@ -19,6 +22,9 @@ PINNED_SETTINGS = {
     "bytea_output": "hex",
     "lc_monetary": "C",
     "xmloption": "content",
+    "array_nulls": "on",
+    "standard_conforming_strings": "on",
+    "gin_fuzzy_search_limit": "0",
     "search_path": "pg_catalog",
     "synchronous_commit": "on",
     "lock_timeout": "30s",
@@ -116,9 +122,10 @@ GENTLE_VACUUM = "SET vacuum_cost_delay = '2ms'"
 BACKEND_PID = "SELECT pg_backend_pid() AS pid"
 
 
-def set_option(name: str, value: str) -> sql.Composed:
-    """Pin one setting, on a connection that cannot bind."""
-    return sql.SQL("SELECT set_config({}, {}, false)").format(sql.Literal(name), sql.Literal(value))
+def pin(settings: Mapping[str, str]) -> sql.Composed:
+    """Pin settings as `PIN` does, on a connection that cannot bind."""
+    each = [sql.SQL("set_config({}, {}, false)").format(sql.Literal(name), sql.Literal(value)) for name, value in settings.items()]
+    return sql.SQL("SELECT {}").format(sql.SQL(", ").join(each))
 
 
 # No lock. With row security off a query that it would filter is an error.

@@ -7,20 +7,17 @@ fetched first. It opens connections for 15 minutes, and a connection outlives it
 kept. https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/UsingWithRDS.IAMDBAuth.html
 """
 
-import logging
 import re
 import time
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from pydantic import SecretStr
 
+from archiver_assets.aws import new_session
 from archiver_assets.config import DatabaseConfig
 from archiver_assets.errors import ConfigError, SourceUnavailable
-
-if TYPE_CHECKING:
-    from boto3.session import Session
 
 CREDENTIALS_SECONDS: Final = 300
 """Credentials are looked up anew after so long: a file of them may have changed. A lookup takes 60 ms, and a call to AWS for some roles."""
@@ -61,10 +58,6 @@ def _region_in(host: str, environ: Mapping[str, str]) -> str | None:
 @lru_cache(maxsize=8)
 def _signer(region: str | None, _period: int) -> Any:  # noqa: ANN401 - boto3-stubs are those of S3 alone
     """Return boto3's client of RDS, which sends nothing: it signs. None without a region."""
-    import boto3  # noqa: PLC0415 - importing it costs 0.3 s, and most databases have passwords
-
-    # At DEBUG this logger writes what it signs and the signature, which together are the token.
-    logging.getLogger("botocore.auth").setLevel(logging.INFO)
-    session: Session = boto3.session.Session()
+    session = new_session()
     region = region or session.region_name
     return session.client("rds", region_name=region) if region else None

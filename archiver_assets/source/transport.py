@@ -22,9 +22,13 @@ _UNPROTECTED: Final = {"disable", "allow", "prefer"}
 
 
 def connection_parameters(config: DatabaseConfig) -> dict[str, Any]:
-    """Return libpq's parameters of every connection, without a password. Raises as `tls_parameters`."""
+    """Return libpq's parameters of every connection, without a password. Raises as `tls_parameters`.
+
+    `hostaddr` is there, and empty, for the sake of PGHOSTADDR and of service files: an address of theirs would be that of every server.
+    """
     return {
         "host": config.host,
+        "hostaddr": "",
         "port": config.port,
         "user": config.user,
         "dbname": config.dbname,
@@ -41,6 +45,7 @@ def connection_parameters(config: DatabaseConfig) -> dict[str, Any]:
 def tls_parameters(config: DatabaseConfig) -> Mapping[str, str]:
     """Return libpq's `sslmode` and `sslrootcert`, as far as the config says them.
 
+    Where TLS is asked for, encryption by Kerberos is switched off: libpq prefers it where there is a ticket, whatever `sslmode` is.
     Raises ConfigError for a file that cannot be read, which `require` would take for leave to prove nothing, and for a token without TLS.
     """
     mode, authorities = config.tls_mode, config.sslrootcert
@@ -49,7 +54,9 @@ def tls_parameters(config: DatabaseConfig) -> Mapping[str, str]:
         raise ConfigError(message, hint="set sslmode: verify-full, and name the authorities of RDS in sslrootcert")
     if authorities not in {None, "system"}:
         _require_readable(config)
-    return {name: value for name, value in (("sslmode", mode), ("sslrootcert", authorities)) if value is not None}
+    kerberos = None if mode is None or mode in _UNPROTECTED else "disable"
+    found = {"sslmode": mode, "sslrootcert": authorities, "gssencmode": kerberos}
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def _require_readable(config: DatabaseConfig) -> None:

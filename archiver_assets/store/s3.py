@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from botocore.exceptions import ClientError
 
+from archiver_assets.aws import new_session
 from archiver_assets.errors import ObjectExists, StoreError, StoreUnavailable
 from archiver_assets.store.encryption import Encryption, EncryptionKind
 from archiver_assets.store.locking import ObjectLock, Retention
@@ -297,8 +298,7 @@ def _expiry(header: str | None) -> datetime | None:
 
 def make_client(endpoint: str | None, region: str | None, *, path_style: bool, patience: Patience) -> "S3Client":
     """Return a boto3 client of its own session: credentials are looked up anew."""
-    import boto3  # noqa: PLC0415 -- importing it costs 0.3 s, and the code location loads without it
-    from botocore.config import Config  # noqa: PLC0415
+    from botocore.config import Config  # noqa: PLC0415 -- importing it costs time, and the code location loads without it
 
     settings = Config(
         s3={"addressing_style": "path" if path_style else "auto"},
@@ -307,7 +307,7 @@ def make_client(endpoint: str | None, region: str | None, *, path_style: bool, p
         read_timeout=patience.read_timeout,
     )
     try:
-        return boto3.session.Session().client("s3", endpoint_url=endpoint, region_name=region, config=settings)
+        return new_session().client("s3", endpoint_url=endpoint, region_name=region, config=settings)
     except ValueError as error:  # botocore's for an endpoint that is no URL
         msg = f"expected a URL as the store's endpoint, found {endpoint!r}: {error}"
         raise StoreError(msg, hint="correct s3.endpoint in the config, such as https://minio.example:9000") from error

@@ -23,6 +23,7 @@ from typing import Any, Final, TextIO
 
 import coloredlogs
 
+from archiver_assets.aws import keep_quiet
 from archiver_assets.errors import ConfigError
 from archiver_assets.telemetry.kinds import kind_of
 from archiver_assets.telemetry.lines import MOST_CHARACTERS, JsonFormatter, LogFormat, TextFormatter, run_context
@@ -64,6 +65,7 @@ def log_process(arguments: Sequence[str], environ: Mapping[str, str] = os.enviro
     handler.setFormatter(JsonFormatter() if form == "json" else TextFormatter())
     logging.basicConfig(level=max(level, logging.WARNING), handlers=[handler], force=True)
     logging.getLogger("archiver").setLevel(level)
+    keep_quiet()
     if form == "json":
         _take_all(handler, run=kind == "run")
 

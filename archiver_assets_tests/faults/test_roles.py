@@ -421,12 +421,88 @@ def test_a_role_that_cannot_log_in_or_inherit_can_afterwards(estate: Estate) -> 
     assert the_job(estate.task(DROPPED)).dropped == ("ev_05",)
 
 
+OF_A_DOMAIN = """
+CREATE FUNCTION kinds.seize(text) RETURNS boolean LANGUAGE plpgsql AS $$
+BEGIN
+    IF current_user = '{role}' THEN DELETE FROM audit.ev; END IF;
+    RETURN true;
+END $$;
+CREATE DOMAIN kinds.odd AS text CHECK (kinds.seize(VALUE));
+CREATE TYPE kinds.pair AS (odd kinds.odd);
+ALTER TABLE audit.log ADD odd {kind};
+UPDATE audit.log SET odd = {value};
+"""
+ODD = {"kinds.odd": "'x'", "kinds.odd[]": "ARRAY['x'::kinds.odd]", "kinds.pair": "ROW('x')::kinds.pair"}
+
+
+@pytest.mark.parametrize("table", [LOG, PROVEN], ids=["full", "restore"])
+@pytest.mark.parametrize("kind", ODD)
+def test_a_function_of_a_domain_cannot_write_with_the_rights_of_the_role(estate: Estate, table: dict[str, Any], kind: str) -> None:
+    """Whoever owns a type has the server call it for the archiver, whose role may delete from the tables of others too."""
+    estate.tables = (table, EV)
+    estate.lab.execute(OF_A_DOMAIN.format(role=estate.role, kind=kind, value=ODD[kind]))
+    estate.granted()
+    archive(estate.task(table))
+    estate.lab.execute("UPDATE audit.log SET note = note WHERE id < 5")
+    try:
+        purge(estate.task(table))
+    except ArchiverError as error:
+        assert "read-only transaction" in error.message  # noqa: PT017 - it may also end well
+    assert estate.lab.count("audit.ev") == 21
+
+
 def test_the_role_becomes_no_member_of_a_superuser(estate: Estate) -> None:
     estate.lab.execute("ALTER TABLE audit.ev OWNER TO CURRENT_USER")
     estate.tables = (DROPPED,)
     with pytest.raises(psycopg.errors.RaiseException, match="expected its owner to be no superuser") as refused:
         run(estate.lab.database.dsn, sql_of(estate))
     assert "purge_method: delete" in (refused.value.diag.message_hint or "")
+
+
+def test_what_whoever_runs_it_may_not_grant_is_an_error_and_nothing_is_done(estate: Estate) -> None:
+    """A GRANT of who has a right, and may not give it, is done with a warning, and without effect."""
+    admin, database = f"admin_{estate.role}", estate.lab.database
+    script = sql_of(estate)
+    with psycopg.connect(database.dsn, autocommit=True) as superuser:
+        superuser.execute(f"CREATE ROLE {admin} CREATEROLE; GRANT pg_read_all_stats TO {admin} WITH ADMIN OPTION")
+        superuser.execute(f'GRANT ALL ON DATABASE "{database.name}" TO {admin} WITH GRANT OPTION')
+        superuser.execute(f"GRANT ALL ON SCHEMA audit, kinds TO {admin}; GRANT ALL ON audit.log TO {admin}")
+        try:
+            for lacking, given in (
+                ("may grant USAGE on schema kinds", "SCHEMA kinds"),
+                ("SELECT on table .*, DELETE on table", "TABLE audit.log"),
+                ("USAGE on schema audit", "SCHEMA audit"),
+            ):
+                superuser.execute(f"SET ROLE {admin}")
+                with pytest.raises(psycopg.errors.RaiseException, match=lacking) as refused:
+                    superuser.execute(script.encode())
+                assert "nothing was changed" in (refused.value.diag.message_hint or "")
+                superuser.execute("ROLLBACK")
+                superuser.execute("RESET ROLE")
+                assert superuser.execute("SELECT FROM pg_roles WHERE rolname = %s", [estate.role]).fetchall() == []
+                superuser.execute(f"GRANT ALL ON {given} TO {admin} WITH GRANT OPTION")
+            superuser.execute(f"SET ROLE {admin}")
+            superuser.execute(script.encode())
+        finally:
+            superuser.execute(
+                f"ROLLBACK; RESET ROLE; DROP OWNED BY {admin} CASCADE; DROP OWNED BY {estate.role} CASCADE; DROP ROLE {admin}"
+            )
+
+
+@pytest.mark.parametrize(
+    ("member", "expected"), [("owner", "expected its owner to be no superuser"), ("role", "the role {role} is a superuser, a member")]
+)
+def test_the_role_becomes_no_superuser_by_way_of_another_membership(estate: Estate, member: str, expected: str) -> None:
+    """A member of a superuser can become it by SET ROLE, before PostgreSQL 16 through the owner too, or at least use its tables."""
+    power, role = f"power_{estate.role}", getattr(estate, member)
+    estate.tables = (DROPPED,)
+    script = sql_of(estate)
+    estate.lab.execute(f"CREATE ROLE {power} SUPERUSER; CREATE ROLE {estate.role} LOGIN; GRANT {power} TO {role}")
+    try:
+        with pytest.raises(psycopg.errors.RaiseException, match=expected.format(role=estate.role)):
+            run(estate.lab.database.dsn, script)
+    finally:
+        estate.lab.execute(f"DROP ROLE {power}")
 
 
 def test_an_owner_who_is_no_superuser_can_run_it_also_where_only_pg_monitor_is_his_to_grant(estate: Estate) -> None:

@@ -15,6 +15,10 @@ from archiver_assets.lifecycle.purge import purge
 from archiver_assets.lifecycle.restore import restore
 from archiver_assets.lifecycle.restore_request import Drift, RestoreRequest, Triggers
 from archiver_assets.source import session
+from archiver_assets.source.catalog import read_table
+from archiver_assets.source.reading import read_rows
+from archiver_assets.source.session import open_snapshot
+from archiver_assets.source.sql import Relation
 from archiver_assets_tests.lab import Lab
 
 VALUE = "a-persons-name-7d1f4c"
@@ -87,6 +91,32 @@ def test_a_purge_that_another_table_forbids_quotes_no_key(lab: Lab) -> None:
     assert "referring" in failure.value.message
     assert f"({key})" not in everything_said(failure.value)
     assert lab.count() == 2
+
+
+CASTING = """
+CREATE FUNCTION shown(pair) RETURNS text LANGUAGE plpgsql AS $$ BEGIN RETURN ($1).first::integer; END $$;
+CREATE CAST (pair AS text) WITH FUNCTION shown(pair);
+"""
+
+
+def test_a_reader_that_meets_a_value_quotes_it_in_none_of_the_errors_behind_it(lab: Lab) -> None:
+    """The driver's error has another one behind it, of the stream that it reads, with the server's words.
+
+    A cast of its own is refused, if it is there in time; what PostgreSQL 18 computes as it reads (GENERATED ... VIRTUAL) is not.
+    """
+    lab.fill(rows=2)
+    lab.execute("CREATE TYPE pair AS (first text); ALTER TABLE audit_logs ADD part pair")
+    lab.execute("UPDATE audit_logs SET part = ROW(%s)::pair", [VALUE])
+    task = lab.task()
+    with task.source.connect() as connection, open_snapshot(connection, Relation("public", "audit_logs")) as snapshot:
+        table = read_table(connection, task.table)
+        lab.execute(CASTING)
+        with pytest.raises(SourceError) as failure:
+            list(read_rows(task.source, table, table.days(task.partition), snapshot.id))
+    assert "InvalidTextRepresentation (SQLSTATE 22P02)" in failure.value.message
+    assert any(isinstance(each, OSError) for each in causes(failure.value))
+    assert VALUE not in everything_said(failure.value)
+    assert VALUE not in repr([vars(each) for each in causes(failure.value)])
 
 
 @pytest.mark.parametrize(("kind", "named"), [("bigint", True), ("uuid", True), ("text", False)])

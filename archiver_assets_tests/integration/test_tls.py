@@ -247,6 +247,28 @@ def test_a_certificate_of_ours_is_given_by_libpqs_variables(
         monkeypatch.undo()
 
 
+AMBIENT = {
+    "another address": {"PGHOSTADDR": "127.0.0.2"},
+    "a service": {"PGSERVICE": "other", "PGSERVICEFILE": "{folder}/services"},
+    "Kerberos": {"PGGSSENCMODE": "require"},
+    "no TLS": {"PGSSLMODE": "disable"},
+}
+
+
+@pytest.mark.parametrize("variables", AMBIENT.values(), ids=AMBIENT)
+def test_libpqs_variables_lead_no_connection_away_from_what_the_config_says(
+    secure: Secure, lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]
+) -> None:
+    """An address there would be that of every server of the config; encryption by Kerberos comes before TLS, whatever its mode."""
+    (tmp_path / "services").write_text("[other]\nhostaddr=127.0.0.2\nsslmode=disable\n")
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value.format(folder=tmp_path))
+    reached = source(lab, **secure.proof)
+    with reached.connect() as connection:
+        assert connection.pgconn.ssl_in_use
+    assert by_adbc(reached) == [True]
+
+
 def write_key_pair(certificate: trustme.LeafCert, folder: Path) -> None:
     (folder / "ours.pem").write_bytes(b"".join(blob.bytes() for blob in certificate.cert_chain_pems))
     (folder / "ours.key").touch(mode=0o600)

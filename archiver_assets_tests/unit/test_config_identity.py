@@ -125,7 +125,10 @@ def test_tokens_are_refused_without_tls(tmp_path: Path, mode: str) -> None:
 
 
 def test_tokens_are_refused_for_a_socket(tmp_path: Path) -> None:
-    assert "host: expected the name of the server's endpoint" in problem_of(tmp_path, BY_TOKEN.replace("host: db", "host: /run/postgresql"))
+    expected = "host: expected the name of the server's endpoint"
+    assert expected in problem_of(tmp_path, BY_TOKEN.replace("host: db", "host: /run/postgresql"))
+    replica = BY_TOKEN.replace("    host:", "    read_replica: {host: /run/postgresql}\n    host:")
+    assert f"databases[0].read_replica.{expected}" in problem_of(tmp_path, replica)
 
 
 def test_an_auth_that_is_none_is_the_only_problem(tmp_path: Path) -> None:
