@@ -103,11 +103,13 @@ def require_manifest_as_written(task: Task, generation: Generation, *, versioned
 
 def _is_oldest(task: Task, generation: Generation, versions: Sequence[Version]) -> bool:
     contents = [each for each in versions if not each.marker]
-    if not contents or any(each.marker and each.current for each in versions):
+    if any(each.marker and each.current for each in versions):
         return False
     if len(contents) > 1 and contents[-1].at == contents[-2].at:
         return False  # which of the two is older is not known
-    data = read_whole(task.store, contents[-1].key, version_id=contents[-1].version_id or NULL_VERSION)
+    # A store that lists no versions has the one that lies there.
+    version = (contents[-1].version_id or NULL_VERSION) if contents else None
+    data = read_whole(task.store, task.keys.mark(Mark.MANIFEST, generation.number), version_id=version)
     return sha256_of(data) == generation.manifest_sha256
 
 

@@ -14,7 +14,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
+from itertools import pairwise, takewhile
 from typing import Final
 
 import pyarrow as pa
@@ -83,10 +83,10 @@ def inspect_day(task: Task, history: History) -> Inspection:
         found.mismatches += _wrong_marks(task, generation, marks)
         found.mismatches += _wrong_place(task, generation)
         found.mismatches += _wrong_chain(task, generation, generations, unknown)
-        found.warnings += _unknown_to_later(task, generation, generations)
         found.warnings += _rejections(task, generation)
         if generation.live:
             _read_back(task, generation, found)
+    found.warnings += _unknown_to_later(task, generations)
     numbers = {each for item in objects if (each := task.keys.number(item.key)) is not None}
     found.warnings += _gaps(task, numbers, generations, history)
     _look_at_unnamed(task, [each for each in objects if task.keys.parse_mark(each.key) is None], generations, unknown, found)
@@ -198,14 +198,18 @@ def _wrong_chain(task: Task, generation: Generation, generations: Mapping[int, G
             yield _changed_manifest(task, earlier, each.manifest_sha256, key)
 
 
-def _unknown_to_later(task: Task, generation: Generation, generations: Mapping[int, Generation]) -> Iterator[str]:
-    """Name a generation that was not there when a later one was made: numbers only grow, so it was hidden then, or put there since."""
+def _unknown_to_later(task: Task, generations: Mapping[int, Generation]) -> Iterator[str]:
+    """Name what was not there when a later generation was made: numbers only grow, so it was hidden then, or put there since."""
+    unknown = dict[int, int]()
     for later in generations.values():
-        earlier = later.manifest.earlier
-        if later.number > generation.number and earlier is not None and all(each.generation != generation.number for each in earlier):
-            key = task.keys.mark(Mark.MANIFEST, later.number)
-            yield f"generation {generation.number} is not among those of which {key} speaks: it was hidden then, or put there since"
-            return
+        if later.manifest.earlier is not None:
+            told = {each.generation for each in later.manifest.earlier}
+            for number in takewhile(lambda each, last=later.number: each < last, generations):
+                if number not in told:
+                    unknown.setdefault(number, later.number)
+    for number, last in unknown.items():
+        key = task.keys.mark(Mark.MANIFEST, last)
+        yield f"generation {number} is not among those of which {key} speaks: it was hidden then, or put there since"
 
 
 def _rejections(task: Task, generation: Generation) -> Iterator[str]:
@@ -213,7 +217,7 @@ def _rejections(task: Task, generation: Generation) -> Iterator[str]:
         key = task.keys.mark(Mark.REJECTED, generation.number)
         with suppress(ManifestInvalid):  # named as a mismatch already
             said = decode(Rejected, read_whole(task.store, key), key=key)
-            yield f"generation {generation.number} does not count since {said.at:%Y-%m-%d %H:%M} UTC: {'; '.join(said.mismatches)}"
+            yield f"generation {generation.number} does not count since {said.at:%Y-%m-%d %H:%M} UTC: {bounded('; '.join(said.mismatches))}"
 
 
 def _gaps(task: Task, numbers: set[int], generations: Mapping[int, Generation], history: History) -> Iterator[str]:
@@ -266,4 +270,4 @@ def _why_strange(task: Task, unnamed: StoredObject, number: int) -> str | None:
     table = task.table
     expected = (table.database, table.schema_name, table.name, task.partition.key, str(number))
     said = (*(footer.get(name) for name in ("database", "schema", "table")), day, footer.get("generation"))
-    return None if said == expected else f"its footer says {said}"
+    return None if said == expected else f"its footer says {bounded(str(said))}"

@@ -185,8 +185,8 @@ def _compare(task: Task, generation: Generation, file: IO[bytes]) -> Verificatio
         compared.same("sha256", manifest.object.sha256, sha256)
         # Bytes that are not ours are not decoded, only asked what they say they are.
         rows = _compare_content(task, manifest, file, compared)
-    lines, comparisons = tuple(compared.mismatches), tuple(compared.comparisons)
-    return Verification(generation, manifest.rows, rows, None, size, lines, comparisons, versioned=versioned)
+    said = tuple(compared.mismatches), tuple(compared.comparisons)
+    return Verification(generation, manifest.rows, rows, None, size, *said, versioned=versioned)
 
 
 def _compare_current(task: Task, generation: Generation, compared: _Compared) -> bool:

@@ -9,9 +9,12 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from io import BytesIO
 from typing import Any
 
 import pytest
+from botocore.awsrequest import AWSPreparedRequest, AWSResponse
+from urllib3 import HTTPResponse
 
 from archiver_assets.demo.seaweed import EmbeddedS3
 from archiver_assets.errors import NotVerified, StoreError
@@ -34,6 +37,9 @@ class Killed(Exception):
     """Stands for the end of the process."""
 
 
+pytestmark = pytest.mark.usefixtures("aws_environment")
+
+
 @pytest.fixture(name="lab")
 def versioned_lab(lab: Lab, s3_server: EmbeddedS3) -> Lab:
     """A lab whose bucket keeps versions."""
@@ -46,6 +52,11 @@ def versioned_lab(lab: Lab, s3_server: EmbeddedS3) -> Lab:
 def s3_of(lab: Lab) -> S3ObjectStore:
     assert isinstance(lab.store, S3ObjectStore)
     return lab.store
+
+
+def with_own_client(lab: Lab) -> S3ObjectStore:
+    """Return a store whose requests and answers may be changed: others share the lab's client."""
+    return S3ObjectStore.connect(bucket=lab.bucket, endpoint=lab.endpoint, region="us-east-1", path_style=True)
 
 
 def inspected(lab: Lab) -> Inspection:
@@ -177,7 +188,7 @@ def test_a_number_that_was_used_is_not_used_again_by_an_archive_that_failed_betw
 def test_a_manifest_that_was_taken_back_does_not_stop_the_purge_of_the_next(lab: Lab, s3_server: EmbeddedS3) -> None:
     lab.bucket = f"locked-{lab.bucket}"
     s3_server.create_bucket(lab.bucket, locking=True)
-    lab.store = replace(like(s3_of(lab), S3ObjectStore), bucket=lab.bucket, lock=ObjectLock("COMPLIANCE", timedelta(days=1)))
+    lab.store = replace(with_own_client(lab), lock=ObjectLock("COMPLIANCE", timedelta(days=1)))
     spoiled = list[str]()
 
     def spoil(params: dict[str, Any], **_: object) -> None:
@@ -185,7 +196,7 @@ def test_a_manifest_that_was_taken_back_does_not_stop_the_purge_of_the_next(lab:
             params["headers"]["x-amz-object-lock-mode"] = "GOVERNANCE"
             spoiled.append(params["url_path"])
 
-    s3_of(lab).client.meta.events.register("before-call.s3.PutObject", spoil)
+    lab.store.client.meta.events.register("before-call.s3.PutObject", spoil)
     lab.fill(rows=4)
     with pytest.raises(StoreError, match="expected the retention COMPLIANCE"):
         archive(lab.task())
@@ -225,3 +236,38 @@ def test_a_generation_that_a_later_manifest_does_not_know_is_named(lab: Lab) -> 
     found = inspect_day(lab.task(), History())
     assert found.mismatches == []
     assert f"generation 1 is not among those of which {key} speaks" in only(found.warnings, lambda _: True)
+
+
+LISTED = b'<?xml version="1.0"?><ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Name>b</Name></ListBucketResult>'
+
+
+def refused(code: str) -> bytes:
+    return f'<?xml version="1.0"?><Error><Code>{code}</Code><Message>no</Message></Error>'.encode()
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "warned"),
+    [
+        (501, refused("NotImplemented"), True),
+        (501, b"", True),
+        (403, refused("AccessDenied"), True),
+        (405, refused("MethodNotAllowed"), True),
+        (400, refused("InvalidArgument"), True),
+        (200, LISTED, False),
+    ],
+    ids=["501", "501 without words", "403", "405", "400", "an answer without versions"],
+)
+def test_where_versions_cannot_be_listed_a_purge_goes_on(
+    lab: Lab, caplog: pytest.LogCaptureFixture, status: int, body: bytes, *, warned: bool
+) -> None:
+    def answer(request: AWSPreparedRequest, **_: object) -> AWSResponse:
+        return AWSResponse(request.url, status, {}, HTTPResponse(BytesIO(body), preload_content=False))
+
+    lab.fill(rows=4)
+    archive(lab.task())
+    lab.store = with_own_client(lab)
+    lab.store.client.meta.events.register("before-send.s3.ListObjectVersions", answer)
+    assert (purge(lab.task()).tally.purged, lab.count()) == (4, 0)
+    assert ("what was hidden or replaced cannot be told" in caplog.text) == warned
+    found = inspected(lab)
+    assert (found.mismatches, found.warnings) == NOTHING
