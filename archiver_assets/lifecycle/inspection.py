@@ -14,7 +14,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from itertools import pairwise, takewhile
+from itertools import pairwise
 from typing import Final
 
 import pyarrow as pa
@@ -204,8 +204,8 @@ def _unknown_to_later(task: Task, generations: Mapping[int, Generation]) -> Iter
     for later in generations.values():
         if later.manifest.earlier is not None:
             told = {each.generation for each in later.manifest.earlier}
-            for number in takewhile(lambda each, last=later.number: each < last, generations):
-                if number not in told:
+            for number in generations:
+                if number < later.number and number not in told:
                     unknown.setdefault(number, later.number)
     for number, last in unknown.items():
         key = task.keys.mark(Mark.MANIFEST, last)

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
+from botocore.compat import HTTPHeaders
 from urllib3 import HTTPResponse
 
 from archiver_assets.demo.seaweed import EmbeddedS3
@@ -261,12 +262,12 @@ def test_where_versions_cannot_be_listed_a_purge_goes_on(
     lab: Lab, caplog: pytest.LogCaptureFixture, status: int, body: bytes, *, warned: bool
 ) -> None:
     def answer(request: AWSPreparedRequest, **_: object) -> AWSResponse:
-        return AWSResponse(request.url, status, {}, HTTPResponse(BytesIO(body), preload_content=False))
+        return AWSResponse(request.url, status, HTTPHeaders(), HTTPResponse(BytesIO(body), preload_content=False))
 
     lab.fill(rows=4)
     archive(lab.task())
     lab.store = with_own_client(lab)
-    lab.store.client.meta.events.register("before-send.s3.ListObjectVersions", answer)
+    lab.store.client.meta.events.register("before-send.s3.ListObjectVersions", answer)  # type: ignore[arg-type] # of this event an answer is taken
     assert (purge(lab.task()).tally.purged, lab.count()) == (4, 0)
     assert ("what was hidden or replaced cannot be told" in caplog.text) == warned
     found = inspected(lab)
