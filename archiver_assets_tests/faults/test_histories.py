@@ -112,6 +112,14 @@ class Cleaning(S3ObjectStore):
         return super().read(key, version_id=version_id)
 
 
+class Hasty(S3ObjectStore):
+    """Has all versions of one second, and lists the oldest first, as S3 does not."""
+
+    def history(self, prefix: str) -> Iterator[Version]:
+        found, at = list(super().history(prefix)), datetime.now(UTC)
+        return iter([replace(each, at=at) for each in reversed(found)])
+
+
 def like(store: S3ObjectStore, kind: type[S3ObjectStore]) -> S3ObjectStore:
     return kind(store.client, store.bucket, store.storage_class, store.sleep, store.patience)
 
@@ -123,6 +131,15 @@ def test_a_manifest_that_was_replaced_only_while_it_was_read_deletes_no_row(lab:
     with pytest.raises(NotVerified, match="is not the oldest version"):
         purge(lab.task(store=like(s3_of(lab), Forging)))
 
+    assert lab.count() == 4
+
+
+def test_where_two_versions_are_of_one_second_neither_is_believed(lab: Lab) -> None:
+    lab.fill(rows=4)
+    archive(lab.task())
+    data_and_manifest_are_forged_together(Site("versioned", lab, s3_of(lab).client, lab.task(), lab.task()))
+    with pytest.raises(NotVerified, match="was replaced: it has 2 versions"):
+        purge(lab.task(store=like(s3_of(lab), Hasty)))
     assert lab.count() == 4
 
 
