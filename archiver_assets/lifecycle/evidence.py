@@ -22,10 +22,6 @@ from archiver_assets.store.objects import NULL_VERSION, ObjectStore, Version, re
 
 _MOST_NAMED: Final = 10
 """Versions that a line tells how to remove: whoever writes an object may do so without end."""
-_WAY_OUT: Final = (
-    "see who else writes to the bucket; remove the newer versions, or, where they are locked, copy the oldest one over them; "
-    "no row was deleted by this generation"
-)
 
 
 @dataclass(frozen=True)
@@ -96,7 +92,8 @@ def require_manifest_as_written(task: Task, generation: Generation, *, versioned
     if not _is_oldest(task, generation, versions):
         found = found or [f"{task.store.uri(key)}, as it was read, is not the oldest version"]
         message = f"{task.label}: generation {generation.number}: {'; '.join(found)}"
-        raise NotVerified(message, hint=_WAY_OUT)
+        hint = "see who else writes, and remove newer versions, or copy the oldest over locked ones; no row was deleted by this generation"
+        raise NotVerified(message, hint=hint)
     if found:
         log.warning("%s: generation %s: the manifest is the first again: %s", task.label, generation.number, "; ".join(found))
 
