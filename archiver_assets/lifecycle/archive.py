@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 from archiver_assets.errors import ObjectExists, SourceChanged, SourceError, SourceUnavailable, StoreError, TableRefused
 from archiver_assets.lifecycle.content import Content, TimestampRange
 from archiver_assets.lifecycle.coverage import Coverage, read_coverage
-from archiver_assets.lifecycle.generations import Generation, Generations, own_generations, remove_leftovers
+from archiver_assets.lifecycle.generations import Generation, Generations, own_generations, remove_leftovers, remove_newest_leftovers
 from archiver_assets.lifecycle.preflight import require_compliance, require_preflight
 from archiver_assets.lifecycle.progress import Progress, of_generation
 from archiver_assets.lifecycle.retrying import persistently
@@ -144,6 +144,8 @@ def _archive(task: Task) -> Archived:
                 work = _Work(reader, covered, rows, new_rows, end_reading=reading.close)
                 with of_generation(generations.next_number):
                     generation = _make_generation(task, connection, server, work, generations)
+            else:
+                remove_newest_leftovers(task, generations)
         task.reached(Step.UNLOCKED)
     outcome: Literal["archived", "already archived", "empty"] = "archived" if new_rows else "already archived" if generation else "empty"
     facts = {"outcome": outcome, "rows": new_rows, "generation": generation.number if generation else None}
@@ -192,6 +194,7 @@ def _make_generation(task: Task, connection: Connection, server: Server, work: _
     reader, identity = work.reader, _identity(task, server, work.reader, before.next_number)
     uploaded = _upload(task, work, identity)
     task.reached(Step.OBJECT_UPLOADED)
+    remove_newest_leftovers(task, before)
     _require_conditions_kept(task, uploaded.object.key)
     if reader.read_from == "primary":  # a standby is sent nothing that is not flushed
         _wait_until_flushed(task, connection, reader.snapshot)

@@ -143,8 +143,8 @@ def _prove(look: Look, copies: ExitStack, *, archived_first: bool) -> tuple[list
             except SourceChanged as error:
                 drifted.append(error)
                 continue
-            require_manifest_as_written(look.task, generation)
             copy = copies.enter_context(read_back(look.task, generation))
+            require_manifest_as_written(look.task, generation, versioned=copy.verification.versioned)
             verifications.append(copy.verification)
             if copy.verification.passed:
                 proven.append(Proven(generation, copy))

@@ -6,17 +6,22 @@ The archiver writes each object of a generation once and removes none, so that a
 exception is what a crash left: data that no manifest ever named, which the next archive hides by a delete marker.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date
-from itertools import groupby
+from itertools import groupby, islice
 from shlex import quote
+from typing import Final
 
 from archiver_assets.errors import NotVerified, StoreError, StoreUnavailable
 from archiver_assets.lifecycle.generations import Generation
 from archiver_assets.lifecycle.task import Task, log
 from archiver_assets.store.keys import Mark, PartitionKeys, TableKeys
-from archiver_assets.store.objects import ObjectStore, Version
+from archiver_assets.store.manifest import sha256_of
+from archiver_assets.store.objects import NULL_VERSION, ObjectStore, Version, read_whole
+
+_MOST_NAMED: Final = 10
+"""Versions that a line tells how to remove: whoever writes an object may do so without end."""
 
 
 @dataclass(frozen=True)
@@ -33,11 +38,9 @@ class History:
             found.setdefault(keys.day(each.key), []).append(each)
         return {day: History(versions, self.problem) for day, versions in found.items()}
 
-    def has(self, keys: PartitionKeys, number: int, mark: Mark | None = None) -> bool:
-        """Tell whether anything of that generation, or a mark of that kind, was ever there."""
-        if mark is not None:
-            return any(each.key == keys.mark(mark, number) for each in self.versions)
-        return any(keys.number(each.key) == number for each in self.versions)
+    def numbers(self, keys: PartitionKeys) -> list[int]:
+        """Return the numbers of the generations of which anything was ever there, in order."""
+        return sorted({number for each in self.versions if (number := keys.number(each.key)) is not None})
 
 
 def read_history(store: ObjectStore, prefix: str) -> History:
@@ -50,31 +53,61 @@ def read_history(store: ObjectStore, prefix: str) -> History:
         return History(problem=f"what was hidden or replaced cannot be told: {error.message}")
 
 
-def changes(task: Task, history: History) -> Iterator[str]:
-    """Yield what was done to the objects of the day that the archiver would not do, a line for each and how to undo it."""
-    keys = task.keys
+def changes(task: Task, history: History, generations: Mapping[int, Generation]) -> Iterator[str]:
+    """Yield what was done to the objects of the day that the archiver would not do, a line for each and how to undo it.
+
+    Data are its own if the manifest of their number, among `generations`, names them: a crash may have left others before. Where there is
+    none to tell, all are.
+    """
+    keys, manifests = (
+        task.keys,
+        {mark[1] for each in history.versions if (mark := task.keys.parse_mark(each.key)) and mark[0] is Mark.MANIFEST},
+    )
 
     def committed(key: str) -> bool:
         number = keys.number(key)
-        return number is not None and (keys.parse_mark(key) is not None or history.has(keys, number, Mark.MANIFEST))
+        if number is None or keys.parse_mark(key) is not None:
+            return number is not None
+        return generations[number].object_key == key if number in generations else number in manifests
 
     yield from _changes(task.store, history, committed)
 
 
-def require_manifest_as_written(task: Task, generation: Generation) -> None:
-    """Raise NotVerified if the manifest was replaced or hidden since it was written, as the versions of a bucket that keeps them tell.
+def require_manifest_as_written(task: Task, generation: Generation, *, versioned: bool) -> None:
+    """Raise NotVerified unless the manifest is the one that was written first, as the versions of a bucket that keeps them tell.
 
     A lock keeps a version, and lets anybody put another one above it: data and manifest that were forged together prove each other.
+    `versioned` says whether the store reported a version of the data: a forged manifest would not. What is compared is the oldest version's
+    content, so that a manifest which was put back is as good as before, and one that was replaced only while it was read is not.
     """
-    if generation.manifest.object.version_id is None:
+    if not versioned and generation.manifest.object.version_id is None:
         return
     key = task.keys.mark(Mark.MANIFEST, generation.number)
     history = read_history(task.store, key)
     if history.problem:
         log.warning("%s: generation %s: %s", task.label, generation.number, history.problem)
-    if found := list(_changes(task.store, history, lambda each: each == key)):
+        return
+    versions = [each for each in history.versions if each.key == key]
+    found = list(_changes_of_one(task.store.uri(key), versions))
+    if not _is_oldest(task, generation, versions):
+        found = found or [f"{task.store.uri(key)}, as it was read, is not the oldest version"]
         message = f"{task.label}: generation {generation.number}: {'; '.join(found)}"
-        raise NotVerified(message, hint="see who else writes to the bucket; no row was deleted by this generation")
+        hint = "see who else writes, and remove newer versions, or copy the oldest over locked ones; no row was deleted by this generation"
+        raise NotVerified(message, hint=hint)
+    if found:
+        log.warning("%s: generation %s: the manifest is the first again: %s", task.label, generation.number, "; ".join(found))
+
+
+def _is_oldest(task: Task, generation: Generation, versions: Sequence[Version]) -> bool:
+    contents = [each for each in versions if not each.marker]
+    if any(each.marker and each.current for each in versions):
+        return False
+    if len(contents) > 1 and contents[-1].at == contents[-2].at:
+        return False  # which of the two is older is not known
+    # A store that lists no versions has the one that lies there.
+    version = (contents[-1].version_id or NULL_VERSION) if contents else None
+    data = read_whole(task.store, task.keys.mark(Mark.MANIFEST, generation.number), version_id=version)
+    return sha256_of(data) == generation.manifest_sha256
 
 
 def changes_of_sources(task: Task, history: History) -> Iterator[str]:
@@ -99,6 +132,8 @@ def _changes_of_one(uri: str, versions: Sequence[Version]) -> Iterator[str]:
     if len(contents) > 1:
         oldest, newer = contents[-1], contents[:-1]
         undoing = f"to have the oldest back, {_named(oldest)}: {_removing(uri, newer)}"
+        if len(newer) > _MOST_NAMED:
+            undoing += f"; and so with {len(newer) - _MOST_NAMED} more, which aws s3api list-object-versions names"
         yield f"{uri} was replaced: it has {len(contents)} versions, and the archiver writes it once; {undoing}"
 
 
@@ -109,4 +144,5 @@ def _named(version: Version) -> str:
 def _removing(uri: str, versions: Iterable[Version]) -> str:
     bucket, _, key = uri.partition("://")[2].partition("/")
     place = f"--bucket {quote(bucket)} --key {quote(key)}"
-    return "; ".join(f"aws s3api delete-object {place} --version-id {quote(each.version_id or 'null')}" for each in versions)
+    named = islice(versions, _MOST_NAMED)
+    return "; ".join(f"aws s3api delete-object {place} --version-id {quote(each.version_id or NULL_VERSION)}" for each in named)

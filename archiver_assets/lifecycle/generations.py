@@ -4,7 +4,7 @@ What belongs here: reading manifests and marks, whether a generation's row versi
 left. What does not: the objects' data.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
@@ -175,17 +175,35 @@ def _changed(what: str, then: object, now: object) -> Iterator[str]:
 def remove_leftovers(task: Task, generations: Generations) -> None:
     """Remove what crashes of earlier archives left: objects that no manifest names, unfinished uploads. The caller holds the lock.
 
-    Where versions are kept, a delete marker is all that is added. A store that forbids it keeps them: they are in nobody's way.
+    Those of the newest number stay, for `remove_newest_leftovers`. Where versions are kept, a delete marker is all that is added. A store
+    that forbids it keeps them: they are in nobody's way.
     """
+    _remove(task, [key for key in generations.leftovers if not _is_newest(task, generations, key)], uploads=True)
+
+
+def remove_newest_leftovers(task: Task, generations: Generations) -> None:
+    """Remove the others, once an object of a newer number is there or is not needed: as long as they lie there, their number is taken.
+
+    Its manifest may have been taken back, and a second one over that would be to the bucket's history what a forged one is.
+    """
+    if newest := [key for key in generations.leftovers if _is_newest(task, generations, key)]:
+        _remove(task, newest, uploads=False)
+
+
+def _is_newest(task: Task, generations: Generations, key: str) -> bool:
+    return task.keys.number(key) == generations.next_number - 1
+
+
+def _remove(task: Task, keys: Sequence[str], *, uploads: bool) -> None:
     try:
-        aborted = task.store.abort_uploads(f"{task.keys.folder}rows-")
-        for key in generations.leftovers:
+        aborted = task.store.abort_uploads(f"{task.keys.folder}rows-") if uploads else 0
+        for key in keys:
             task.store.remove(key)
     except StoreError as error:
         log.warning("%s: could not remove what an earlier archive left: %s (%s)", task.label, error.message, error.hint)
         return
-    if aborted or generations.leftovers:
-        log.info("%s: removed %s objects and %s uploads that an earlier archive left", task.label, len(generations.leftovers), aborted)
+    if aborted or keys:
+        log.info("%s: removed %s objects and %s uploads that an earlier archive left", task.label, len(keys), aborted)
 
 
 def reject(task: Task, generation: Generation, mismatches: tuple[str, ...]) -> bool:

@@ -10,6 +10,7 @@ the bucket's versions, prevented by its Object Lock, and found by a report that 
 """
 
 import tempfile
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -19,7 +20,7 @@ from typing import Final
 import pyarrow as pa
 from pydantic import ValidationError
 
-from archiver_assets.errors import ManifestInvalid
+from archiver_assets.errors import ManifestInvalid, ObjectMissing
 from archiver_assets.lifecycle.evidence import History, changes, changes_of_sources
 from archiver_assets.lifecycle.generations import Generation, read_generation
 from archiver_assets.lifecycle.reading_back import Verification, read_back
@@ -85,10 +86,11 @@ def inspect_day(task: Task, history: History) -> Inspection:
         found.warnings += _rejections(task, generation)
         if generation.live:
             _read_back(task, generation, found)
+    found.warnings += _unknown_to_later(task, generations)
     numbers = {each for item in objects if (each := task.keys.number(item.key)) is not None}
     found.warnings += _gaps(task, numbers, generations, history)
     _look_at_unnamed(task, [each for each in objects if task.keys.parse_mark(each.key) is None], generations, unknown, found)
-    found.mismatches += changes(task, history)
+    found.mismatches += changes(task, history, generations)
     return found
 
 
@@ -196,20 +198,35 @@ def _wrong_chain(task: Task, generation: Generation, generations: Mapping[int, G
             yield _changed_manifest(task, earlier, each.manifest_sha256, key)
 
 
+def _unknown_to_later(task: Task, generations: Mapping[int, Generation]) -> Iterator[str]:
+    """Name what was not there when a later generation was made: numbers only grow, so it was hidden then, or put there since."""
+    unknown = dict[int, int]()
+    for later in generations.values():
+        if later.manifest.earlier is not None:
+            told = {each.generation for each in later.manifest.earlier}
+            for number in generations:
+                if number < later.number and number not in told:
+                    unknown.setdefault(number, later.number)
+    for number, last in unknown.items():
+        key = task.keys.mark(Mark.MANIFEST, last)
+        yield f"generation {number} is not among those of which {key} speaks: it was hidden then, or put there since"
+
+
 def _rejections(task: Task, generation: Generation) -> Iterator[str]:
     if generation.rejected and not generation.purging:
         key = task.keys.mark(Mark.REJECTED, generation.number)
         with suppress(ManifestInvalid):  # named as a mismatch already
             said = decode(Rejected, read_whole(task.store, key), key=key)
-            yield f"generation {generation.number} does not count since {said.at:%Y-%m-%d %H:%M} UTC: {'; '.join(said.mismatches)}"
+            yield f"generation {generation.number} does not count since {said.at:%Y-%m-%d %H:%M} UTC: {bounded('; '.join(said.mismatches))}"
 
 
 def _gaps(task: Task, numbers: set[int], generations: Mapping[int, Generation], history: History) -> Iterator[str]:
     """Name the numbers that are missing and that nothing explains: an archive that crashed takes a number too."""
+    told = max((each.number for each in generations.values() if each.manifest.earlier is not None), default=0)
+    ever = history.numbers(task.keys)
     for missing in _missing(numbers):
-        told_by_manifests = any(each.number >= missing.stop and each.manifest.earlier is not None for each in generations.values())
-        ever = {task.keys.number(each.key) for each in history.versions}
-        if not told_by_manifests and not any(number in missing for number in ever if number):  # else named as missing or removed
+        told_by_versions = bisect_left(ever, missing.start) != bisect_left(ever, missing.stop)
+        if told < missing.stop and not told_by_versions:  # else named as missing or removed
             which = str(missing[0]) if len(missing) == 1 else f"{missing[0]} to {missing[-1]}"
             yield (
                 f"{task.keys.folder} has no generation {which}, and newer ones: "
@@ -231,10 +248,12 @@ def _look_at_unnamed(
         elif number in generations:
             other = task.store.uri(generations[number].object_key)
             found.mismatches.append(f"{uri} is named by no manifest: that of generation {number} names {other}; engines would read both")
-        elif strange := _why_strange(task, each, number):
-            found.mismatches.append(f"{uri} is named by no manifest, and no archive of this day left it: {strange}")
         else:
-            found.warnings.append(f"{uri} is named by no manifest: left by a crash, or of an archive that is running")
+            with suppress(ObjectMissing):  # an archive that began meanwhile removed what a crash had left
+                if strange := _why_strange(task, each, number):
+                    found.mismatches.append(f"{uri} is named by no manifest, and no archive of this day left it: {strange}")
+                else:
+                    found.warnings.append(f"{uri} is named by no manifest: left by a crash, or of an archive that is running")
 
 
 def _why_strange(task: Task, unnamed: StoredObject, number: int) -> str | None:
@@ -251,4 +270,4 @@ def _why_strange(task: Task, unnamed: StoredObject, number: int) -> str | None:
     table = task.table
     expected = (table.database, table.schema_name, table.name, task.partition.key, str(number))
     said = (*(footer.get(name) for name in ("database", "schema", "table")), day, footer.get("generation"))
-    return None if said == expected else f"its footer says {said}"
+    return None if said == expected else f"its footer says {bounded(str(said))}"

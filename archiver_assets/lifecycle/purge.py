@@ -207,8 +207,8 @@ def _proven(session: Session, generation: Generation) -> Iterator[Proven]:
     """Prove a generation, and say in the store that its purge has begun, before the block deletes its first row."""
     task = session.task
     require_no_drift(task, session.table, generation)
-    require_manifest_as_written(task, generation)
     with read_back(task, generation) as copy:
+        require_manifest_as_written(task, generation, versioned=copy.verification.versioned)
         if not copy.verification.passed:
             rejected = reject(task, generation, copy.verification.mismatches)
             raise copy.verification.failure(task.label, rejected=rejected)

@@ -56,7 +56,8 @@ class Verification:
     """What was read back. `mismatches` says, one line each, what is not as the manifest says; none means proven.
 
     Of several generations `generation` is the first that is not proven, else the newest, and the numbers are sums. `comparisons` are all
-    that were made, for people. `rejected` generations do not count any more.
+    that were made, for people. `rejected` generations do not count any more. `versioned` if the bucket keeps versions, as the store's
+    answer tells, whatever the manifest says.
     """
 
     generation: Generation | None
@@ -67,6 +68,7 @@ class Verification:
     mismatches: tuple[str, ...]
     comparisons: tuple[Comparison, ...] = ()
     rejected: int = 0
+    versioned: bool = False
 
     @property
     def passed(self) -> bool:
@@ -172,9 +174,9 @@ class _Compared:
 
 def _compare(task: Task, generation: Generation, file: IO[bytes]) -> Verification:
     manifest, compared = generation.manifest, _Compared(generation.number)
-    rows, size = 0, 0
+    rows, size, versioned = 0, 0, False
     try:
-        _compare_current(task, generation, compared)
+        versioned = _compare_current(task, generation, compared)
         size, sha256 = _fetch(task, generation, file)
     except ObjectMissing as error:
         compared.wrong("object", "there", error.message)
@@ -183,17 +185,21 @@ def _compare(task: Task, generation: Generation, file: IO[bytes]) -> Verificatio
         compared.same("sha256", manifest.object.sha256, sha256)
         # Bytes that are not ours are not decoded, only asked what they say they are.
         rows = _compare_content(task, manifest, file, compared)
-    return Verification(generation, manifest.rows, rows, None, size, tuple(compared.mismatches), tuple(compared.comparisons))
+    said = tuple(compared.mismatches), tuple(compared.comparisons)
+    return Verification(generation, manifest.rows, rows, None, size, *said, versioned=versioned)
 
 
-def _compare_current(task: Task, generation: Generation, compared: _Compared) -> None:
-    """Compare with what is there without asking for a version: a delete marker or a lifecycle rule would remove the object later."""
+def _compare_current(task: Task, generation: Generation, compared: _Compared) -> bool:
+    """Compare with what is there without asking for a version: a delete marker or a lifecycle rule would remove the object later.
+
+    Return whether the store reports a version.
+    """
     uri = task.store.uri(generation.object_key)
     try:
         current = task.store.head(generation.object_key)
     except ObjectMissing:
         compared.wrong("object", "there", f"{uri} is gone, or hidden by a delete marker")
-        return
+        return False
     if generation.manifest.object.version_id is not None:
         compared.same(f"current version of {uri}", generation.manifest.object.version_id, current.version_id)
         compared.same(f"etag of {uri}", generation.manifest.object.etag, current.etag)
@@ -201,6 +207,7 @@ def _compare_current(task: Task, generation: Generation, compared: _Compared) ->
     if current.expires_at is not None and current.expires_at < until:
         line = f"expiration of {uri}: expected none before {until:%Y-%m-%d}, found {current.expires_at:%Y-%m-%d}"
         compared.wrong("expiration", f"none before {until:%Y-%m-%d}", line)
+    return current.version_id is not None
 
 
 def _fetch(task: Task, generation: Generation, file: IO[bytes]) -> tuple[int, str]:

@@ -14,6 +14,8 @@ from archiver_assets.errors import ManifestInvalid
 
 SMALL: Final = 16 * 1024 * 1024
 """Bytes of the largest manifest or mark that is read. One of 1,600 columns has 300 kB."""
+NULL_VERSION: Final = "null"
+"""S3's word for the version that was there before the bucket kept any; it is read by that name once there are newer ones."""
 
 
 @dataclass(frozen=True)
@@ -104,10 +106,10 @@ class ObjectStore(Protocol):
         """Yield all versions and delete markers below `prefix`, newest first for each key; the objects alone where versions are off."""
 
 
-def read_whole(store: ObjectStore, key: str) -> bytes:
+def read_whole(store: ObjectStore, key: str, *, version_id: str | None = None) -> bytes:
     """Return the content of a small object. Raises ObjectMissing, and ManifestInvalid, without having read more, if it has over 16 MiB."""
     content = bytearray()
-    for chunk in store.read(key):
+    for chunk in store.read(key, version_id=version_id):
         content += chunk
         if len(content) > SMALL:
             message = f"expected at most {SMALL:,} bytes in {store.uri(key)}, found more"

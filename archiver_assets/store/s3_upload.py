@@ -18,7 +18,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from archiver_assets.errors import ObjectExists, ObjectMissing, StoreError, StoreUnavailable
 from archiver_assets.store.locking import Retention
-from archiver_assets.store.objects import StoredObject
+from archiver_assets.store.objects import NULL_VERSION, StoredObject
 from archiver_assets.store.s3_confirming import kept_if_as_asked, require_as_asked
 from archiver_assets.store.s3_errors import code_of, refusal, translated
 from archiver_assets.threads import Behind
@@ -191,5 +191,5 @@ def stored(key: str, size: int, answer: Any) -> StoredObject:  # noqa: ANN401 --
 
 
 def or_none(version: str | None) -> str | None:
-    """Return the id of a version. `null` is S3's word for an object that has none."""
-    return None if version == "null" else version
+    """Return the id of a version, None for that of an object that has none."""
+    return None if version == NULL_VERSION else version

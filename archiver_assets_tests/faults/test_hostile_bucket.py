@@ -6,8 +6,10 @@ Whatever they say, it ends in a named mismatch or in an error of ours, in bounde
 import io
 import json
 import operator
+import time
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from functools import reduce
 from typing import Any
 
@@ -27,7 +29,9 @@ from archiver_assets.lifecycle.purge import purge
 from archiver_assets.lifecycle.task import Task
 from archiver_assets.lifecycle.verify import verify
 from archiver_assets.store import holding, objects, parquet
-from archiver_assets.store.manifest import sha256_of
+from archiver_assets.store.keys import Mark
+from archiver_assets.store.manifest import Rejected, encode, sha256_of
+from archiver_assets.store.objects import Version
 from archiver_assets.store.s3 import S3ObjectStore
 from archiver_assets_tests.conftest import fresh_lab
 from archiver_assets_tests.doubles import MemoryObjectStore
@@ -268,3 +272,31 @@ def test_a_hold_that_is_none_is_named_in_bounded_words() -> None:
         list(holding.read_hold_objects(store, "p/", {}))
     assert "conditions" in str(failure.value)
     assert len(str(failure.value)) < LONGEST_WORDS
+
+
+def test_what_a_rejection_and_a_footer_say_is_said_in_bounded_words(task: Task) -> None:
+    said = Rejected(generation=1, manifest_sha256=sha256_of(b""), at=datetime.now(UTC), run_id="x", mismatches=("x" * 9_000,) * 100)
+    contents_of(task)[task.keys.mark(Mark.REJECTED, 1)] = encode(said)
+    sink = io.BytesIO()
+    partition = {"column": "created_at", "timezone": "UTC", "start": "2024-03-05T00:00:00Z", "end": "2024-03-06T00:00:00Z"}
+    footer = {"database": "y" * 1_000_000, "partition": json.dumps(partition)}
+    pq.write_table(pa.table({"a": [1]}).replace_schema_metadata(footer), sink)
+    contents_of(task)[f"{task.keys.folder}rows-0009-0123abcd.parquet"] = sink.getvalue()
+    found = inspect_day(task, History())
+    assert [words for words in found.warnings if words.startswith("generation 1 does not count since")]
+    assert [words for words in found.mismatches if "its footer says ('yyy" in words]
+    assert all(len(words) < LONGEST_WORDS for words in (*found.mismatches, *found.warnings))
+
+
+def test_of_many_versions_and_numbers_each_is_looked_at_once(task: Task) -> None:
+    """Thousands of objects of as many generations, all hidden: to look at each for each would take minutes."""
+    at, number = datetime.now(UTC), 40_000
+    keys = sorted(f"{task.keys.folder}rows-{each:04d}-0123abcd.parquet" for each in range(2, 2 * number, 2))
+    versions = [
+        Version(key, version, current=marker, marker=marker, at=at) for key in keys for version, marker in (("2", True), ("1", False))
+    ]
+    contents_of(task)[f"{task.keys.folder}rows-{2 * number}-0123abcd.parquet"] = b""
+    began = time.process_time()
+    found = inspect_day(task, History(versions))
+    assert len(found.mismatches) == 1
+    assert time.process_time() - began < 8
