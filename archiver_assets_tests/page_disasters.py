@@ -77,6 +77,11 @@ def forget_elsewhere() -> None:
     _execute("postgres", sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(RESTORED)))
 
 
+def drop_the_restored_table() -> None:
+    """Let the next restore make its table anew."""
+    _execute(os.environ["PGDATABASE"], "DROP TABLE audit_logs_restored")
+
+
 def add_a_trigger() -> None:
     """Let somebody be told of each row that is deleted."""
     _execute(os.environ["PGDATABASE"], "CREATE FUNCTION told() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'")
@@ -107,8 +112,9 @@ def _execute(database: str, statement: str | sql.Composed) -> None:
 def main(verb: str, *arguments: str) -> None:
     """Do what the page's session asks for."""
     of_bucket = (hide, overwrite, bring_back, copy_the_bucket)
-    of_database = (back_up_the_table, restore_the_table, restore_elsewhere, forget_elsewhere, add_a_trigger, drop_the_trigger)
-    {each.__name__: each for each in (*of_bucket, *of_database)}[verb](*arguments)
+    of_tables = (back_up_the_table, restore_the_table, drop_the_restored_table, add_a_trigger, drop_the_trigger)
+    of_databases = (restore_elsewhere, forget_elsewhere)
+    {each.__name__: each for each in (*of_bucket, *of_tables, *of_databases)}[verb](*arguments)
 
 
 if __name__ == "__main__":

@@ -29,8 +29,8 @@ from archiver_assets.orchestration.schedules import choose_days, every_waiting_d
 
 _NUMBERS = ("rows_archived", "bytes", "generation", "rows_purged", "rows_late", "rows_held", "rows_locked", "would_archive", "would_purge")
 
-_MONITORED = "this instance monitors its runs, and Kubernetes does not know this process: the run may be shown as failed until it has ended"
-"""Dagster asks its launcher for the worker of each run that has started, and takes a run without one for dead."""
+_MONITORED = "this instance monitors its runs, and its launcher does not know this process: the run may be shown as failed until its end"
+"""A launcher with a health check, as that of Kubernetes, is asked for the worker of each run that has started; one without is dead."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ def _recording(home: Path | None, answer: Answer) -> Iterator[dg.DagsterInstance
         if instance is None:
             answer.line("not recorded in Dagster: neither DAGSTER_HOME nor --dagster-home names an instance")
             instance = closing.enter_context(dg.DagsterInstance.ephemeral())
-        elif instance.run_monitoring_enabled:
+        elif instance.run_monitoring_enabled and instance.run_launcher.supports_check_run_worker_health:
             answer.line(f"warning: {_MONITORED}")
         yield instance
 

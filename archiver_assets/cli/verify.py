@@ -27,6 +27,11 @@ from archiver_assets.lifecycle.witness import Witness, digest_of_all, read_witne
 from archiver_assets.orchestration.resources import Services
 from archiver_assets.store.manifest import format_instant
 
+_OTHER_VERSIONS = (
+    "the bucket has other versions than the manifests name. If somebody replaced objects, bring those versions back; if the bucket is a "
+    "copy, made by aws s3 sync or a backup, verify it with --copied; docs/operations/disaster-recovery.md says how to go on with either"
+)
+
 
 @click.command("verify", short_help="Prove the archive from the store alone, and name what is damaged.")
 @tables_option
@@ -41,6 +46,7 @@ from archiver_assets.store.manifest import format_instant
 @click.option("--against-dagster", is_flag=True, help="Compare with the manifests of which Dagster's materializations speak.")
 @instance_option
 @click.option("--expect", metavar="DIGEST", help="The digest of the whole that an earlier verify of the same tables and days gave.")
+@click.option("--copied", is_flag=True, help="The bucket is a copy: other versions, etags and histories are no damage; digests still are.")
 @click.option("--strict", is_flag=True, help="End with status 4 for warnings too.")
 @common_options
 @click.pass_obj
@@ -56,6 +62,7 @@ def command(  # noqa: PLR0913 -- one for each option
     expect: str | None,
     *,
     against_dagster: bool,
+    copied: bool,
     rows_only: bool,
     strict: bool,
     **names: str | None,
@@ -77,10 +84,12 @@ def command(  # noqa: PLR0913 -- one for each option
         for table in chosen:
             # The level is of this reading alone, and may be below the config's: no purge relies on it.
             checked = table.model_copy(update={"verification": level})
-            inspector = _Inspector(Services(config), checked, (first, last), witnesses, watch)
+            inspector = _Inspector(Services(config), checked, (first, last), witnesses, watch, copied)
             found[table.label] = list(_said(answer, inspector.inspected()))
             facts.append(_facts(table, found[table.label]))
             answer.line(_summary(table, found[table.label]))
+            if any(each.other_version for day in found[table.label] for each in day.verifications) and not copied:
+                answer.line(f"HINT: {_OTHER_VERSIONS}")
     wrong = [*_wrong_whole(answer, found, expect), *(line for each in found.values() for day in each for line in day.mismatches)]
     strange = [line for each in found.values() for day in each for line in day.warnings]
     if not any(names.values()):
@@ -102,25 +111,31 @@ def _dagster(home: Path | None, tables: Sequence[TableConfig]) -> Witness:
 
 @dataclass(frozen=True)
 class _Inspector:
-    """What a table is looked at with: the days, the first and the last included, the witnesses, and who is told how it gets on."""
+    """What a table is looked at with: the days, the first and the last included, the witnesses, and who is told how it gets on.
+
+    `copied` if the bucket is a copy of the archive's.
+    """
 
     services: Services
     table: TableConfig
     between: tuple[date | None, date | None]
     witnesses: Sequence[Witness]
     watch: Callable[[Progress], None]
+    copied: bool
 
     def inspected(self) -> Iterator[Inspection]:
         """Yield what was found in the table's folder, and of each day of which there is anything, or was, oldest first."""
         store, keys, label = self.services.store, self.services.table_keys(self.table), self.table.label
-        objects, history = list_table(store, keys).between(*self.between), read_history(store, keys.folder).by_day(keys)
+        objects = list_table(store, keys).between(*self.between)
+        # That of a copy tells how it was made, and nothing of what was done to the archive.
+        history = {} if self.copied else read_history(store, keys.folder).by_day(keys)
         seen = [(witness, witness.by_day(label, keys)) for witness in self.witnesses]
         ever = {*history, *(day for _, days in seen for day in days)}
         known = {day for day in ever if day is not None and self._chosen(day)}
         task = self.services.task(self.table, self.table.start_date.isoformat(), "archiver verify")
         for day in (None, *sorted(known.union(objects.days))):
             of_day = history.get(day, History())
-            found = inspect_table(task, objects, of_day) if day is None else inspect_day(self._task(day), of_day)
+            found = inspect_table(task, objects, of_day) if day is None else inspect_day(self._task(day), of_day, copied=self.copied)
             for witness, days in seen:
                 found.mismatches += witness.contradictions(days.get(day, {}), found.digests, keys)
             yield found

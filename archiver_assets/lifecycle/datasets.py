@@ -20,9 +20,9 @@ import pyarrow.parquet as pq
 from pyarrow import fs
 
 from archiver_assets.errors import SourceChanged, StoreError
+from archiver_assets.lifecycle.copies import readable
 from archiver_assets.lifecycle.coverage import Coverage
 from archiver_assets.lifecycle.generations import Generation, drift, read_generations, versions_believed
-from archiver_assets.lifecycle.reading_back import proven
 from archiver_assets.lifecycle.sources import identity
 from archiver_assets.lifecycle.task import Task
 from archiver_assets.lifecycle.versions import doubtful
@@ -135,7 +135,7 @@ def _without_duplicates(reading: Reading, task: Task, generation: Generation, ne
         same_key = [each for each in newer if key and _common_key(generation, each) == key]
         covered.append((names, Coverage(batch for each in same_key for batch in _versions(task, each, names))))
     path = reading.folder / f"{task.partition.key}-{generation.number}.parquet"
-    with proven(task, generation) as copy:
+    with readable(task, generation) as copy:
         kept = _write(path, (_uncovered(group.whole, covered) for group in copy.row_groups()))
     return None if kept == generation.manifest.rows else path
 
@@ -155,7 +155,7 @@ def _common_key(older: Generation, newer: Generation) -> tuple[str, ...]:
 
 
 def _versions(task: Task, generation: Generation, names: list[str]) -> Iterator[pa.RecordBatch]:
-    with proven(task, generation) as copy:
+    with readable(task, generation) as copy:
         yield from (batch.select(names) for batch in copy.batches(names))
 
 
@@ -231,7 +231,7 @@ def _doubt(server: Server, table: Table, generation: Generation, versions: pa.Ar
 def _believed(task: Task, server: Server, table: Table, generation: Generation) -> Iterator[pa.RecordBatch]:
     names = [*(column.name for column in table.key), XMIN]
     if set(names) <= {XMIN, *(column.name for column in generation.manifest.columns)}:
-        with proven(task, generation) as copy:
+        with readable(task, generation) as copy:
             for batch in copy.batches(names):
                 rows = batch.select(names)
                 yield rows.filter(pc.invert(_doubt(server, table, generation, rows.column(XMIN))))
@@ -242,7 +242,7 @@ def _of_keys(task: Task, table: Table, generation: Generation, keys: Coverage) -
     if drift(task, table, generation):
         return  # rows of another shape equal none
     key = [column.name for column in table.key]
-    with proven(task, generation) as copy:
+    with readable(task, generation) as copy:
         for group in copy.row_groups():
             under_key = pc.invert(keys.uncovered(group.columns(key)))
             if pc.any(under_key).as_py():

@@ -62,10 +62,10 @@ class Inspection:
         return sum(each.bytes_in_object for each in self.verifications)
 
 
-def inspect_day(task: Task, history: History) -> Inspection:
+def inspect_day(task: Task, history: History, *, copied: bool = False) -> Inspection:
     """Read back every generation of the day that counts, and compare all of its objects with each other, and with their history.
 
-    Raises the errors of the store.
+    A bucket that is `copied` from the archive's has other versions and etags, which are not compared then. Raises the errors of the store.
     """
     objects = list(task.store.list(task.keys.folder))
     marks = {mark for each in objects if (mark := task.keys.parse_mark(each.key))}
@@ -85,7 +85,7 @@ def inspect_day(task: Task, history: History) -> Inspection:
         found.mismatches += _wrong_chain(task, generation, generations, unknown)
         found.warnings += _rejections(task, generation)
         if generation.live:
-            _read_back(task, generation, found)
+            _read_back(task, generation, found, copied=copied)
     found.warnings += _unknown_to_later(task, generations)
     numbers = {each for item in objects if (each := task.keys.number(item.key)) is not None}
     found.warnings += _gaps(task, numbers, generations, history)
@@ -132,9 +132,9 @@ def _digests(task: Task, contents: Mapping[str, bytes]) -> dict[str, str]:
     return {key.removeprefix(task.table_keys.folder): sha256_of(data) for key, data in contents.items()}
 
 
-def _read_back(task: Task, generation: Generation, found: Inspection) -> None:
+def _read_back(task: Task, generation: Generation, found: Inspection, *, copied: bool) -> None:
     uri = task.store.uri(generation.object_key)
-    with read_back(task, generation) as copy:
+    with read_back(task, generation, copied=copied) as copy:
         verification = copy.verification
     found.verifications.append(verification)
     found.mismatches += [f"generation {generation.number}: {line if uri in line else f'{uri}: {line}'}" for line in verification.mismatches]

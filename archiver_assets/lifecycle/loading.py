@@ -6,6 +6,7 @@ not: the order of generations and the commit (`restore.py`), and the statements 
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import psycopg
@@ -14,10 +15,11 @@ import pyarrow.compute as pc
 
 from archiver_assets.config import Hold
 from archiver_assets.errors import NotRestored
+from archiver_assets.lifecycle.copies import original, readable
 from archiver_assets.lifecycle.coverage import Coverage
 from archiver_assets.lifecycle.generations import Generation
 from archiver_assets.lifecycle.progress import Progress
-from archiver_assets.lifecycle.reading_back import LocalCopy, proven
+from archiver_assets.lifecycle.reading_back import LocalCopy
 from archiver_assets.lifecycle.restore_request import Conflict, RestoreRequest, RestoreTally, Versions
 from archiver_assets.lifecycle.task import Task, log
 from archiver_assets.source import destination as at
@@ -49,6 +51,11 @@ class Session:
         """The columns by which restored rows are told apart."""
         key = self.generations[0].manifest.primary_key
         return (*key, XMIN) if self.request.versions == Versions.all else key
+
+    def proven(self, generation: Generation) -> AbstractContextManager[LocalCopy]:
+        """Read a generation back. A bucket that is a copy will do, but to overwrite rows. Raises NotVerified."""
+        reading = original if self.request.conflict == Conflict.overwrite else readable
+        return reading(self.task, generation)
 
 
 def archived_columns(session: Session, manifest: Manifest) -> list[TargetColumn]:
@@ -169,7 +176,7 @@ class Loading:
             types = _types(session, generation)
             names = list(types)
             present = {column.name for column in self._destination.columns}
-            with proven(session.task, generation) as copy:
+            with session.proven(generation) as copy:
                 if not present <= set(names):
                     continue  # it does not hold the whole row of the table
                 for group in copy.row_groups():

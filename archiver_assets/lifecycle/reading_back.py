@@ -28,8 +28,15 @@ from archiver_assets.showing import bounded
 from archiver_assets.source.catalog import instant_of
 from archiver_assets.store.digest import content_digest
 from archiver_assets.store.manifest import Manifest, format_instant
+from archiver_assets.store.objects import StoredObject
 from archiver_assets.store.parquet import open_parquet, oversized, read_batches
 from archiver_assets.threads import gathered
+
+_RUN_AGAIN = "no row was deleted by it; run the day again, or restore the object from an older version or a copy"
+_BRING_BACK = (
+    "its purge had begun, and no run mends it: bring back the version of the object that its manifest names; "
+    "until then rows that came late are purged by materializing the purge of the day alone"
+)
 
 _LATEST: Final = datetime(9000, 1, 1, tzinfo=UTC)
 """Of a time to which a retention is added: Python's years end with 9999, and a retention has at most a hundred."""
@@ -57,7 +64,8 @@ class Verification:
 
     Of several generations `generation` is the first that is not proven, else the newest, and the numbers are sums. `comparisons` are all
     that were made, for people. `rejected` generations do not count any more. `versioned` if the bucket keeps versions, as the store's
-    answer tells, whatever the manifest says.
+    answer tells, whatever the manifest says. `other_version` tells that the current version of an object is another than the manifest
+    names, as in a bucket that is a copy; `purge_begun`, that a generation that is not proven may be all that is left of its rows.
     """
 
     generation: Generation | None
@@ -69,6 +77,8 @@ class Verification:
     comparisons: tuple[Comparison, ...] = ()
     rejected: int = 0
     versioned: bool = False
+    other_version: bool = False
+    purge_begun: bool = False
 
     @property
     def passed(self) -> bool:
@@ -82,8 +92,13 @@ class Verification:
     def failure(self, label: str, *, rejected: bool = False) -> NotVerified:
         """Return the error that names every mismatch; it says too whether the generation was rejected."""
         message = f"{label}: the generation is not what its manifest says: {'; '.join(self.mismatches)}"
-        hint = "no row was deleted by it; restore the object from an older version or a copy, or archive again"
+        hint = _BRING_BACK if self.purge_begun else _RUN_AGAIN
         return NotVerified(message, hint=hint, rejected=int(rejected))
+
+    @property
+    def next_step(self) -> str:
+        """What to do about mismatches: a run archives anew what is in the table, which is not what a purge has deleted."""
+        return _BRING_BACK if self.purge_begun else _RUN_AGAIN
 
 
 @dataclass(frozen=True)
@@ -130,22 +145,25 @@ def _one_batch(table: pa.Table) -> pa.RecordBatch:
 
 
 @contextmanager
-def read_back(task: Task, generation: Generation) -> Iterator[LocalCopy]:
-    """Fetch the generation's object, whole and by version, and compare it with its manifest; once more if it does not prove itself."""
+def read_back(task: Task, generation: Generation, *, copied: bool = False) -> Iterator[LocalCopy]:
+    """Fetch the generation's object, whole and by version, and compare it with its manifest; once more if it does not prove itself.
+
+    In a bucket that is `copied` from the archive's, versions and etags are others: the current object is read, and these are not compared.
+    """
     with tempfile.TemporaryFile(prefix="archiver-") as file:
-        copy = LocalCopy(_compare(task, generation, file), file)
+        copy = LocalCopy(_compare(task, generation, file, copied=copied), file)
         if copy.verification.passed:
             yield copy
             return
         log.warning("%s: reading generation %s again: %s", task.label, generation.number, "; ".join(copy.verification.mismatches))
     with tempfile.TemporaryFile(prefix="archiver-") as file:
-        yield LocalCopy(_compare(task, generation, file), file)
+        yield LocalCopy(_compare(task, generation, file, copied=copied), file)
 
 
 @contextmanager
-def proven(task: Task, generation: Generation) -> Iterator[LocalCopy]:
+def proven(task: Task, generation: Generation, *, copied: bool = False) -> Iterator[LocalCopy]:
     """Read a generation back, for a use that rejects nothing. Raises NotVerified if it is not what its manifest says."""
-    with read_back(task, generation) as copy:
+    with read_back(task, generation, copied=copied) as copy:
         if not copy.verification.passed:
             raise copy.verification.failure(task.label)
         yield copy
@@ -172,12 +190,12 @@ class _Compared:
         self.mismatches.append(bounded(line))
 
 
-def _compare(task: Task, generation: Generation, file: IO[bytes]) -> Verification:
+def _compare(task: Task, generation: Generation, file: IO[bytes], *, copied: bool) -> Verification:
     manifest, compared = generation.manifest, _Compared(generation.number)
-    rows, size, versioned = 0, 0, False
+    rows, size, current = 0, 0, None
     try:
-        versioned = _compare_current(task, generation, compared)
-        size, sha256 = _fetch(task, generation, file)
+        current = _compare_current(task, generation, compared, copied=copied)
+        size, sha256 = _fetch(task, generation, file, None if copied else manifest.object.version_id)
     except ObjectMissing as error:
         compared.wrong("object", "there", error.message)
     else:
@@ -186,34 +204,44 @@ def _compare(task: Task, generation: Generation, file: IO[bytes]) -> Verificatio
         # Bytes that are not ours are not decoded, only asked what they say they are.
         rows = _compare_content(task, manifest, file, compared)
     said = tuple(compared.mismatches), tuple(compared.comparisons)
-    return Verification(generation, manifest.rows, rows, None, size, *said, versioned=versioned)
+    return Verification(
+        generation,
+        manifest.rows,
+        rows,
+        None,
+        size,
+        *said,
+        versioned=current is not None and current.version_id is not None,
+        other_version=current is not None and manifest.object.version_id not in {None, current.version_id},
+        purge_begun=bool(compared.mismatches) and (generation.purging or generation.receipt is not None),
+    )
 
 
-def _compare_current(task: Task, generation: Generation, compared: _Compared) -> bool:
+def _compare_current(task: Task, generation: Generation, compared: _Compared, *, copied: bool) -> StoredObject | None:
     """Compare with what is there without asking for a version: a delete marker or a lifecycle rule would remove the object later.
 
-    Return whether the store reports a version.
+    Return what the store reports, if it is there.
     """
     uri = task.store.uri(generation.object_key)
     try:
         current = task.store.head(generation.object_key)
     except ObjectMissing:
         compared.wrong("object", "there", f"{uri} is gone, or hidden by a delete marker")
-        return False
-    if generation.manifest.object.version_id is not None:
+        return None
+    if generation.manifest.object.version_id is not None and not copied:
         compared.same(f"current version of {uri}", generation.manifest.object.version_id, current.version_id)
         compared.same(f"etag of {uri}", generation.manifest.object.etag, current.etag)
     until = min(generation.manifest.archived_at, _LATEST) + timedelta(days=task.table.retention_days)
     if current.expires_at is not None and current.expires_at < until:
         line = f"expiration of {uri}: expected none before {until:%Y-%m-%d}, found {current.expires_at:%Y-%m-%d}"
         compared.wrong("expiration", f"none before {until:%Y-%m-%d}", line)
-    return current.version_id is not None
+    return current
 
 
-def _fetch(task: Task, generation: Generation, file: IO[bytes]) -> tuple[int, str]:
+def _fetch(task: Task, generation: Generation, file: IO[bytes], version_id: str | None) -> tuple[int, str]:
     size, digest = 0, hashlib.sha256()
     with task.progress("read back", generation.manifest.object.bytes, "bytes", beside=generation.manifest.rows) as progress:
-        for chunk in task.store.read(generation.object_key, version_id=generation.manifest.object.version_id):
+        for chunk in task.store.read(generation.object_key, version_id=version_id):
             size += len(chunk)
             digest.update(chunk)
             file.write(chunk)

@@ -22,7 +22,6 @@ from archiver_assets.lifecycle.coverage import Coverage
 from archiver_assets.lifecycle.generations import Generation, read_generations
 from archiver_assets.lifecycle.loading import HOLD_REQUESTOR, Loading, Rows, Session, archived_columns
 from archiver_assets.lifecycle.progress import of_generation
-from archiver_assets.lifecycle.reading_back import proven
 from archiver_assets.lifecycle.restore_request import Conflict, Drift, Restored, RestoreRequest, RestoreTally, Triggers
 from archiver_assets.lifecycle.retrying import persistently
 from archiver_assets.lifecycle.task import Step, Task, log
@@ -42,7 +41,8 @@ _MOST_HOLD_DAYS = 36_500
 def restore(task: Task, request: RestoreRequest) -> Restored:
     """Restore a partition. Without a generation that counts there is nothing to restore, which is a success.
 
-    Raises NotVerified for a generation that is not what its manifest says; NotRestored where the target has another shape, triggers, other
+    A bucket that is a copy of the archive's, by another tool, is restored from too, but overwrites no row. Raises NotVerified for a
+    generation that is not what its manifest says; NotRestored where the target has another shape, triggers, other
     rows under the same keys, or does not keep the rows as they were archived; PartitionBusy; and the errors of source and store.
     What was restored before an error are whole generations, newer ones than that of the error.
     """
@@ -174,7 +174,7 @@ def _restore_one(
 ) -> None:
     task = session.task
     superseded = Coverage(_keys(session, newer))
-    with proven(task, generation) as copy:
+    with session.proven(generation) as copy:
         task.reached(Step.READ_BACK)
         with task.progress("restore", generation.manifest.rows, beside=generation.manifest.object.bytes) as progress:
             rows = Rows(copy, session.key, names, superseded, progress)
@@ -192,7 +192,7 @@ def _retyped(columns: Sequence[TargetColumn], destination: Destination) -> list[
 
 def _keys(session: Session, generations: Sequence[Generation]) -> Iterator[pa.RecordBatch]:
     for generation in generations:
-        with proven(session.task, generation) as copy:
+        with session.proven(generation) as copy:
             for batch in copy.batches(list(session.key)):
                 yield batch.select(list(session.key))
 

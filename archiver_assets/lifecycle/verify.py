@@ -52,6 +52,8 @@ def combined(each_of: Sequence[Verification]) -> Verification:
         tuple(f"generation {each.generation.number}: {line}" for each in each_of if each.generation for line in each.mismatches),
         tuple(comparison for each in each_of for comparison in each.comparisons),
         sum(each.rejected for each in each_of),
+        other_version=any(each.other_version for each in each_of),
+        purge_begun=any(each.purge_begun for each in each_of),
     )
 
 

@@ -137,11 +137,12 @@ def verification_result(
         "generations_rejected": dg.MetadataValue.int(verification.rejected),
         "verification": dg.MetadataValue.text(task.table.verification),
     }
+    next_step: Metadata = {} if verification.passed else {"next_step": dg.MetadataValue.text(verification.next_step)}
     return dg.AssetCheckResult(
         passed=verification.passed,
         severity=severity,
         description=_description(verification),
-        metadata={**counted, **_object(task, links, verification.generation)},
+        metadata={**counted, **next_step, **_object(task, links, verification.generation)},
     )
 
 

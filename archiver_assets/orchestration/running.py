@@ -200,12 +200,7 @@ def _why(result: dg.ExecuteInProcessResult, errors: list[Any]) -> Failed:
     for evaluation in result.get_asset_check_evaluations():
         if not evaluation.passed:
             what = f"{evaluation.check_name}: {evaluation.description}"
-            return Failed(
-                "NotVerified",
-                what,
-                "no row was deleted by it; run the day again, or restore the object from an older version",
-                transient=False,
-            )
+            return Failed("NotVerified", what, str(evaluation.metadata["next_step"].value), transient=False)
     for each in errors:
         said = each.user_failure_data.metadata if each.user_failure_data else {}
         if "next_step" in said:

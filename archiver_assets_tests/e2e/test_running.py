@@ -18,14 +18,18 @@ from archiver_assets.cli.app import Status
 from archiver_assets.errors import PartitionBusy
 from archiver_assets.lifecycle.archive import archive
 from archiver_assets.lifecycle.progress import Progress
+from archiver_assets.lifecycle.purge import purge
 from archiver_assets.orchestration import running
 from archiver_assets.orchestration.assets import table_keys
 from archiver_assets.orchestration.running import Runner
 from archiver_assets.orchestration.tags import COMMAND_TAG
 from archiver_assets.source.session import Connection, is_alive, partition_lock
+from archiver_assets.store.objects import StoredObject
+from archiver_assets.store.s3 import S3ObjectStore
 from archiver_assets.telemetry.runs import TABLE_TAG
 from archiver_assets_tests.e2e.conftest import Said
-from archiver_assets_tests.lab import DAY, Lab
+from archiver_assets_tests.lab import DAY, PREFIX, Lab
+from archiver_assets_tests.pods import pod_instance, pod_variables
 
 NEXT_DAY = date(2024, 3, 6)
 WHERE = ("--database", "lab", "--table", "audit_logs")
@@ -59,6 +63,25 @@ def test_a_run_is_that_of_the_schedule_and_is_recorded_as_one(lab: Lab, home: Pa
         assert all(run.tags["archiver/table"] == "lab/public/audit_logs" and run.tags["archiver/database"] == "lab" for run in runs)
     status, out = said("run", *WHERE)
     assert (status, out) == (Status.DONE, "lab/public/audit_logs: no backlog: no expired day has rows\n")
+
+
+@pytest.mark.parametrize("on_kubernetes", [True, False])
+def test_it_warns_of_run_monitoring_only_where_runs_have_workers_that_are_asked_for(
+    lab: Lab, home: Path, said: Said, monkeypatch: pytest.MonkeyPatch, *, on_kubernetes: bool
+) -> None:
+    lab.fill(rows=10)
+    if on_kubernetes:
+        for name, value in pod_variables().items():
+            monkeypatch.setenv(name, value)
+        (home / "dagster.yaml").write_text(pod_instance(home))
+    else:
+        (home / "dagster.yaml").write_text("telemetry: {enabled: false}\nrun_monitoring: {enabled: true}\n")
+    status, out = said("run", *WHERE)
+    assert status == Status.DONE
+    assert ("warning: this instance monitors its runs" in out) is on_kubernetes
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        assert instance.run_monitoring_enabled
+        assert [run.status for run in instance.get_runs()] == [dg.DagsterRunStatus.SUCCESS]
 
 
 def test_a_day_that_fails_keeps_no_other_from_being_run(lab: Lab, said: Said) -> None:
@@ -230,4 +253,48 @@ def test_a_signal_in_mid_purge_ends_it_cleanly_and_the_next_run_goes_on(lab: Lab
         assert {run.status for run in instance.get_runs()} == {dg.DagsterRunStatus.FAILURE}
     Path(config).write_text(yaml.safe_dump(lab.document()))
     assert said("run", *WHERE, "--all")[0] == Status.DONE
+    assert lab.count() == 0
+
+
+def test_an_object_that_is_lost_after_its_purge_began_is_to_be_brought_back(lab: Lab, home: Path, said: Said) -> None:
+    lab.fill(rows=10)
+    archive(lab.task())
+    purge(lab.task())
+    lab.store.remove(next(key for key in lab.objects() if "/rows-" in key))
+    lab.fill(rows=5)
+    status, out = said("run", *WHERE, "--json")
+    (failure,) = json.loads(out)["failures"]
+    assert (status, failure["error"], lab.count()) == (Status.FAILED, "NotVerified", 5)
+    assert "run the day again" not in failure["hint"]
+    assert "bring back the version of the object that its manifest names" in failure["hint"]
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        (record,) = instance.event_log_storage.get_asset_check_execution_history(table_keys(lab.table()).row_counts, limit=1)
+        assert record.event is not None
+        evaluation = record.event.asset_check_evaluation
+        assert evaluation is not None
+        assert evaluation.metadata["next_step"].value == failure["hint"]
+    # What it says of late rows holds: the purge alone takes them, by the generation that this run archived.
+    assert purge(lab.task()).tally.purged == 5
+    assert lab.count() == 0
+
+
+def test_an_object_that_is_lost_before_its_purge_is_archived_again_as_the_next_step_says(
+    lab: Lab, said: Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab.fill(rows=10)
+    uploaded = S3ObjectStore.create
+
+    def losing(self: S3ObjectStore, key: str, data: bytes, *, locked: bool = True) -> StoredObject:
+        made = uploaded(self, key, data, locked=locked)
+        if "_manifest" in key:
+            self.remove(next(each.key for each in self.list(PREFIX) if "/rows-" in each.key))
+        return made
+
+    with monkeypatch.context() as lost:
+        lost.setattr(S3ObjectStore, "create", losing)
+        status, out = said("run", *WHERE, "--json")
+    (failure,) = json.loads(out)["failures"]
+    assert (status, lab.count()) == (Status.FAILED, 10)
+    assert "run the day again" in failure["hint"]
+    assert said("run", *WHERE)[0] == Status.DONE
     assert lab.count() == 0
