@@ -6,6 +6,7 @@ https://www.postgresql.org/docs/current/libpq-ssl.html
 """
 
 import ipaddress
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,11 +25,12 @@ _UNPROTECTED: Final = {"disable", "allow", "prefer"}
 def connection_parameters(config: DatabaseConfig) -> dict[str, Any]:
     """Return libpq's parameters of every connection, without a password. Raises as `tls_parameters`.
 
-    `hostaddr` is there, and empty, for the sake of PGHOSTADDR and of service files: an address of theirs would be that of every server.
+    `hostaddr` is there for the sake of service files, which it passes over: an address of theirs would lead readers elsewhere than the
+    sessions that delete. PGHOSTADDR is an operator's word, and leads all of them; whom `verify-full` has to prove stays `host`.
     """
     return {
         "host": config.host,
-        "hostaddr": "",
+        "hostaddr": os.environ.get("PGHOSTADDR", ""),
         "port": config.port,
         "user": config.user,
         "dbname": config.dbname,

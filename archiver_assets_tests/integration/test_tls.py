@@ -248,7 +248,6 @@ def test_a_certificate_of_ours_is_given_by_libpqs_variables(
 
 
 AMBIENT = {
-    "another address": {"PGHOSTADDR": "127.0.0.2"},
     "a service": {"PGSERVICE": "other", "PGSERVICEFILE": "{folder}/services"},
     "Kerberos": {"PGGSSENCMODE": "require"},
     "no TLS": {"PGSSLMODE": "disable"},
@@ -259,7 +258,7 @@ AMBIENT = {
 def test_libpqs_variables_lead_no_connection_away_from_what_the_config_says(
     secure: Secure, lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]
 ) -> None:
-    """An address there would be that of every server of the config; encryption by Kerberos comes before TLS, whatever its mode."""
+    """An address of a service would be that of the readers alone; encryption by Kerberos comes before TLS, whatever its mode."""
     (tmp_path / "services").write_text("[other]\nhostaddr=127.0.0.2\nsslmode=disable\n")
     for name, value in variables.items():
         monkeypatch.setenv(name, value.format(folder=tmp_path))
@@ -267,6 +266,19 @@ def test_libpqs_variables_lead_no_connection_away_from_what_the_config_says(
     with reached.connect() as connection:
         assert connection.pgconn.ssl_in_use
     assert by_adbc(reached) == [True]
+
+
+def test_an_address_of_the_environment_is_that_of_all_connections_and_proves_no_other_name(
+    secure: Secure, lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    named = source(lab, **secure.proof | {"host": "db.example.com"})
+    monkeypatch.setenv("PGHOSTADDR", lab.database.host)
+    error = refused(named)
+    assert 'does not match host name "db.example.com"' in error.message
+    unproven = source(lab, **secure.proof | {"host": "db.example.com", "sslmode": "require", "sslrootcert": None})
+    assert by_adbc(unproven) == [True]
+    monkeypatch.setenv("PGHOSTADDR", "127.0.0.2")
+    assert isinstance(refused(unproven), SourceUnavailable)
 
 
 def write_key_pair(certificate: trustme.LeafCert, folder: Path) -> None:
