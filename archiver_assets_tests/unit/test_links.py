@@ -27,7 +27,7 @@ def test_every_link_leads_somewhere(page: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "link", ["nowhere.md", "index.md#nowhere", "#nowhere", "http:/x", "https://example.com/a b", "/work/x", "../../../etc"]
+    "link", ["nowhere.md", "index.md#nowhere", "#nowhere", "http:/x", "https://example.com/a b", "/etc/x", "../../../etc"]
 )
 def test_a_link_that_leads_nowhere_is_found(link: str) -> None:
     assert not leads_somewhere(ROOT / "docs" / "index.md", link)
