@@ -17,12 +17,25 @@ RELATION = """
     WHERE n.nspname = $1 AND c.relname = $2
 """
 
+# Catalog only: of a recursive `part` of types' oids the step to those inside them: of elements, domains, attributes, ranges.
+INNER_TYPES = """
+    SELECT inner_type.oid
+    FROM part CROSS JOIN LATERAL (SELECT * FROM pg_type WHERE oid = part.oid OFFSET 0) AS p CROSS JOIN LATERAL (
+        VALUES (p.typelem), (p.typbasetype)
+        UNION ALL
+        SELECT m.atttypid FROM pg_attribute m WHERE m.attrelid = p.typrelid AND m.attnum > 0 AND NOT m.attisdropped
+        UNION ALL
+        SELECT r.rngsubtype FROM pg_range r WHERE p.oid IN (r.rngtypid, r.rngmultitypid)
+    ) AS inner_type(oid) WHERE inner_type.oid <> 0
+"""
+
 # `part` is the type with all that it is made of: elements, what a domain is over, attributes, bounds. An enum's labels and a composite's
 # attributes, wherever they are, decide what a stored value reads as. `base` is what a chain of domains is over. A cast to text of a type's
 # own need not hold the value, but one without function, of a type that is read and written as text is (citext), does; 12 is the language
 # `internal`. Of what is `unreadable`, statistics and keys of indexes, the server reads no text back. OFFSET 0 keeps the planner from
 # reading all of pg_type for each column, which took 3 ms for 15 of them.
-COLUMNS = """
+COLUMNS = (
+    """
     SELECT a.attname AS name, a.attnum::int AS number, a.attnotnull AS not_null,
            format_type(a.atttypid, a.atttypmod) AS pg_type,
            CASE WHEN n.nspname = 'pg_catalog' THEN t.typname ELSE '' END AS builtin_type,
@@ -57,20 +70,16 @@ COLUMNS = """
             WITH RECURSIVE part AS (
                 SELECT t.oid
                 UNION
-                SELECT inner_type.oid
-                FROM part CROSS JOIN LATERAL (SELECT * FROM pg_type WHERE oid = part.oid OFFSET 0) AS p CROSS JOIN LATERAL (
-                    VALUES (p.typelem), (p.typbasetype)
-                    UNION ALL
-                    SELECT m.atttypid FROM pg_attribute m WHERE m.attrelid = p.typrelid AND m.attnum > 0 AND NOT m.attisdropped
-                    UNION ALL
-                    SELECT r.rngsubtype FROM pg_range r WHERE p.oid IN (r.rngtypid, r.rngmultitypid)
-                ) AS inner_type(oid) WHERE inner_type.oid <> 0
+"""  # noqa: S608 -- both are constants
+    + INNER_TYPES
+    + """
             )
             SELECT array_agg(part.oid) AS parts FROM part
         ) AS made
     WHERE a.attrelid = $1::oid AND a.attnum > 0 AND NOT a.attisdropped
     ORDER BY a.attnum
 """
+)
 
 # Catalog only: the relations that hold the rows, the table itself or its leaves, each with a digest of its columns and their numbers. A
 # number is never used again, so that a column that was dropped and added again is another one.

@@ -10,23 +10,20 @@ from typing import LiteralString
 from psycopg import sql
 
 from archiver_assets.source.sql import trusted
+from archiver_assets.source.sql_catalog import INNER_TYPES
 
 # Catalog only: what the rows hang on, as lists of oids. `family` is the table `$1` and all below it; `types` are those of its columns with
 # all that they are made of, as `part` in `sql_catalog.COLUMNS`; then the relations of those that are composites, the functions that read
 # and write them, and the schemas of all.
-ROOTS = """
+ROOTS = (
+    """
     WITH RECURSIVE family AS (SELECT relid::oid AS oid FROM pg_partition_tree($1::oid) UNION SELECT $1::oid),
     part AS (
         SELECT a.atttypid AS oid FROM pg_attribute a WHERE a.attrelid = $1::oid AND a.attnum > 0 AND NOT a.attisdropped
         UNION
-        SELECT inner_type.oid
-        FROM part CROSS JOIN LATERAL (SELECT * FROM pg_type WHERE oid = part.oid OFFSET 0) AS p CROSS JOIN LATERAL (
-            VALUES (p.typelem), (p.typbasetype)
-            UNION ALL
-            SELECT m.atttypid FROM pg_attribute m WHERE m.attrelid = p.typrelid AND m.attnum > 0 AND NOT m.attisdropped
-            UNION ALL
-            SELECT r.rngsubtype FROM pg_range r WHERE p.oid IN (r.rngtypid, r.rngmultitypid)
-        ) AS inner_type(oid) WHERE inner_type.oid <> 0
+"""  # noqa: S608 -- both are constants
+    + INNER_TYPES
+    + """
     ),
     types AS (SELECT t.* FROM pg_type t JOIN part ON part.oid = t.oid)
     SELECT ARRAY(SELECT oid FROM family ORDER BY 1)::text AS family,
@@ -36,6 +33,7 @@ ROOTS = """
            ARRAY(SELECT typnamespace FROM types
                  UNION SELECT c.relnamespace FROM pg_class c JOIN family f ON f.oid = c.oid ORDER BY 1)::text AS schemas
 """
+)
 
 ROWS: Sequence[tuple[LiteralString, LiteralString, LiteralString]] = (
     ("pg_namespace", "oid", "schemas"),
