@@ -67,12 +67,12 @@ def keys(store: S3ObjectStore) -> list[str]:
     return [each.key for each in store.list("")]
 
 
-def spoil(store: S3ObjectStore, **changes: str) -> None:
+def spoil(store: S3ObjectStore, prefix: str = "x-amz-server-side-encryption", **changes: str) -> None:
     """Change the headers of the writes on their way, as a store that does not know them would ignore them; "" removes one."""
 
     def change(params: dict[str, dict[str, str]], **_: object) -> None:
         for name, value in changes.items():
-            header = f"x-amz-server-side-encryption{name.replace('_', '-')}"
+            header = prefix + name.replace("_", "-")
             params["headers"].pop(header, None)
             if value:
                 params["headers"][header] = value

@@ -20,10 +20,11 @@ from archiver_assets.store.locking import SKEW, LockMode, ObjectLock
 from archiver_assets.store.objects import StoredObject
 from archiver_assets.store.s3 import Patience, S3ObjectStore
 from archiver_assets.store.s3_upload import PART_SIZE
-from archiver_assets_tests.integration.test_encryption import every_write, keys, write
+from archiver_assets_tests.integration.test_encryption import every_write, keys, spoil, write
 from archiver_assets_tests.unit.test_legal import hold
 
 DAYS = timedelta(days=3)
+LOCKING = "x-amz-object-lock-"
 MODES: tuple[LockMode, ...] = ("GOVERNANCE", "COMPLIANCE")
 every_mode = pytest.mark.parametrize("mode", MODES)
 
@@ -107,20 +108,6 @@ def test_a_delete_marker_hides_a_locked_object_and_the_version_stays(locked: Cal
     assert b"".join(store.read("a", version_id=made.version_id)) == bytes(10)
 
 
-def spoil(store: S3ObjectStore, **changes: str) -> None:
-    """Change the headers of the writes on their way, as a store that does not know them would ignore them; "" removes one."""
-
-    def change(params: dict[str, dict[str, str]], **_: object) -> None:
-        for name, value in changes.items():
-            header = f"x-amz-object-lock-{name.replace('_', '-')}"
-            params["headers"].pop(header, None)
-            if value:
-                params["headers"][header] = value
-
-    for call in ("PutObject", "CreateMultipartUpload"):
-        store.client.meta.events.register(f"before-call.s3.{call}", change)
-
-
 @every_write
 @pytest.mark.parametrize(
     ("changes", "found"),
@@ -135,7 +122,7 @@ def test_another_lock_is_an_error_and_the_object_is_out_of_sight(
     locked: Callable[[LockMode], S3ObjectStore], size: int | None, changes: dict[str, str], found: str
 ) -> None:
     store = locked("COMPLIANCE")
-    spoil(store, **changes)
+    spoil(store, LOCKING, **changes)
     with pytest.raises(StoreError, match=f"expected the retention COMPLIANCE until .*, but the store reports {found}") as caught:
         write(store, size)
     assert "s3.object_lock" in caught.value.hint
@@ -145,7 +132,7 @@ def test_another_lock_is_an_error_and_the_object_is_out_of_sight(
 
 def test_a_longer_lock_than_asked_for_is_as_good(locked: Callable[[LockMode], S3ObjectStore]) -> None:
     store = locked("GOVERNANCE")
-    spoil(store, mode="COMPLIANCE", retain_until_date=(datetime.now(UTC) + 2 * DAYS).strftime("%Y-%m-%dT%H:%M:%SZ"))
+    spoil(store, LOCKING, mode="COMPLIANCE", retain_until_date=(datetime.now(UTC) + 2 * DAYS).strftime("%Y-%m-%dT%H:%M:%SZ"))
     write(store, None)
     assert keys(store) == ["a"]
 
@@ -167,7 +154,7 @@ def test_a_store_that_leaves_the_lock_out_of_its_answers_to_head_is_asked_for_it
 
     store.client.meta.events.register("after-call.s3.HeadObject", forget)
     write(store, None)
-    spoil(store, mode="", retain_until_date="")
+    spoil(store, LOCKING, mode="", retain_until_date="")
     with pytest.raises(StoreError, match="the store reports none"):
         store.create("b", b"x")
     assert keys(store) == ["a"]
