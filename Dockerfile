@@ -24,7 +24,7 @@ COPY README.md ./
 COPY archiver_assets ./archiver_assets
 RUN uv build --wheel --no-build-isolation --python /build/backend/bin/python --out-dir /build/dist \
  && uv pip install --python /opt/archiver/bin/python --no-deps /build/dist/*.whl \
- && echo 'import archiver_assets.telemetry.early' > /opt/archiver/lib/python3.13/site-packages/archiver.pth
+ && echo 'import archiver_assets.telemetry.early_log' > /opt/archiver/lib/python3.13/site-packages/archiver.pth
 
 
 FROM python:3.13-slim-trixie

@@ -7,7 +7,7 @@
     with archived(load_config("config.yaml"), "production_db", "audit_logs", date(2026, 8, 1), date(2026, 8, 31)) as rows:
         print(rows.count_rows())
 
-What belongs here: from a config and names to a dataset. What does not: which rows it has (`lifecycle/datasets.py`).
+What belongs here: from a config and names to a dataset. What does not: which rows it has (`lifecycle/restoring/datasets.py`).
 """
 
 import tempfile
@@ -20,7 +20,7 @@ import pyarrow.dataset as ds
 
 from archiver_assets.config import Config
 from archiver_assets.errors import ConfigError
-from archiver_assets.lifecycle import datasets
+from archiver_assets.lifecycle.restoring import datasets
 from archiver_assets.orchestration.resources import Services
 
 

@@ -17,10 +17,10 @@ import pytest
 
 from archiver_assets.cli.app import Status, main
 from archiver_assets.config import HoldsTable, LegalHolds, TableConfig
-from archiver_assets.lifecycle.archive import archive
-from archiver_assets.lifecycle.purge import Purged, purge
+from archiver_assets.lifecycle.archiving.archive import archive
+from archiver_assets.lifecycle.purging.purge import Purged, purge
 from archiver_assets.lifecycle.task import Task
-from archiver_assets.lifecycle.verify import verify
+from archiver_assets.lifecycle.verifying.verify import verify
 from archiver_assets.source.session import Source
 from archiver_assets_tests.commands import write_config
 from archiver_assets_tests.lab import PASSWORD_VARIABLE, Lab

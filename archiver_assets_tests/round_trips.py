@@ -8,10 +8,10 @@ from itertools import count
 import psycopg
 from psycopg import sql
 
-from archiver_assets.lifecycle.archive import archive
-from archiver_assets.lifecycle.purge import purge
-from archiver_assets.lifecycle.restore import restore
-from archiver_assets.lifecycle.restore_request import RestoreRequest
+from archiver_assets.lifecycle.archiving.archive import archive
+from archiver_assets.lifecycle.purging.purge import purge
+from archiver_assets.lifecycle.restoring.request import RestoreRequest
+from archiver_assets.lifecycle.restoring.restore import restore
 from archiver_assets_tests.lab import DAY, Lab, with_scratch
 from archiver_assets_tests.servers import Database
 from archiver_assets_tests.tables import OF_EXTENSIONS, MadeTable

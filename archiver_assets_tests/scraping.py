@@ -20,7 +20,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from archiver_assets.config import Config
 from archiver_assets.telemetry.exporter import Exporter, serving
 from archiver_assets.telemetry.figures import Backlog, Figures, Left, RunFigures, TableFigures
-from archiver_assets.telemetry.keeping import Keeper
+from archiver_assets.telemetry.log_follower import Keeper
 from archiver_assets.telemetry.subjects import CHECKS, Subject, Subjects
 
 LATER = 60.0

@@ -1,6 +1,6 @@
 """`archiver accept-source`: a person says that a table lives on the configured server and database from now on.
 
-What belongs here: the command. What does not: what an accepted source means (`lifecycle/sources.py`).
+What belongs here: the command. What does not: what an accepted source means (`lifecycle/source_identity.py`).
 """
 
 from datetime import UTC, datetime
@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import click
 
 from archiver_assets.cli.common import Options, begin, common_options, table_options
-from archiver_assets.lifecycle.sources import accept_source
+from archiver_assets.lifecycle.source_identity import accept_source
 from archiver_assets.orchestration.resources import Services
 
 

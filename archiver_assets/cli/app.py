@@ -17,8 +17,8 @@ import click
 from archiver_assets.cli.common import Options, common_options
 from archiver_assets.errors import ArchiverError, ConfigError
 from archiver_assets.memory import give_memory_back
-from archiver_assets.showing import visible
 from archiver_assets.telemetry.lines import log_to
+from archiver_assets.untrusted_text import visible
 
 COMMANDS = (
     "init",

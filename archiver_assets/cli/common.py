@@ -18,8 +18,8 @@ from rich.table import Column, Table
 
 from archiver_assets.config import Config, config_path, load_config
 from archiver_assets.errors import ConfigError
-from archiver_assets.showing import json_text, visible
 from archiver_assets.telemetry.lines import LogFormat, log_to
+from archiver_assets.untrusted_text import json_text, visible
 
 Body = TypeVar("Body", bound=Callable[..., Any])
 Json = Mapping[str, "Json"] | Sequence["Json"] | str | int | float | bool | None

@@ -1,6 +1,7 @@
 """`archiver doctor`: looks at everything that the archiver works with, and says what is wrong and what to do about it.
 
-What belongs here: the command, and how lines are shown. What does not: the looks (`lifecycle/examining.py`, `orchestration/instance.py`).
+What belongs here: the command, and how lines are shown. What does not: the looks (`lifecycle/reporting/doctor.py`,
+`orchestration/instance_checks.py`).
 """
 
 from collections import Counter
@@ -14,10 +15,11 @@ import click
 from archiver_assets.cli.app import Status
 from archiver_assets.cli.common import Answer, Options, begin, common_options
 from archiver_assets.cli.dagster_instance import instance_option, open_instance
-from archiver_assets.cli.looking import paragraph, plural, working
+from archiver_assets.cli.each_table import paragraph, plural, working
 from archiver_assets.config import Config
 from archiver_assets.errors import ArchiverError, ConfigError
-from archiver_assets.lifecycle.examining import (
+from archiver_assets.lifecycle.holding.holds import HoldPlaces
+from archiver_assets.lifecycle.reporting.doctor import (
     Line,
     Lines,
     Verdict,
@@ -30,7 +32,6 @@ from archiver_assets.lifecycle.examining import (
     passed,
     utc_now,
 )
-from archiver_assets.lifecycle.holds import HoldPlaces
 from archiver_assets.orchestration.resources import Services
 from archiver_assets.store.probing import Probe
 from archiver_assets.store.s3 import Patience
@@ -111,7 +112,7 @@ def _examine_dagster(home: Path | None) -> Lines:
         return
     try:
         with open_instance(home) as instance:
-            from archiver_assets.orchestration.instance import examine_instance  # noqa: PLC0415 -- Dagster is imported by now
+            from archiver_assets.orchestration.instance_checks import examine_instance  # noqa: PLC0415 -- Dagster is imported by now
 
             if instance is not None:
                 yield from examine_instance(instance)

@@ -1,7 +1,7 @@
 """`archiver hold add|list|remove`: legal holds, as objects in the bucket.
 
 What belongs here: the commands, and what a hold says, in words. What does not: what a hold means (`config/legal.py`), and what it keeps
-(`lifecycle/holding.py`).
+(`lifecycle/holding/effect.py`).
 """
 
 import json
@@ -16,10 +16,10 @@ from pydantic import ValidationError
 from archiver_assets.cli.common import DAY, Json, Options, begin, common_options
 from archiver_assets.config import Config, Hold, TableConfig
 from archiver_assets.errors import ArchiverError, ConfigError, ObjectExists, ObjectMissing
-from archiver_assets.lifecycle.holding import kept_by
-from archiver_assets.lifecycle.holds import PlacedHold, in_force
+from archiver_assets.lifecycle.holding.effect import kept_by
+from archiver_assets.lifecycle.holding.holds import PlacedHold, in_force
 from archiver_assets.orchestration.resources import Services
-from archiver_assets.store.holding import parse_json, place_hold, release_hold, why_invalid
+from archiver_assets.store.hold_objects import parse_json, place_hold, release_hold, why_invalid
 from archiver_assets.store.keys import hold_key
 
 _OPERATORS = ("is not null", "is null", "in", "!=", "<=", ">=", "=", "<", ">")

@@ -1,7 +1,7 @@
 """`archiver init`: looks at a database, and drafts a config for the tables that look like audit tables.
 
 What belongs here: the command, its report, and writing the file so that nothing is overwritten. What does not: judging the tables and the
-text of the file (`lifecycle/drafting.py`).
+text of the file (`lifecycle/reporting/config_draft.py`).
 """
 
 from pathlib import Path
@@ -13,10 +13,10 @@ from pydantic import ValidationError
 
 from archiver_assets.cli.app import Status
 from archiver_assets.cli.common import Answer, Json, Options, begin, common_options
-from archiver_assets.cli.looking import paragraph, plural, working
+from archiver_assets.cli.each_table import paragraph, plural, working
 from archiver_assets.config import DatabaseConfig, S3Config, load_config
 from archiver_assets.errors import ConfigError
-from archiver_assets.lifecycle.drafting import Judged, draft_config, judge_tables, size_of
+from archiver_assets.lifecycle.reporting.config_draft import Judged, draft_config, judge_tables, size_of
 from archiver_assets.source.session import Source
 
 _PASSWORD_ENV = "ARCHIVER_DB_PASSWORD"  # noqa: S105 - the name of a variable

@@ -1,6 +1,6 @@
 """`archiver list`: which generations the archive has, from the store alone.
 
-What belongs here: the command and its columns. What does not: reading marks (`lifecycle/survey.py`).
+What belongs here: the command and its columns. What does not: reading marks (`lifecycle/verifying/archive_listing.py`).
 """
 
 from dataclasses import dataclass, field
@@ -14,8 +14,8 @@ from archiver_assets.cli.common import Answer, Json, Options, begin, common_opti
 from archiver_assets.cli.selection import choose_tables, days_options, tables_option
 from archiver_assets.config import TableConfig
 from archiver_assets.lifecycle.generations import Generation
-from archiver_assets.lifecycle.survey import list_table, survey
 from archiver_assets.lifecycle.task import Task
+from archiver_assets.lifecycle.verifying.archive_listing import list_table, survey
 from archiver_assets.orchestration.resources import Services
 from archiver_assets.store.manifest import format_instant
 

@@ -43,7 +43,7 @@ def command(ctx: click.Context, options: Options, /, port: int, host: str, dagst
             message = "expected the Dagster instance whose storage the metrics are of, found none named"
             raise ConfigError(message, hint="set DAGSTER_HOME, or give --dagster-home")
         from archiver_assets.telemetry.exporter import Exporter, serving  # noqa: PLC0415 -- imports Dagster, see open_instance
-        from archiver_assets.telemetry.keeping import Keeper  # noqa: PLC0415 -- as above
+        from archiver_assets.telemetry.log_follower import Keeper  # noqa: PLC0415 -- as above
         from archiver_assets.telemetry.subjects import Subjects  # noqa: PLC0415 -- as above
 
         before = signal.signal(signal.SIGTERM, lambda _signal, _frame: ctx.exit(Status.DONE))

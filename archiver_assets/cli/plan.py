@@ -1,7 +1,7 @@
 """`archiver plan`: what the next run of each table would do.
 
-What belongs here: the command, and how a plan is told. What does not: making it (`lifecycle/planning.py`), and choosing among the days that
-Dagster has tried before (`orchestration/schedules.py`).
+What belongs here: the command, and how a plan is told. What does not: making it (`lifecycle/reporting/plan.py`), and choosing among the
+days that Dagster has tried before (`orchestration/schedules.py`).
 """
 
 from dataclasses import dataclass
@@ -14,12 +14,23 @@ import click
 from archiver_assets.cli.app import Status
 from archiver_assets.cli.common import Answer, Json, Options, begin, common_options
 from archiver_assets.cli.dagster_instance import instance_option, open_instance
-from archiver_assets.cli.looking import Looked, entry, error_facts, in_bytes, in_dollars, in_time, look_at_each, minute, plural, say_error
+from archiver_assets.cli.each_table import (
+    Looked,
+    entry,
+    error_facts,
+    in_bytes,
+    in_dollars,
+    in_time,
+    look_at_each,
+    minute,
+    plural,
+    say_error,
+)
 from archiver_assets.cli.selection import choose_tables, tables_option
 from archiver_assets.config import Config, TableConfig
 from archiver_assets.lifecycle.backlog import MOST_COUNTED
-from archiver_assets.lifecycle.inventory import read_inventory
-from archiver_assets.lifecycle.planning import ASSUMED_SMALLER, Estimate, Plan, Refused, make_plan
+from archiver_assets.lifecycle.reporting.archive_totals import read_inventory
+from archiver_assets.lifecycle.reporting.plan import ASSUMED_SMALLER, Estimate, Plan, Refused, make_plan
 from archiver_assets.orchestration.resources import Services
 from archiver_assets.partition import Partition
 

@@ -26,7 +26,7 @@ from archiver_assets.cli.selection import choose_tables, days_options, tables_op
 from archiver_assets.config import TableConfig
 from archiver_assets.errors import ConfigError, QueryRefused
 from archiver_assets.reader import archived, archived_and_current
-from archiver_assets.showing import json_text, visible
+from archiver_assets.untrusted_text import json_text, visible
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

@@ -12,14 +12,14 @@ import click
 import dagster as dg
 
 from archiver_assets.cli.app import Status
-from archiver_assets.cli.bars import watching
 from archiver_assets.cli.common import Answer, Json, Options, begin, common_options
 from archiver_assets.cli.dagster_instance import instance_option, open_instance
+from archiver_assets.cli.progress_bars import watching
 from archiver_assets.cli.selection import choose_tables, tables_option
 from archiver_assets.config import TableConfig
 from archiver_assets.errors import ConfigError
-from archiver_assets.lifecycle.survey import SurveyedDay, list_table, survey
 from archiver_assets.lifecycle.task import Task
+from archiver_assets.lifecycle.verifying.archive_listing import SurveyedDay, list_table, survey
 from archiver_assets.orchestration.reconciling import Known, known_days, missing_evaluation, missing_materializations
 from archiver_assets.orchestration.resources import Services
 from archiver_assets.store.readonly import ReadOnlyStore

@@ -1,6 +1,6 @@
 """`archiver restore`: load archived days back into a table.
 
-What belongs here: the command's options, and its report of a day. What does not: any step of a restore (`lifecycle/restore.py`).
+What belongs here: the command's options, and its report of a day. What does not: any step of a restore (`lifecycle/restoring/restore.py`).
 """
 
 from collections.abc import Callable
@@ -13,8 +13,8 @@ from uuid import uuid4
 import click
 
 from archiver_assets.cli.common import DAY, Json, Options, begin, common_options, days_between, table_options
-from archiver_assets.lifecycle.restore import restore
-from archiver_assets.lifecycle.restore_request import Conflict, Drift, Restored, RestoreRequest, Triggers, Versions
+from archiver_assets.lifecycle.restoring.request import Conflict, Drift, Restored, RestoreRequest, Triggers, Versions
+from archiver_assets.lifecycle.restoring.restore import restore
 from archiver_assets.orchestration.resources import Services
 
 _DEFAULT = RestoreRequest()

@@ -1,7 +1,7 @@
 """`archiver run`: archive, check and purge days in this process, as a scheduled run does.
 
 What belongs here: the command, in which order tables and days come, and what a failure leaves out. What does not: running a day
-(`orchestration/running.py`).
+(`orchestration/in_process_runs.py`).
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -15,16 +15,16 @@ import click
 import dagster as dg
 
 from archiver_assets.cli.app import Status
-from archiver_assets.cli.bars import watching
 from archiver_assets.cli.common import DAY, Answer, Json, Options, begin, common_options, days_between
 from archiver_assets.cli.dagster_instance import instance_option, open_instance
+from archiver_assets.cli.interrupts import stoppable
+from archiver_assets.cli.progress_bars import watching
 from archiver_assets.cli.selection import choose_tables, days_options, tables_option
-from archiver_assets.cli.stopping import stoppable
 from archiver_assets.config import TableConfig
 from archiver_assets.errors import ArchiverError, ConfigError
+from archiver_assets.orchestration.in_process_runs import DayRun, Failed, Runner, Scope
 from archiver_assets.orchestration.metadata import Metadata
 from archiver_assets.orchestration.resources import Services
-from archiver_assets.orchestration.running import DayRun, Failed, Runner, Scope
 from archiver_assets.orchestration.schedules import choose_days, every_waiting_day
 
 _NUMBERS = ("rows_archived", "bytes", "generation", "rows_purged", "rows_late", "rows_held", "rows_locked", "would_archive", "would_purge")

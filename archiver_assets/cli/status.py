@@ -1,7 +1,7 @@
 """`archiver status`: how each table stands, and what wants looking at.
 
-What belongs here: the command, and how a standing is told. What does not: finding it (`lifecycle/standing.py`,
-`orchestration/history.py`), and what waits too long (`orchestration/stalling.py`).
+What belongs here: the command, and how a standing is told. What does not: finding it (`lifecycle/reporting/table_status.py`,
+`orchestration/history.py`), and what waits too long (`orchestration/backlog_age.py`).
 """
 
 from collections.abc import Iterator
@@ -15,13 +15,13 @@ import click
 from archiver_assets.cli.app import Status
 from archiver_assets.cli.common import Answer, Json, Options, begin, common_options
 from archiver_assets.cli.dagster_instance import instance_option, open_instance
-from archiver_assets.cli.looking import Looked, ago, entry, error_facts, in_bytes, in_dollars, look_at_each, plural, some
+from archiver_assets.cli.each_table import Looked, ago, entry, error_facts, in_bytes, in_dollars, look_at_each, plural, some
 from archiver_assets.cli.selection import choose_tables, tables_option
 from archiver_assets.config import Config, TableConfig
 from archiver_assets.lifecycle.backlog import MOST_COUNTED
-from archiver_assets.lifecycle.standing import Standing, read_standing
+from archiver_assets.lifecycle.reporting.table_status import Standing, read_standing
+from archiver_assets.orchestration.backlog_age import Seen, find_stalled
 from archiver_assets.orchestration.resources import Services
-from archiver_assets.orchestration.stalling import Seen, find_stalled
 
 if TYPE_CHECKING:
     from dagster import DagsterInstance
@@ -76,7 +76,7 @@ def _look(services: Services, table: TableConfig, instance: "DagsterInstance | N
     seen: Seen | None = None
     runs: Runs | None = None
     if instance is not None:
-        from archiver_assets.orchestration.checking import last_seen  # noqa: PLC0415 -- Dagster is imported by now
+        from archiver_assets.orchestration.check_evaluation import last_seen  # noqa: PLC0415 -- Dagster is imported by now
         from archiver_assets.orchestration.checks import check_keys  # noqa: PLC0415 -- as above
         from archiver_assets.orchestration.history import runs_of  # noqa: PLC0415 -- as above
 

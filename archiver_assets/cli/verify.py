@@ -1,7 +1,7 @@
 """`archiver verify`: prove the archive from the store alone, and name what is wrong with it.
 
-What belongs here: the command and its report. What does not: proving (`lifecycle/inspection.py`), and what an earlier report says
-(`lifecycle/witness.py`).
+What belongs here: the command and its report. What does not: proving (`lifecycle/verifying/inspection.py`), and what an earlier report says
+(`lifecycle/verifying/witness.py`).
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,18 +12,18 @@ from pathlib import Path
 import click
 
 from archiver_assets.cli.app import Status
-from archiver_assets.cli.bars import watching
 from archiver_assets.cli.common import Answer, Json, Options, begin, common_options
 from archiver_assets.cli.dagster_instance import instance_option, open_instance
+from archiver_assets.cli.progress_bars import watching
 from archiver_assets.cli.selection import choose_tables, days_options, tables_option
 from archiver_assets.config import TableConfig, VerificationLevel
 from archiver_assets.errors import ConfigError
-from archiver_assets.lifecycle.evidence import History, read_history
-from archiver_assets.lifecycle.inspection import Inspection, inspect_day, inspect_table
 from archiver_assets.lifecycle.progress import Progress
-from archiver_assets.lifecycle.survey import list_table
 from archiver_assets.lifecycle.task import Task
-from archiver_assets.lifecycle.witness import Witness, digest_of_all, read_witness
+from archiver_assets.lifecycle.verifying.archive_listing import list_table
+from archiver_assets.lifecycle.verifying.bucket_history import History, read_history
+from archiver_assets.lifecycle.verifying.inspection import Inspection, inspect_day, inspect_table
+from archiver_assets.lifecycle.verifying.witness import Witness, digest_of_all, read_witness
 from archiver_assets.orchestration.resources import Services
 from archiver_assets.store.manifest import format_instant
 
@@ -104,7 +104,7 @@ def _dagster(home: Path | None, tables: Sequence[TableConfig]) -> Witness:
         if instance is None:
             message = "expected Dagster's home in the environment variable DAGSTER_HOME or in --dagster-home, found neither"
             raise ConfigError(message, hint="name the folder of dagster.yaml, or leave --against-dagster out")
-        from archiver_assets.orchestration.witnessing import dagster_witness  # noqa: PLC0415 -- Dagster is imported by now
+        from archiver_assets.orchestration.materialization_witness import dagster_witness  # noqa: PLC0415 -- Dagster is imported by now
 
         return dagster_witness(instance, tables)
 

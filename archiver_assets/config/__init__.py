@@ -8,7 +8,6 @@ from archiver_assets.config.fields import ACCEPTABLE_RISKS
 from archiver_assets.config.kubernetes import PodSettings
 from archiver_assets.config.legal import Compliance, Hold, HoldCondition, HoldsTable, LegalHolds
 from archiver_assets.config.load import config_path, load_config
-from archiver_assets.config.locking import ObjectLock
 from archiver_assets.config.models import (
     Auth,
     ColumnConfig,
@@ -24,6 +23,7 @@ from archiver_assets.config.models import (
 )
 from archiver_assets.config.naming import TableName, checks_schedule_name, dagster_name
 from archiver_assets.config.notifications import Notifications, NotificationTarget
+from archiver_assets.config.object_lock import ObjectLock
 from archiver_assets.config.prices import Prices, billed_bytes
 
 __all__ = [

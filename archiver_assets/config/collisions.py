@@ -4,7 +4,7 @@ What belongs here: duplicates in the file, and names that are different in the f
 are made (naming.py). Messages give places and not names, which may come from variables.
 """
 
-from archiver_assets.config.drafts import DatabaseDraft, TableDraft
+from archiver_assets.config.layout import DatabaseDraft, TableDraft
 from archiver_assets.config.naming import TableName, checks_schedule_name, dagster_name
 from archiver_assets.config.problems import Problems
 

@@ -1,7 +1,7 @@
 """Legal holds and compliance: the models.
 
 What belongs here: what a hold says, wherever it is kept (the config, the bucket, a table), and the limits on other settings. What does not:
-reading holds, and what follows from them (`lifecycle/holds.py`).
+reading holds, and what follows from them (`lifecycle/holding/holds.py`).
 
 A hold can be narrowed by days and by conditions; whatever it leaves out narrows nothing, so that what is forgotten holds more.
 """

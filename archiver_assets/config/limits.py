@@ -6,7 +6,7 @@ holds that are kept outside the file, which may speak of the tables of others.
 
 from pydantic import ValidationError
 
-from archiver_assets.config.drafts import FileDraft, PlacedValues, TableDraft
+from archiver_assets.config.layout import FileDraft, PlacedValues, TableDraft
 from archiver_assets.config.legal import Compliance, Hold
 from archiver_assets.config.notifications import MOST_TARGETS
 from archiver_assets.config.problems import Problems

@@ -11,7 +11,7 @@ from typing import Final
 
 from archiver_assets.config.collisions import note_collisions
 from archiver_assets.config.document import Document
-from archiver_assets.config.drafts import DatabaseDraft, FileDraft, TableDraft, read_file
+from archiver_assets.config.layout import DatabaseDraft, FileDraft, TableDraft, read_file
 from archiver_assets.config.legal import Compliance, Hold, HoldsTable, LegalHolds
 from archiver_assets.config.limits import note_limits
 from archiver_assets.config.models import ColumnConfig, Config, DatabaseConfig, ReplicaConfig, S3Config, ScratchConfig, TableConfig

@@ -39,9 +39,9 @@ from archiver_assets.config.fields import (
 from archiver_assets.config.kubernetes import PodSettings
 from archiver_assets.config.labels import Owners, Tags
 from archiver_assets.config.legal import Compliance, LegalHolds
-from archiver_assets.config.locking import ObjectLock
 from archiver_assets.config.naming import TableName, dagster_name
 from archiver_assets.config.notifications import Notifications
+from archiver_assets.config.object_lock import ObjectLock
 from archiver_assets.config.prices import Prices
 from archiver_assets.errors import ConfigError
 

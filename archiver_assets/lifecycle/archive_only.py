@@ -9,7 +9,7 @@ from datetime import date
 
 from archiver_assets.config import TableConfig
 from archiver_assets.errors import TableRefused
-from archiver_assets.lifecycle.inventory import live_days
+from archiver_assets.lifecycle.reporting.archive_totals import live_days
 from archiver_assets.store.keys import TableKeys
 from archiver_assets.store.objects import ObjectStore
 

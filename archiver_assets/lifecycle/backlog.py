@@ -12,11 +12,11 @@ from datetime import date, datetime, timedelta
 from psycopg import sql as composed
 
 from archiver_assets.config import Hold, TableConfig
-from archiver_assets.lifecycle.holds import HoldPlaces
+from archiver_assets.lifecycle.holding.holds import HoldPlaces
 from archiver_assets.partition import Partition, newest_expired, stretches
 from archiver_assets.source import sql
 from archiver_assets.source.catalog import Connection, Table, read_server, read_table
-from archiver_assets.source.holding import held_rows, read_clock
+from archiver_assets.source.hold_rows import held_rows, read_clock
 from archiver_assets.source.preflight import require_index
 from archiver_assets.source.session import Connects
 

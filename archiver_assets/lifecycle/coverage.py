@@ -12,10 +12,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from archiver_assets.lifecycle.believed_versions import doubtful
 from archiver_assets.lifecycle.generations import Generation, Generations, drift, reject, versions_believed
-from archiver_assets.lifecycle.reading_back import read_back
 from archiver_assets.lifecycle.task import Task, log
-from archiver_assets.lifecycle.versions import doubtful
+from archiver_assets.lifecycle.verifying.readback import read_back
 from archiver_assets.source.catalog import XMIN, Server, Table
 from archiver_assets.source.identities import Identities, have_one_width, of_batch
 from archiver_assets.source.literals import to_input_text

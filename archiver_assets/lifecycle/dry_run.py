@@ -1,7 +1,7 @@
 """A dry run: what an archive or a purge would meet and do at this moment, without doing any of it.
 
 What belongs here: the means that cannot write, gathering everything that speaks against a run instead of stopping at the first, and the dry
-run of an archive. What does not: that of a purge (`dry_purge.py`), and the protocol.
+run of an archive. What does not: that of a purge (`purging/dry_purge.py`), and the protocol.
 
 Nothing is trusted to be careful: the session is read-only by the server's own rule, and the store refuses whatever writes. The lock of the
 partition is looked at and not taken, so that a dry run is in no real run's way; rows are counted in one snapshot all the same.
@@ -14,13 +14,13 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from archiver_assets.errors import ArchiverError, PartitionBusy, SourceConflict, SourceUnavailable
-from archiver_assets.lifecycle.archive import count_uncovered, open_reader
+from archiver_assets.lifecycle.archiving.archive import count_uncovered, open_reader
 from archiver_assets.lifecycle.coverage import read_coverage
 from archiver_assets.lifecycle.generations import Generation, Generations, own_generations
 from archiver_assets.lifecycle.preflight import require_compliance
-from archiver_assets.lifecycle.reading_back import Verification, read_back
 from archiver_assets.lifecycle.retrying import persistently
 from archiver_assets.lifecycle.task import Task, log
+from archiver_assets.lifecycle.verifying.readback import Verification, read_back
 from archiver_assets.source import sql, sql_session
 from archiver_assets.source.catalog import Connection, Server, Table, count_rows, count_without_day, describe_table, read_server
 from archiver_assets.source.findings import Finding, Stops, Work

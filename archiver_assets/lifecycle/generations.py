@@ -9,13 +9,13 @@ from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from archiver_assets.errors import ManifestInvalid, ObjectExists, ObjectMissing, StoreError
-from archiver_assets.lifecycle.sources import identity, require_accepted
+from archiver_assets.lifecycle.source_identity import identity, require_accepted
 from archiver_assets.lifecycle.task import Step, Task, log
-from archiver_assets.showing import bounded
 from archiver_assets.source.catalog import Server, Table
 from archiver_assets.store.keys import LAST_GENERATION, Mark
 from archiver_assets.store.manifest import Manifest, Receipt, Rejected, decode, encode, sha256_of
 from archiver_assets.store.objects import read_whole
+from archiver_assets.untrusted_text import bounded
 
 MOST_OBJECTS: Final = 100_000
 """Below the folder of a partition, which are gathered in memory. A generation has three."""

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 
 from archiver_assets.config import Compliance, Encryption, LegalHolds, TableConfig
-from archiver_assets.lifecycle.holds import HoldPlaces
+from archiver_assets.lifecycle.holding.holds import HoldPlaces
 from archiver_assets.lifecycle.progress import Progress, Unit, note, unwatched
 from archiver_assets.partition import Partition
 from archiver_assets.source.session import Source

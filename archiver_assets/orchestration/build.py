@@ -10,11 +10,11 @@ import dagster as dg
 from archiver_assets.config import Config, DatabaseConfig, TableConfig
 from archiver_assets.orchestration.assets import archive_asset, purge_asset, row_counts_check, scheduled_keys, source_asset
 from archiver_assets.orchestration.checks import CHECKS_JOB, check_keys, database_checks
-from archiver_assets.orchestration.instances import KeptInstance
+from archiver_assets.orchestration.instance_cache import KeptInstance
 from archiver_assets.orchestration.notifying import notifications_sensor
 from archiver_assets.orchestration.partitions import PartitionsCatalog, shared_job_name
 from archiver_assets.orchestration.resources import Services
-from archiver_assets.orchestration.restoring import restore_asset
+from archiver_assets.orchestration.restore_assets import restore_asset
 from archiver_assets.orchestration.schedules import checks_schedule, table_schedule
 
 

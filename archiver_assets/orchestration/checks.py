@@ -1,6 +1,6 @@
 """The checks of a table that look at the database and at no partition, `preflight` and `backlog`, for all tables of a database at once.
 
-What belongs here: their names and definitions. What does not: how they are evaluated (`checking.py`), and when (`schedules.py`).
+What belongs here: their names and definitions. What does not: how they are evaluated (`check_evaluation.py`), and when (`schedules.py`).
 
 Both are checks of the source table. Those of an asset that Dagster materializes are evaluated again by each run and each backfill of a day.
 """

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 import dagster as dg
 from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluationTargetMaterializationData
 
-from archiver_assets.lifecycle.dry_purge import DryPurge
 from archiver_assets.lifecycle.dry_run import DryArchive
-from archiver_assets.lifecycle.reading_back import Verification
+from archiver_assets.lifecycle.purging.dry_purge import DryPurge
 from archiver_assets.lifecycle.task import Task
+from archiver_assets.lifecycle.verifying.readback import Verification
 from archiver_assets.orchestration.tables import comparisons_table, dry_purge_report, findings_table
 from archiver_assets.source.findings import Finding, Work
 

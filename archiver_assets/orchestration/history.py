@@ -1,7 +1,7 @@
 """What Dagster's own records say of the days of a table: which are being worked on, and how their last runs ended.
 
 What belongs here: reading run records, in queries that are bounded however many runs and tables there are. What does not: what follows from
-them (`choosing.py`). The records are advice, never proof: the advisory lock of a partition is what keeps two runs from one day.
+them (`day_selection.py`). The records are advice, never proof: the advisory lock of a partition is what keeps two runs from one day.
 """
 
 import re
@@ -23,7 +23,7 @@ ASSET_JOB = "__ASSET_JOB"
 FAILURES_WITHIN = timedelta(days=7)
 
 REMEMBERED = timedelta(days=90)
-"""How long a run counts: longer than it takes the waits of `choosing.py` to grow to the longest one."""
+"""How long a run counts: longer than it takes the waits of `day_selection.py` to grow to the longest one."""
 
 _LONGEST_RUN_SECONDS = 85_200
 """What the production instance lets a run take, for instances that set no limit."""

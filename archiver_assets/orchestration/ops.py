@@ -1,7 +1,7 @@
 """The op of a step, and the asset or the checks around it, made by Dagster's constructors in place of its decorators.
 
 What belongs here: from what a step is called, takes and yields to Dagster's definitions. What does not: what it does (`steps.py`), and what
-the asset or the check says of itself (`assets.py`, `restoring.py`, `checks.py`).
+the asset or the check says of itself (`assets.py`, `restore_assets.py`, `checks.py`).
 
 A decorator takes its function apart, annotation by annotation, a dozen times: of 1,000 tables, with 4,050 ops, that was more than half of
 the time that their code location took to load. See https://docs.dagster.io/api/dagster/ops.

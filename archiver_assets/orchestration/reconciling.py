@@ -1,6 +1,7 @@
 """Dagster's materializations, written anew from what the store says, after its own database was lost.
 
-What belongs here: from a day's generations to the events that Dagster lacks. What does not: reading them (`lifecycle/survey.py`).
+What belongs here: from a day's generations to the events that Dagster lacks. What does not: reading them
+(`lifecycle/verifying/archive_listing.py`).
 
 Nothing is invented: an event says only what a manifest or a receipt says, and a check is evaluated only by reading the objects back. Events
 are of today, as Dagster gives them no other time; `recorded_at` in their metadata is when it happened. Runs do not come back.
@@ -12,10 +13,10 @@ from dataclasses import dataclass
 import dagster as dg
 
 from archiver_assets.config import TableConfig
-from archiver_assets.lifecycle.reading_back import read_back
-from archiver_assets.lifecycle.survey import SurveyedDay
 from archiver_assets.lifecycle.task import Task
-from archiver_assets.lifecycle.verify import combined
+from archiver_assets.lifecycle.verifying.archive_listing import SurveyedDay
+from archiver_assets.lifecycle.verifying.readback import read_back
+from archiver_assets.lifecycle.verifying.verify import combined
 from archiver_assets.orchestration.assets import table_keys
 from archiver_assets.orchestration.dry_metadata import evaluation_of
 from archiver_assets.orchestration.links import Links

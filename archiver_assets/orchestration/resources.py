@@ -24,7 +24,7 @@ from archiver_assets.store.objects import ObjectStore
 if TYPE_CHECKING:
     from pyarrow import fs
 
-    from archiver_assets.lifecycle.holds import HoldPlaces
+    from archiver_assets.lifecycle.holding.holds import HoldPlaces
     from archiver_assets.lifecycle.progress import Progress
     from archiver_assets.lifecycle.task import Task
     from archiver_assets.store.s3 import Patience, S3ObjectStore
@@ -58,7 +58,7 @@ class Services:
 
     def bucket_store(self, patience: "Patience | None" = None) -> "S3ObjectStore":
         """Return the bucket with a client of its own, whose calls last no longer than `patience` says, or as long as a run's."""
-        from archiver_assets.store.locking import ObjectLock  # noqa: PLC0415 -- see above
+        from archiver_assets.store.object_lock import ObjectLock  # noqa: PLC0415 -- see above
         from archiver_assets.store.s3 import Patience, S3ObjectStore  # noqa: PLC0415
 
         s3 = self.config.s3
@@ -127,7 +127,7 @@ class Services:
 
     def hold_places(self) -> "HoldPlaces":
         """Return where legal holds are kept."""
-        from archiver_assets.lifecycle.holds import HoldPlaces  # noqa: PLC0415 -- see above
+        from archiver_assets.lifecycle.holding.holds import HoldPlaces  # noqa: PLC0415 -- see above
 
         return HoldPlaces(self.config.legal_holds, self._holds_source(), self.store, self.config.s3.prefix)
 

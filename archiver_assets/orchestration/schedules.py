@@ -1,6 +1,6 @@
 """The schedules: of each table, runs for the days that the database says are waiting; of each database, the checks of its tables.
 
-What belongs here: from a tick to run requests. What does not: how days are found (`lifecycle/backlog.py`) and chosen (`choosing.py`).
+What belongs here: from a tick to run requests. What does not: how days are found (`lifecycle/backlog.py`) and chosen (`day_selection.py`).
 
 The days come from the database and not from the clock of the tick, so that days missed while nothing ran come back by themselves.
 See https://docs.dagster.io/guides/automate/schedules.
@@ -14,12 +14,12 @@ import dagster as dg
 from structlog.contextvars import bound_contextvars
 
 from archiver_assets.config import DatabaseConfig, TableConfig, checks_schedule_name
-from archiver_assets.lifecycle.idleness import has_no_expired_rows
+from archiver_assets.lifecycle.idle_check import has_no_expired_rows
 from archiver_assets.orchestration.assets import scheduled_keys
 from archiver_assets.orchestration.checks import check_keys
-from archiver_assets.orchestration.choosing import Choice, choose
+from archiver_assets.orchestration.day_selection import Choice, choose
 from archiver_assets.orchestration.history import ACTIVE, days_in_progress, last_was_a_repetition, past_of
-from archiver_assets.orchestration.instances import KeptInstance
+from archiver_assets.orchestration.instance_cache import KeptInstance
 from archiver_assets.orchestration.resources import Services
 from archiver_assets.orchestration.tags import run_tags
 
@@ -30,7 +30,7 @@ _AHEAD = {"dagster/priority": "1"}
 def table_schedule(table: TableConfig, job_name: str, services: Services, kept: KeptInstance) -> dg.ScheduleDefinition | None:
     """Return the schedule `D__S__T__schedule` of archive, check and, unless it is archived only, purge; None if the config has none.
 
-    `services` is no resource of the schedule's: for those Dagster opens its storage anew in every tick (see `instances.py`).
+    `services` is no resource of the schedule's: for those Dagster opens its storage anew in every tick (see `instance_cache.py`).
     """
     if table.schedule is None:
         return None

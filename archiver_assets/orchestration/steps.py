@@ -1,7 +1,7 @@
 """What the steps of a run do: unpack Dagster's context, call the lifecycle once, and give back what Dagster records.
 
 What belongs here: the bodies of the ops. What does not: any decision about rows, and how assets and checks are described (`assets.py`,
-`restoring.py`, `checks.py`).
+`restore_assets.py`, `checks.py`).
 
 Those import this module when a step runs, and not before: with Arrow, numpy and the driver that reads rows it takes a second and 120 MiB,
 which a code server, that runs no step, would keep for as long as it lives.
@@ -14,21 +14,21 @@ import dagster as dg
 
 from archiver_assets.config import DatabaseConfig, TableConfig
 from archiver_assets.errors import ConfigError
-from archiver_assets.lifecycle.archive import archive
-from archiver_assets.lifecycle.dry_purge import dry_purge
+from archiver_assets.lifecycle.archiving.archive import archive
 from archiver_assets.lifecycle.dry_run import dry_archive
-from archiver_assets.lifecycle.purge import purge
-from archiver_assets.lifecycle.restore import restore
+from archiver_assets.lifecycle.purging.dry_purge import dry_purge
+from archiver_assets.lifecycle.purging.purge import purge
+from archiver_assets.lifecycle.restoring.restore import restore
 from archiver_assets.lifecycle.task import Task
-from archiver_assets.lifecycle.verify import combined, verify
+from archiver_assets.lifecycle.verifying.verify import combined, verify
 from archiver_assets.orchestration.assets import Events, table_keys
-from archiver_assets.orchestration.checking import evaluate_all, looks_at
+from archiver_assets.orchestration.check_evaluation import evaluate_all, looks_at
 from archiver_assets.orchestration.dry_metadata import archive_observation, evaluation_of, purge_observation
-from archiver_assets.orchestration.failing import failing_clearly
+from archiver_assets.orchestration.failure_text import failing_clearly
 from archiver_assets.orchestration.launchpad import CheckConfig, PurgeConfig, selects, selects_check, settings
 from archiver_assets.orchestration.metadata import archived_metadata, purged_metadata, restored_metadata, verification_result
 from archiver_assets.orchestration.resources import Services
-from archiver_assets.orchestration.restoring import RestoreConfig
+from archiver_assets.orchestration.restore_assets import RestoreConfig
 from archiver_assets.orchestration.tags import PARTITION_TAG
 from archiver_assets.telemetry.runs import is_dry
 

@@ -9,9 +9,9 @@ from collections.abc import Iterable, Mapping, Sequence
 import dagster as dg
 
 from archiver_assets.config import Hold
-from archiver_assets.lifecycle.dry_purge import DryPurge
-from archiver_assets.lifecycle.purge import Purged
-from archiver_assets.lifecycle.reading_back import Comparison
+from archiver_assets.lifecycle.purging.dry_purge import DryPurge
+from archiver_assets.lifecycle.purging.purge import Purged
+from archiver_assets.lifecycle.verifying.readback import Comparison
 from archiver_assets.source.deleting import Deleted
 from archiver_assets.source.findings import Finding
 

@@ -1,6 +1,6 @@
 """The tables of a database that could be archived: what the catalog and the statistics say of each.
 
-What belongs here: reading. What does not: which of them looks like an audit table (`lifecycle/drafting.py`).
+What belongs here: reading. What does not: which of them looks like an audit table (`lifecycle/reporting/config_draft.py`).
 """
 
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from datetime import date
 
 import psycopg
 
-from archiver_assets.source import sql, sql_looking
+from archiver_assets.source import sql, sql_overview
 from archiver_assets.source.catalog import Connection
 from archiver_assets.source.preflight import SCANNED_ANYWAY
 
@@ -51,7 +51,7 @@ class Candidate:
 
 def read_candidates(connection: Connection) -> list[Candidate]:
     """Return all tables outside of system schemas and extensions, leaves only by their tables, the largest first. Catalog only."""
-    rows = connection.execute(sql_looking.CANDIDATES).fetchall()
+    rows = connection.execute(sql_overview.CANDIDATES).fetchall()
     return [Candidate(**{**row, "key": tuple(row["key"]), "times": tuple(TimeColumn(**each) for each in row["times"])}) for row in rows]
 
 
@@ -60,7 +60,7 @@ def read_oldest_day(connection: Connection, candidate: Candidate, column: TimeCo
     if not candidate.readable or not (column.indexed or candidate.bytes <= SCANNED_ANYWAY):
         return None
     try:
-        row = connection.execute(sql_looking.oldest_day(candidate.relation, column.name)).fetchone()
+        row = connection.execute(sql_overview.oldest_day(candidate.relation, column.name)).fetchone()
         return date.fromisoformat(row["day"]) if row and row["day"] else None
     except (ValueError, psycopg.errors.InsufficientPrivilege):  # a day before Christ, or after 9999; a right on columns, or row security
         return None

@@ -17,7 +17,7 @@ from archiver_assets.errors import SourceChanged, SourceError, SourceTimeout
 from archiver_assets.source import sql, sql_purge, sql_restore
 from archiver_assets.source.bindings import XidArray
 from archiver_assets.source.catalog import XMIN, Connection, Leaf, Table, read_table
-from archiver_assets.source.footprint import Footprint
+from archiver_assets.source.catalog_versions import Footprint
 from archiver_assets.source.literals import to_array_text, to_input_text
 from archiver_assets.source.session import committed
 from archiver_assets.source.strain import count_blocked

@@ -1,7 +1,7 @@
 """The table that rows are restored into: what it looks like, whether it fits, and putting rows there.
 
 What belongs here: single steps within the transaction of the caller. What does not: which rows are restored, and the order of the steps
-(`lifecycle/restore.py`).
+(`lifecycle/restoring/restore.py`).
 
 What a manifest says of types becomes SQL, and whoever can write to the bucket can write a manifest: only what can be nothing but the
 name of a type is taken.
@@ -20,8 +20,8 @@ from archiver_assets.errors import ManifestInvalid, NotRestored
 from archiver_assets.source import sql, sql_catalog, sql_restore
 from archiver_assets.source.catalog import Connection
 from archiver_assets.source.copying import copy_rows
+from archiver_assets.source.error_text import said
 from archiver_assets.source.literals import to_array_text
-from archiver_assets.source.words import said
 
 # Words, quoted names, their dots, numbers in parentheses, and brackets, as format_type writes a type.
 _TYPE = re.compile(r'(?:[a-z_][a-z0-9_]*|"(?:[^"\0]|"")+"|\.|\([0-9]+(?:,-?[0-9]+)?\)|\[\]| )+')

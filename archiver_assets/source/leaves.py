@@ -1,7 +1,7 @@
 """Leaves of a natively partitioned table that can be dropped in place of being emptied.
 
 What belongs here: which leaves hold whole days, and the one transaction in which a leaf is proven, detached and dropped. What does not:
-what proves its rows (`lifecycle/dropping.py`).
+what proves its rows (`lifecycle/purging/dropping.py`).
 
 Only leaves right below the table, of a RANGE on the timestamp column alone and with two finite bounds, are looked at: of a default
 partition, of sub-partitions and of other keys the bounds do not say which days may come. Those are emptied by deletes, and stay.
@@ -16,7 +16,7 @@ import psycopg
 from archiver_assets.source import sql, sql_catalog, sql_purge
 from archiver_assets.source.catalog import Connection
 from archiver_assets.source.deleting import Target, as_it_is_now
-from archiver_assets.source.words import said
+from archiver_assets.source.error_text import said
 
 _LOCK_MILLISECONDS = 500
 """Less than deadlock_timeout (1 s by default): whoever waits for us in a circle never loses, we do."""

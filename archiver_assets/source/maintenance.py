@@ -1,6 +1,6 @@
 """The right to VACUUM and ANALYZE a table.
 
-What belongs here: asking the catalog for it. What does not: running them (`lifecycle/vacuum.py`).
+What belongs here: asking the catalog for it. What does not: running them (`lifecycle/purging/vacuum.py`).
 """
 
 from collections.abc import Sequence

@@ -1,6 +1,6 @@
 """Days as ranges of a timestamp column, in the column's own type.
 
-What belongs here: that translation. What does not: which days (`partition.py`), and the column's type (`catalog.py`, `glancing.py`).
+What belongs here: that translation. What does not: which days (`partition.py`), and the column's type (`catalog.py`, `day_probe.py`).
 """
 
 from datetime import date, datetime

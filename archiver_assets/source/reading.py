@@ -17,9 +17,9 @@ from adbc_driver_manager._reader import AdbcRecordBatchReader
 
 from archiver_assets.source import numerics, sql, sql_session
 from archiver_assets.source.catalog import XMIN, Column, Table
+from archiver_assets.source.error_text import said, said_by_driver
 from archiver_assets.source.session import Source
 from archiver_assets.source.types import to_stored
-from archiver_assets.source.words import said, said_by_driver
 from archiver_assets.threads import gathered
 
 if TYPE_CHECKING:

@@ -19,10 +19,10 @@ from archiver_assets.config import DatabaseConfig
 from archiver_assets.errors import PartitionBusy, SourceConflict, SourceError, SourceTimeout, SourceUnavailable, TableRefused
 from archiver_assets.partition import Partition
 from archiver_assets.source import sql, sql_session
+from archiver_assets.source.error_text import hush, said
 from archiver_assets.source.findings import ALL_RIGHTS
 from archiver_assets.source.tokens import sign_token
 from archiver_assets.source.transport import connection_parameters, failure_of
-from archiver_assets.source.words import hush, said
 
 Connection = psycopg.Connection[DictRow]
 """A session, whose rows are dicts by name."""

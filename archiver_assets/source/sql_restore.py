@@ -1,4 +1,4 @@
-"""SQL that puts archived rows into a table and compares them there: for people (`lifecycle/restore.py`), and as a proof.
+"""SQL that puts archived rows into a table and compares them there: for people (`lifecycle/restoring/restore.py`), and as a proof.
 
 What belongs here, and how it is written: as in `sql.py`.
 """

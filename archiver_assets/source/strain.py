@@ -1,6 +1,6 @@
 """What the server says of the strain on others: sessions that wait for ours, replicas that lag.
 
-What belongs here: asking. What does not: waiting (`lifecycle/pacing.py`).
+What belongs here: asking. What does not: waiting (`lifecycle/purging/pacing.py`).
 """
 
 from dataclasses import dataclass

@@ -27,7 +27,7 @@ from pydantic import (
 )
 
 from archiver_assets.errors import ManifestInvalid
-from archiver_assets.showing import bounded
+from archiver_assets.untrusted_text import bounded
 
 FORMAT: Literal["archiver/1"] = "archiver/1"
 

@@ -1,6 +1,6 @@
 """Trying out a bucket with an object of one's own: each right that the archiver uses, and each promise that it relies on.
 
-What belongs here: one call for each of them. What does not: their order, and words for people (`lifecycle/examining.py`).
+What belongs here: one call for each of them. What does not: their order, and words for people (`lifecycle/reporting/doctor.py`).
 """
 
 from dataclasses import dataclass, field, replace
@@ -13,7 +13,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from archiver_assets.errors import ObjectExists, ObjectMissing
 from archiver_assets.store.encryption import described
-from archiver_assets.store.locking import Retention
+from archiver_assets.store.object_lock import Retention
 from archiver_assets.store.objects import StoredObject
 from archiver_assets.store.s3 import S3ObjectStore
 from archiver_assets.store.s3_confirming import read_retention

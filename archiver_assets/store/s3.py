@@ -25,7 +25,7 @@ from botocore.exceptions import ClientError
 from archiver_assets.aws import new_session
 from archiver_assets.errors import ObjectExists, StoreError, StoreUnavailable
 from archiver_assets.store.encryption import Encryption, EncryptionKind
-from archiver_assets.store.locking import ObjectLock, Retention
+from archiver_assets.store.object_lock import ObjectLock, Retention
 from archiver_assets.store.objects import StoredObject, Version
 from archiver_assets.store.s3_confirming import kept_if_as_asked, require_as_asked_if_own
 from archiver_assets.store.s3_errors import AGAIN, Attempt, code_of, translated

@@ -1,7 +1,7 @@
 """What a write asks for beside its content, its encryption and its lock: believed only when the store reports it.
 
-What belongs here: looking at what was written, and taking it back. What does not: what is asked for (`encryption.py`, `locking.py`), and
-the writes themselves (`s3.py`, `s3_upload.py`).
+What belongs here: looking at what was written, and taking it back. What does not: what is asked for (`encryption.py`, `object_lock.py`),
+and the writes themselves (`s3.py`, `s3_upload.py`).
 """
 
 import logging
@@ -11,7 +11,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from archiver_assets.errors import StoreError
 from archiver_assets.store.encryption import described
-from archiver_assets.store.locking import Retention, reported
+from archiver_assets.store.object_lock import Retention, reported
 from archiver_assets.store.objects import StoredObject
 from archiver_assets.store.s3_errors import LOCK, Attempt, code_of, translated
 

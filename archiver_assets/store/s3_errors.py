@@ -23,7 +23,7 @@ from botocore.exceptions import (
 )
 
 from archiver_assets.errors import ObjectExists, ObjectMissing, StoreError, StoreUnavailable
-from archiver_assets.showing import bounded
+from archiver_assets.untrusted_text import bounded
 
 UNREACHABLE = (HTTPClientError, ConnectionError, IncompleteReadError)
 BAD_REQUEST = 400

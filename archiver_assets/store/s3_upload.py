@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from archiver_assets.errors import ObjectExists, ObjectMissing, StoreError, StoreUnavailable
-from archiver_assets.store.locking import Retention
+from archiver_assets.store.object_lock import Retention
 from archiver_assets.store.objects import NULL_VERSION, StoredObject
 from archiver_assets.store.s3_confirming import kept_if_as_asked, require_as_asked
 from archiver_assets.store.s3_errors import code_of, refusal, translated

@@ -18,8 +18,8 @@ from dagster._core.events.log import EventLogEntry
 from dagster_shared.error import SerializableErrorInfo
 
 from archiver_assets.config import Config, TableConfig
-from archiver_assets.telemetry.endings import ending_of
 from archiver_assets.telemetry.log import SETTLED_AFTER, entries_after, last_id
+from archiver_assets.telemetry.run_endings import ending_of
 from archiver_assets.telemetry.runs import DATABASE_TAG, FAILED_CHECK, OWN_ERRORS, TABLE_TAG, root_error
 
 PAGE: Final = 500

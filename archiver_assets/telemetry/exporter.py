@@ -1,6 +1,6 @@
 """Serving the figures over HTTP: `/metrics` for Prometheus, `/healthz` for Kubernetes.
 
-What belongs here: answering. What does not: what is answered (`exposition.py`), and keeping it up to date (`keeping.py`).
+What belongs here: answering. What does not: what is answered (`exposition.py`), and keeping it up to date (`log_follower.py`).
 
 Until all of the log is read `/metrics` has the exporter's own metrics only: counters that climb while it reads the past would look like
 work that is done now.
@@ -24,7 +24,7 @@ from prometheus_client.registry import Collector
 
 from archiver_assets.errors import ConfigError
 from archiver_assets.telemetry.exposition import own_metrics, run_metrics, table_metrics
-from archiver_assets.telemetry.keeping import Keeper
+from archiver_assets.telemetry.log_follower import Keeper
 
 _SLOWEST_CLIENT: Final = 30.0
 """Seconds that a client may take for its request, so that none holds a thread for ever."""

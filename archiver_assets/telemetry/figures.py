@@ -1,6 +1,7 @@
 """What is counted: the figures of each table, and what an event of Dagster's log changes in them.
 
-What belongs here: those figures and that change. What does not: reading the log (`keeping.py`), and the names of metrics (`exposition.py`).
+What belongs here: those figures and that change. What does not: reading the log (`log_follower.py`), and the names of metrics
+(`exposition.py`).
 
 Everything follows from the log alone, so that an exporter that starts anew, and a second one, come to the same figures. A dry run changes
 none of them.
@@ -16,7 +17,7 @@ from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetC
 from dagster._core.events import JobFailureData, RunFailureReason, StepMaterializationData
 from dagster._core.events.log import EventLogEntry
 
-from archiver_assets.telemetry.endings import ending_of
+from archiver_assets.telemetry.run_endings import ending_of
 from archiver_assets.telemetry.runs import FAILED_CHECK, OWN_ERRORS, is_dry, root_error
 from archiver_assets.telemetry.subjects import Subject, Subjects
 

@@ -17,7 +17,7 @@ from typing import Any, Final, Literal, TextIO
 
 from structlog.contextvars import get_contextvars
 
-from archiver_assets.showing import visible
+from archiver_assets.untrusted_text import visible
 
 LogFormat = Literal["text", "json"]
 

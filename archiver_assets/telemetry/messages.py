@@ -13,8 +13,8 @@ from typing import Final, Literal
 from urllib.parse import quote
 
 from archiver_assets.config import Notifications, NotificationTarget
-from archiver_assets.showing import visible
 from archiver_assets.telemetry.incidents import Incident, Totals
+from archiver_assets.untrusted_text import visible
 
 LONGEST_TITLE: Final = 120
 LONGEST_TEXT: Final = 900

@@ -25,8 +25,8 @@ import coloredlogs
 
 from archiver_assets.aws import keep_quiet
 from archiver_assets.errors import ConfigError
-from archiver_assets.telemetry.kinds import kind_of
 from archiver_assets.telemetry.lines import MOST_CHARACTERS, JsonFormatter, LogFormat, TextFormatter, run_context
+from archiver_assets.telemetry.process_kind import kind_of
 
 FORMAT_VARIABLE: Final = "ARCHIVER_LOG_FORMAT"
 LEVEL_VARIABLE: Final = "ARCHIVER_LOG_LEVEL"

@@ -20,13 +20,13 @@ from dagster._core.errors import DagsterInvalidSubsetError
 from archiver_assets.cli.app import Status
 from archiver_assets.config import TableConfig
 from archiver_assets.errors import NotRestored, StoreUnavailable, TableRefused
-from archiver_assets.lifecycle.archive import archive
+from archiver_assets.lifecycle.archiving.archive import archive
 from archiver_assets.lifecycle.backlog import measure_backlog
 from archiver_assets.lifecycle.generations import read_generations, reject
 from archiver_assets.lifecycle.preflight import preflight
-from archiver_assets.lifecycle.purge import purge
-from archiver_assets.lifecycle.restore import restore
-from archiver_assets.lifecycle.restore_request import Conflict, RestoreRequest
+from archiver_assets.lifecycle.purging.purge import purge
+from archiver_assets.lifecycle.restoring.request import Conflict, RestoreRequest
+from archiver_assets.lifecycle.restoring.restore import restore
 from archiver_assets.lifecycle.task import Step
 from archiver_assets.orchestration.assets import purge_asset, table_keys
 from archiver_assets.orchestration.build import build_definitions

@@ -13,8 +13,8 @@ import pytest
 import yaml
 
 from archiver_assets.cli.app import Status, main
-from archiver_assets.lifecycle.archive import archive
-from archiver_assets.lifecycle.purge import purge
+from archiver_assets.lifecycle.archiving.archive import archive
+from archiver_assets.lifecycle.purging.purge import purge
 from archiver_assets_tests.e2e.conftest import Said
 from archiver_assets_tests.lab import DAY, Lab
 

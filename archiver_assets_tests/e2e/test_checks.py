@@ -9,7 +9,7 @@ import pytest
 from archiver_assets.config import TableConfig
 from archiver_assets.errors import SourceUnavailable, TableRefused
 from archiver_assets.orchestration.build import build_definitions
-from archiver_assets.orchestration.checking import evaluate_all, last_seen
+from archiver_assets.orchestration.check_evaluation import evaluate_all, last_seen
 from archiver_assets.orchestration.checks import CHECKS_JOB, check_keys
 from archiver_assets.orchestration.resources import Services
 from archiver_assets_tests.e2e.test_dagster import QUIET

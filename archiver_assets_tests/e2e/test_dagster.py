@@ -12,7 +12,7 @@ import pytest
 from archiver_assets.config import TableConfig
 from archiver_assets.demo.seaweed import EmbeddedS3
 from archiver_assets.errors import ArchiverError, ConfigError, NotArchived, NotExpired, NotVerified
-from archiver_assets.lifecycle.purge import purge
+from archiver_assets.lifecycle.purging.purge import purge
 from archiver_assets.lifecycle.task import Step
 from archiver_assets.orchestration.assets import TableKeys, table_keys
 from archiver_assets.orchestration.build import build_definitions

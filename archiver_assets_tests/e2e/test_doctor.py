@@ -12,8 +12,8 @@ import pytest
 
 from archiver_assets.cli.app import Status, main
 from archiver_assets.demo.seaweed import EmbeddedS3
-from archiver_assets.lifecycle.examining import Verdict, clock_line, examine_bucket, utc_now
-from archiver_assets.store.locking import ObjectLock
+from archiver_assets.lifecycle.reporting.doctor import Verdict, clock_line, examine_bucket, utc_now
+from archiver_assets.store.object_lock import ObjectLock
 from archiver_assets.store.probing import Probe
 from archiver_assets.store.s3 import S3ObjectStore
 from archiver_assets_tests.commands import AUDIT_LOGS_TABLE, write_config
@@ -262,7 +262,7 @@ def test_a_lost_connection_fails_the_table_and_is_no_traceback(
             other.execute("SELECT pg_terminate_backend(%s)", [connection.info.backend_pid])
         connection.execute("SELECT 1")
 
-    monkeypatch.setattr("archiver_assets.lifecycle.examining.read_preflight", cut)
+    monkeypatch.setattr("archiver_assets.lifecycle.reporting.doctor.read_preflight", cut)
     status, lines = examine(write_config(lab, tmp_path), capsys)
     assert status == Status.FOUND
     assert "terminat" in lines["table lab/public/audit_logs"][1]

@@ -13,9 +13,9 @@ import pytest
 from dagster._core.events import DagsterEvent
 
 from archiver_assets.config import config_path, load_config
-from archiver_assets.orchestration.running import PROCESS_GONE
-from archiver_assets.telemetry.endings import ending_of
+from archiver_assets.orchestration.in_process_runs import PROCESS_GONE
 from archiver_assets.telemetry.events import EventLog, Failed
+from archiver_assets.telemetry.run_endings import ending_of
 from archiver_assets_tests.control_room import IN_MEMORY, ControlRoom, open_control_room
 from archiver_assets_tests.local_cluster import CLUSTER, Event, State, ended, waiting
 from archiver_assets_tests.pods import pod_instance, pod_variables

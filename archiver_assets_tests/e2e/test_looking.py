@@ -11,9 +11,9 @@ import pytest
 
 from archiver_assets.cli.app import Status, main
 from archiver_assets.config import load_config
-from archiver_assets.lifecycle.archive import archive
+from archiver_assets.lifecycle.archiving.archive import archive
 from archiver_assets.lifecycle.generations import read_generations, reject
-from archiver_assets.lifecycle.purge import purge
+from archiver_assets.lifecycle.purging.purge import purge
 from archiver_assets.orchestration.assets import table_keys
 from archiver_assets.orchestration.build import build_definitions
 from archiver_assets_tests.commands import AUDIT_LOGS_TABLE, write_config
@@ -167,7 +167,7 @@ def test_plan_goes_by_the_generations_that_there_are(lab: Lab, tmp_path: Path, c
 
 def test_plan_counts_so_far_and_estimates_the_rest(lab: Lab, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     fill_days(lab, 3, rows=1000)
-    monkeypatch.setattr("archiver_assets.lifecycle.planning.MOST_COUNTED", 1500)
+    monkeypatch.setattr("archiver_assets.lifecycle.reporting.plan.MOST_COUNTED", 1500)
     assert main(["plan", "--config", write_config(lab, tmp_path)]) == Status.DONE
     (rows,) = re.findall(r"with about ([0-9,]+) rows, estimated by the server", capsys.readouterr().out)
     assert 2500 < int(rows.replace(",", "")) < 3500

@@ -11,9 +11,9 @@ import pytest
 
 from archiver_assets.cli.app import Status, main
 from archiver_assets.errors import StoreError
-from archiver_assets.lifecycle.archive import archive
+from archiver_assets.lifecycle.archiving.archive import archive
 from archiver_assets.lifecycle.generations import read_generations, reject
-from archiver_assets.lifecycle.purge import purge
+from archiver_assets.lifecycle.purging.purge import purge
 from archiver_assets.lifecycle.task import Step
 from archiver_assets.store.manifest import AcceptedSource, encode
 from archiver_assets.store.objects import SMALL

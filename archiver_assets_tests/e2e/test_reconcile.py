@@ -9,8 +9,8 @@ import dagster as dg
 import pytest
 
 from archiver_assets.cli.app import Status, main
-from archiver_assets.lifecycle.archive import archive
-from archiver_assets.lifecycle.purge import purge
+from archiver_assets.lifecycle.archiving.archive import archive
+from archiver_assets.lifecycle.purging.purge import purge
 from archiver_assets.orchestration.assets import table_keys
 from archiver_assets.store.manifest import sha256_of
 from archiver_assets_tests.e2e.conftest import Said

@@ -6,8 +6,8 @@ import dagster as dg
 import pytest
 
 from archiver_assets.cli.app import main
-from archiver_assets.lifecycle.archive import archive
-from archiver_assets.lifecycle.purge import purge
+from archiver_assets.lifecycle.archiving.archive import archive
+from archiver_assets.lifecycle.purging.purge import purge
 from archiver_assets.orchestration.assets import table_keys
 from archiver_assets.orchestration.build import build_definitions
 from archiver_assets_tests.lab import DAY, Lab

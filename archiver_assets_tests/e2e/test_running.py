@@ -16,12 +16,12 @@ from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobO
 
 from archiver_assets.cli.app import Status
 from archiver_assets.errors import PartitionBusy
-from archiver_assets.lifecycle.archive import archive
+from archiver_assets.lifecycle.archiving.archive import archive
 from archiver_assets.lifecycle.progress import Progress
-from archiver_assets.lifecycle.purge import purge
-from archiver_assets.orchestration import running
+from archiver_assets.lifecycle.purging.purge import purge
+from archiver_assets.orchestration import in_process_runs as running
 from archiver_assets.orchestration.assets import table_keys
-from archiver_assets.orchestration.running import Runner
+from archiver_assets.orchestration.in_process_runs import Runner
 from archiver_assets.orchestration.tags import COMMAND_TAG
 from archiver_assets.source.session import Connection, is_alive, partition_lock
 from archiver_assets.store.objects import StoredObject

@@ -22,9 +22,9 @@ from archiver_assets.cli.app import Status, main
 from archiver_assets.config import config_path, load_config
 from archiver_assets.demo.seaweed import EmbeddedS3
 from archiver_assets.lifecycle.progress import Progress
-from archiver_assets.lifecycle.purge import purge
+from archiver_assets.lifecycle.purging.purge import purge
 from archiver_assets.lifecycle.task import Step
-from archiver_assets.orchestration.running import PROCESS_GONE, Runner
+from archiver_assets.orchestration.in_process_runs import PROCESS_GONE, Runner
 from archiver_assets.source.session import is_locked
 from archiver_assets.telemetry.events import EventLog
 from archiver_assets_tests.commands import write_config

@@ -23,7 +23,7 @@ from archiver_assets.errors import TableRefused
 from archiver_assets.orchestration import history
 from archiver_assets.orchestration.assets import scheduled_keys, table_keys
 from archiver_assets.orchestration.build import build_definitions
-from archiver_assets.orchestration.choosing import Choice
+from archiver_assets.orchestration.day_selection import Choice
 from archiver_assets.orchestration.history import got_on
 from archiver_assets.orchestration.partitions import shared_job_name
 from archiver_assets.orchestration.resources import Services

@@ -17,8 +17,8 @@ import psycopg
 import pytest
 import yaml
 
-from archiver_assets.lifecycle.archive import archive
-from archiver_assets.lifecycle.purge import purge
+from archiver_assets.lifecycle.archiving.archive import archive
+from archiver_assets.lifecycle.purging.purge import purge
 from archiver_assets_tests.lab import DAY, PASSWORD_VARIABLE, PREFIX, Lab
 
 ROWS, BATCH = 200, 10

@@ -18,11 +18,11 @@ import yaml
 from archiver_assets.cli.app import Status, main
 from archiver_assets.demo.seaweed import EmbeddedS3
 from archiver_assets.errors import ArchiverError
-from archiver_assets.lifecycle.archive import archive
-from archiver_assets.lifecycle.purge import purge
+from archiver_assets.lifecycle.archiving.archive import archive
+from archiver_assets.lifecycle.purging.purge import purge
 from archiver_assets.lifecycle.task import Task
 from archiver_assets.orchestration.resources import Services
-from archiver_assets.store.locking import ObjectLock
+from archiver_assets.store.object_lock import ObjectLock
 from archiver_assets.store.s3 import S3ObjectStore
 from archiver_assets_tests.conftest import fresh_database
 from archiver_assets_tests.faults.attacks import ATTACKS, UNSEEN, Attack, Kind, Look, Site, State

@@ -6,8 +6,8 @@ import time
 import psycopg
 import pytest
 
-from archiver_assets.lifecycle.archive import archive
-from archiver_assets.lifecycle.purge import Purged, purge
+from archiver_assets.lifecycle.archiving.archive import archive
+from archiver_assets.lifecycle.purging.purge import Purged, purge
 from archiver_assets_tests.lab import Lab
 
 # Numbers side by side, with gaps, too thin to be bound by place, at both ends of the type; and keys that are no numbers.

@@ -15,12 +15,12 @@ import pytest
 from archiver_assets.cli.app import Status, main
 from archiver_assets.demo.seaweed import EmbeddedS3
 from archiver_assets.errors import NotVerified, StoreError, StoreUnavailable
-from archiver_assets.lifecycle.archive import archive
+from archiver_assets.lifecycle.archiving.archive import archive
 from archiver_assets.lifecycle.generations import read_generations
-from archiver_assets.lifecycle.purge import purge
-from archiver_assets.lifecycle.restore import restore
-from archiver_assets.lifecycle.restore_request import Conflict, RestoreRequest
-from archiver_assets.lifecycle.verify import verify
+from archiver_assets.lifecycle.purging.purge import purge
+from archiver_assets.lifecycle.restoring.request import Conflict, RestoreRequest
+from archiver_assets.lifecycle.restoring.restore import restore
+from archiver_assets.lifecycle.verifying.verify import verify
 from archiver_assets.reader import archived
 from archiver_assets.store.s3 import S3ObjectStore
 from archiver_assets_tests.commands import write_config

@@ -12,15 +12,15 @@ import pytest
 
 from archiver_assets.config import Hold, HoldCondition
 from archiver_assets.errors import TableRefused
-from archiver_assets.lifecycle import emptying
-from archiver_assets.lifecycle.archive import archive
-from archiver_assets.lifecycle.purge import Purged, purge
+from archiver_assets.lifecycle.archiving.archive import archive
+from archiver_assets.lifecycle.purging import deletion
+from archiver_assets.lifecycle.purging.purge import Purged, purge
 from archiver_assets.lifecycle.task import Step, Task
 from archiver_assets.source import identities, sql
 from archiver_assets.source import leaves as dropping
 from archiver_assets.source.catalog import Connection, Table
 from archiver_assets.source.identities import Part, of_leaf
-from archiver_assets.store.holding import place_hold, release_hold
+from archiver_assets.store.hold_objects import place_hold, release_hold
 from archiver_assets.store.manifest import Receipt, decode
 from archiver_assets_tests.lab import PREFIX, Lab
 
@@ -290,7 +290,7 @@ def test_a_leaf_that_was_attached_since_is_not_dropped_for_the_same_keys_and_xmi
 
 def test_versions_that_prove_nothing_since_a_failover_drop_no_leaf(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     archive(lab.task())
-    monkeypatch.setattr(emptying, "versions_believed", lambda *_: False)  # as on another timeline
+    monkeypatch.setattr(deletion, "versions_believed", lambda *_: False)  # as on another timeline
     purged = purge(lab.task())
     assert (purged.tally.rows.by_version, purged.tally.rows.by_content) == (0, 20)
     assert purged.dropped == ("ev_05",), "when it is empty"

@@ -10,13 +10,13 @@ import pytest
 
 from archiver_assets.config import Hold
 from archiver_assets.errors import StoreError
-from archiver_assets.lifecycle.archive import archive
-from archiver_assets.lifecycle.dry_purge import DryPurge, dry_purge
+from archiver_assets.lifecycle.archiving.archive import archive
 from archiver_assets.lifecycle.dry_run import dry_archive, look_at
-from archiver_assets.lifecycle.purge import purge
+from archiver_assets.lifecycle.purging.dry_purge import DryPurge, dry_purge
+from archiver_assets.lifecycle.purging.purge import purge
 from archiver_assets.lifecycle.task import Step
 from archiver_assets.source.session import partition_lock
-from archiver_assets.store.holding import place_hold
+from archiver_assets.store.hold_objects import place_hold
 from archiver_assets.store.keys import Mark
 from archiver_assets_tests.faults.test_generations import Killed, kill_at
 from archiver_assets_tests.lab import PREFIX, Lab, only

@@ -13,9 +13,9 @@ from botocore.retries.standard import ExponentialBackoff
 
 from archiver_assets.demo.seaweed import EmbeddedS3
 from archiver_assets.errors import NotVerified, SourceUnavailable, StoreError, StoreUnavailable
-from archiver_assets.lifecycle.archive import archive
-from archiver_assets.lifecycle.purge import purge
-from archiver_assets.lifecycle.verify import verify
+from archiver_assets.lifecycle.archiving.archive import archive
+from archiver_assets.lifecycle.purging.purge import purge
+from archiver_assets.lifecycle.verifying.verify import verify
 from archiver_assets.source.session import Connection, is_alive, mark_alive
 from archiver_assets.source.sql_session import PINNED_SETTINGS
 from archiver_assets.store.s3 import Patience, S3ObjectStore

@@ -16,10 +16,10 @@ import pytest
 
 from archiver_assets.demo.postgres import EmbeddedPostgres, find_binaries, icu_data
 from archiver_assets.errors import ArchiverError, ManifestInvalid, NotVerified, PartitionBusy, SourceChanged, StoreError
-from archiver_assets.lifecycle.archive import archive
-from archiver_assets.lifecycle.purge import purge
+from archiver_assets.lifecycle.archiving.archive import archive
+from archiver_assets.lifecycle.purging.purge import purge
 from archiver_assets.lifecycle.task import Step, Task
-from archiver_assets.lifecycle.verify import verify
+from archiver_assets.lifecycle.verifying.verify import verify
 from archiver_assets.store.keys import Mark
 from archiver_assets.store.objects import StoredObject
 from archiver_assets_tests.doubles import MemoryObjectStore

@@ -16,12 +16,12 @@ from psycopg import sql
 
 from archiver_assets.config import DatabaseConfig, ReplicaConfig
 from archiver_assets.errors import PartitionBusy, SourceStrained, SourceTimeout
-from archiver_assets.lifecycle.archive import archive
-from archiver_assets.lifecycle.pacing import Pace
+from archiver_assets.lifecycle.archiving.archive import archive
 from archiver_assets.lifecycle.preflight import preflight
-from archiver_assets.lifecycle.purge import Purged, purge
+from archiver_assets.lifecycle.purging.pacing import Pace
+from archiver_assets.lifecycle.purging.purge import Purged, purge
 from archiver_assets.lifecycle.task import Step, Task
-from archiver_assets.lifecycle.verify import verify
+from archiver_assets.lifecycle.verifying.verify import verify
 from archiver_assets.source import reading
 from archiver_assets.source.session import Source
 from archiver_assets.source.sql_session import PINNED_SETTINGS

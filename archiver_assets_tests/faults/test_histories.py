@@ -19,13 +19,13 @@ from urllib3 import HTTPResponse
 
 from archiver_assets.demo.seaweed import EmbeddedS3
 from archiver_assets.errors import NotVerified, StoreError
-from archiver_assets.lifecycle.archive import archive
-from archiver_assets.lifecycle.evidence import History, read_history
-from archiver_assets.lifecycle.inspection import Inspection, inspect_day
-from archiver_assets.lifecycle.purge import purge
+from archiver_assets.lifecycle.archiving.archive import archive
+from archiver_assets.lifecycle.purging.purge import purge
 from archiver_assets.lifecycle.task import Step
+from archiver_assets.lifecycle.verifying.bucket_history import History, read_history
+from archiver_assets.lifecycle.verifying.inspection import Inspection, inspect_day
 from archiver_assets.store.keys import Mark
-from archiver_assets.store.locking import ObjectLock
+from archiver_assets.store.object_lock import ObjectLock
 from archiver_assets.store.objects import Version
 from archiver_assets.store.s3 import S3ObjectStore
 from archiver_assets_tests.faults.attacks import Site, data_and_manifest_are_forged_together

@@ -14,13 +14,13 @@ import pytest
 from archiver_assets.config import Compliance, Hold, HoldsTable, LegalHolds
 from archiver_assets.demo.seaweed import EmbeddedS3
 from archiver_assets.errors import ConfigError, HoldsUnreadable, ObjectExists, ObjectMissing, StoreUnavailable
-from archiver_assets.lifecycle.archive import archive
+from archiver_assets.lifecycle.archiving.archive import archive
 from archiver_assets.lifecycle.backlog import expired_days
-from archiver_assets.lifecycle.purge import purge
+from archiver_assets.lifecycle.purging.purge import purge
 from archiver_assets.lifecycle.task import Step, Task
 from archiver_assets.orchestration.metadata import purged_metadata
 from archiver_assets.source.session import Source
-from archiver_assets.store.holding import place_hold, release_hold
+from archiver_assets.store.hold_objects import place_hold, release_hold
 from archiver_assets.store.objects import ObjectStore, StoredObject
 from archiver_assets.store.s3 import S3ObjectStore
 from archiver_assets_tests.conftest import fresh_lab

@@ -21,14 +21,15 @@ from hypothesis import strategies as st
 
 from archiver_assets.demo.seaweed import EmbeddedS3
 from archiver_assets.errors import ArchiverError, HoldsUnreadable, ManifestInvalid
-from archiver_assets.lifecycle.archive import archive
-from archiver_assets.lifecycle.evidence import History
+from archiver_assets.lifecycle.archiving.archive import archive
 from archiver_assets.lifecycle.generations import read_generations
-from archiver_assets.lifecycle.inspection import inspect_day
-from archiver_assets.lifecycle.purge import purge
+from archiver_assets.lifecycle.purging.purge import purge
 from archiver_assets.lifecycle.task import Task
-from archiver_assets.lifecycle.verify import verify
-from archiver_assets.store import holding, objects, parquet
+from archiver_assets.lifecycle.verifying.bucket_history import History
+from archiver_assets.lifecycle.verifying.inspection import inspect_day
+from archiver_assets.lifecycle.verifying.verify import verify
+from archiver_assets.store import hold_objects as holding
+from archiver_assets.store import objects, parquet
 from archiver_assets.store.keys import Mark
 from archiver_assets.store.manifest import Rejected, encode, sha256_of
 from archiver_assets.store.objects import Version

@@ -10,11 +10,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from psycopg import sql
 
-from archiver_assets.lifecycle.archive import archive
-from archiver_assets.lifecycle.purge import purge
-from archiver_assets.lifecycle.restore import restore
-from archiver_assets.lifecycle.restore_request import RestoreRequest
-from archiver_assets.lifecycle.verify import verify
+from archiver_assets.lifecycle.archiving.archive import archive
+from archiver_assets.lifecycle.purging.purge import purge
+from archiver_assets.lifecycle.restoring.request import RestoreRequest
+from archiver_assets.lifecycle.restoring.restore import restore
+from archiver_assets.lifecycle.verifying.verify import verify
 from archiver_assets.reader import archived
 from archiver_assets_tests.lab import DAY, Lab
 

@@ -8,9 +8,9 @@ import pytest
 
 from archiver_assets.demo.seaweed import EmbeddedS3
 from archiver_assets.errors import ArchiverError, ObjectExists, SourceError, StoreUnavailable
-from archiver_assets.lifecycle.archive import archive
-from archiver_assets.lifecycle.purge import purge
-from archiver_assets.lifecycle.verify import verify
+from archiver_assets.lifecycle.archiving.archive import archive
+from archiver_assets.lifecycle.purging.purge import purge
+from archiver_assets.lifecycle.verifying.verify import verify
 from archiver_assets.store.objects import ObjectStore, StoredObject, Upload, Version
 from archiver_assets_tests.lab import Lab, only
 

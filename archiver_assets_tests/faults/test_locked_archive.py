@@ -16,17 +16,17 @@ from botocore.exceptions import ClientError
 from archiver_assets.cli.app import Status, main
 from archiver_assets.demo.seaweed import EmbeddedS3
 from archiver_assets.errors import NotVerified
-from archiver_assets.lifecycle.archive import archive
-from archiver_assets.lifecycle.dry_purge import dry_purge
-from archiver_assets.lifecycle.evidence import read_history
+from archiver_assets.lifecycle.archiving.archive import archive
 from archiver_assets.lifecycle.generations import read_generations, reject
-from archiver_assets.lifecycle.inspection import Inspection, inspect_day
-from archiver_assets.lifecycle.purge import purge
-from archiver_assets.lifecycle.restore import restore
-from archiver_assets.lifecycle.restore_request import RestoreRequest
+from archiver_assets.lifecycle.purging.dry_purge import dry_purge
+from archiver_assets.lifecycle.purging.purge import purge
+from archiver_assets.lifecycle.restoring.request import RestoreRequest
+from archiver_assets.lifecycle.restoring.restore import restore
 from archiver_assets.lifecycle.task import Step
-from archiver_assets.lifecycle.verify import verify
-from archiver_assets.store.locking import ObjectLock
+from archiver_assets.lifecycle.verifying.bucket_history import read_history
+from archiver_assets.lifecycle.verifying.inspection import Inspection, inspect_day
+from archiver_assets.lifecycle.verifying.verify import verify
+from archiver_assets.store.object_lock import ObjectLock
 from archiver_assets.store.s3 import S3ObjectStore
 from archiver_assets.store.s3_upload import PART_SIZE
 from archiver_assets_tests.commands import write_config

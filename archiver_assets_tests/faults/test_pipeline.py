@@ -11,7 +11,7 @@ import pytest
 from archiver_assets import threads
 from archiver_assets.demo.seaweed import EmbeddedS3
 from archiver_assets.errors import SourceUnavailable, StoreUnavailable
-from archiver_assets.lifecycle.archive import archive
+from archiver_assets.lifecycle.archiving.archive import archive
 from archiver_assets.lifecycle.task import Step
 from archiver_assets.source import reading
 from archiver_assets.store import s3_upload

@@ -12,9 +12,9 @@ import pytest
 
 from archiver_assets.config import TableConfig
 from archiver_assets.errors import TableRefused
-from archiver_assets.lifecycle.archive import archive
+from archiver_assets.lifecycle.archiving.archive import archive
 from archiver_assets.lifecycle.preflight import preflight
-from archiver_assets.lifecycle.purge import purge
+from archiver_assets.lifecycle.purging.purge import purge
 from archiver_assets.lifecycle.task import Task
 from archiver_assets.orchestration.assets import table_keys
 from archiver_assets.orchestration.build import build_definitions

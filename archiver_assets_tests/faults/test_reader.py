@@ -12,14 +12,14 @@ import pytest
 
 from archiver_assets.config import Config
 from archiver_assets.errors import ConfigError, NotVerified, SourceChanged, StoreError
-from archiver_assets.lifecycle import datasets
-from archiver_assets.lifecycle.archive import archive
+from archiver_assets.lifecycle.archiving.archive import archive
 from archiver_assets.lifecycle.generations import Generations, read_generations, reject
-from archiver_assets.lifecycle.purge import purge
-from archiver_assets.lifecycle.restore import restore
-from archiver_assets.lifecycle.restore_request import RestoreRequest
+from archiver_assets.lifecycle.purging.purge import purge
+from archiver_assets.lifecycle.restoring import datasets
+from archiver_assets.lifecycle.restoring.request import RestoreRequest
+from archiver_assets.lifecycle.restoring.restore import restore
 from archiver_assets.lifecycle.task import Step, Task
-from archiver_assets.lifecycle.verify import verify
+from archiver_assets.lifecycle.verifying.verify import verify
 from archiver_assets.reader import archived, archived_and_current
 from archiver_assets.source.reading import read_rows
 from archiver_assets_tests.lab import DAY, PASSWORD_VARIABLE, PREFIX, Lab

@@ -10,9 +10,9 @@ import pyarrow as pa
 import pytest
 
 from archiver_assets.errors import ConfigError, NotVerified, SourceError, SourceUnavailable, TableRefused
-from archiver_assets.lifecycle.archive import archive
-from archiver_assets.lifecycle.content import Content
-from archiver_assets.lifecycle.purge import purge
+from archiver_assets.lifecycle.archiving.archive import archive
+from archiver_assets.lifecycle.archiving.content import Content
+from archiver_assets.lifecycle.purging.purge import purge
 from archiver_assets.lifecycle.task import Task
 from archiver_assets.source import reading
 from archiver_assets_tests.lab import Lab, with_scratch
@@ -59,7 +59,7 @@ def lossy_driver(monkeypatch: pytest.MonkeyPatch) -> None:
             values = ["changed" if value == "action 7" else value for value in batch.column("action").to_pylist()]
             yield batch.set_column(place, batch.schema.field(place), pa.array(values))
 
-    monkeypatch.setattr("archiver_assets.lifecycle.archive.read_rows_ahead", changing)
+    monkeypatch.setattr("archiver_assets.lifecycle.archiving.archive.read_rows_ahead", changing)
     monkeypatch.setattr(Content, "_compare_sample", lambda *_: None)
 
 
@@ -94,7 +94,7 @@ def test_a_generation_that_was_rejected_so_is_made_again(lab: Lab, request: pyte
         archive(task)
         with pytest.raises(NotVerified):
             purge(task)
-        patch.setattr("archiver_assets.lifecycle.archive.read_rows_ahead", reading.read_rows_ahead)
+        patch.setattr("archiver_assets.lifecycle.archiving.archive.read_rows_ahead", reading.read_rows_ahead)
         assert archive(task).rows == 30
         assert purge(task).tally.purged == 30
 

@@ -9,12 +9,12 @@ import pytest
 
 from archiver_assets.config import Hold
 from archiver_assets.errors import NotRestored, NotVerified, PartitionBusy
-from archiver_assets.lifecycle.archive import archive
-from archiver_assets.lifecycle.purge import purge
-from archiver_assets.lifecycle.restore import restore
-from archiver_assets.lifecycle.restore_request import Conflict, Drift, Restored, RestoreRequest, Triggers, Versions
+from archiver_assets.lifecycle.archiving.archive import archive
+from archiver_assets.lifecycle.purging.purge import purge
+from archiver_assets.lifecycle.restoring.request import Conflict, Drift, Restored, RestoreRequest, Triggers, Versions
+from archiver_assets.lifecycle.restoring.restore import restore
 from archiver_assets.lifecycle.task import Step, Task
-from archiver_assets.store.holding import place_hold
+from archiver_assets.store.hold_objects import place_hold
 from archiver_assets_tests.lab import DAY, PREFIX, Lab, only
 
 INTO_ITSELF = RestoreRequest(table_name="audit_logs")

@@ -19,12 +19,12 @@ from psycopg.conninfo import make_conninfo
 
 from archiver_assets.demo.postgres import find_binaries
 from archiver_assets.errors import ArchiverError, TableRefused
-from archiver_assets.lifecycle.archive import archive
+from archiver_assets.lifecycle.archiving.archive import archive
 from archiver_assets.lifecycle.preflight import preflight
-from archiver_assets.lifecycle.purge import purge
-from archiver_assets.lifecycle.restore import restore
-from archiver_assets.lifecycle.restore_request import RestoreRequest
-from archiver_assets.lifecycle.verify import verify
+from archiver_assets.lifecycle.purging.purge import purge
+from archiver_assets.lifecycle.restoring.request import RestoreRequest
+from archiver_assets.lifecycle.restoring.restore import restore
+from archiver_assets.lifecycle.verifying.verify import verify
 from archiver_assets.source.session import Source
 from archiver_assets_tests.clusters import catch_up, primary_with_standby
 from archiver_assets_tests.estate import EV, HOLDS, LOG, PASSWORD, Estate, open_estate, run, run_psql, the_job

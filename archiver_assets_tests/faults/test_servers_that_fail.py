@@ -8,10 +8,10 @@ import pytest
 from archiver_assets.config import DatabaseConfig, ReplicaConfig
 from archiver_assets.demo.postgres import EmbeddedPostgres
 from archiver_assets.errors import SourceUnavailable
-from archiver_assets.lifecycle.archive import archive
-from archiver_assets.lifecycle.purge import purge
+from archiver_assets.lifecycle.archiving.archive import archive
+from archiver_assets.lifecycle.purging.purge import purge
 from archiver_assets.lifecycle.task import Step, Task
-from archiver_assets.lifecycle.verify import verify
+from archiver_assets.lifecycle.verifying.verify import verify
 from archiver_assets_tests.clusters import Pair, catch_up, primary_with_standby, restartable, run, turn_epoch
 from archiver_assets_tests.lab import AUDIT_LOGS, Lab
 from archiver_assets_tests.servers import PostgresServer

@@ -6,8 +6,8 @@ What belongs here: settings under which the server reads or finds values in anot
 
 import pytest
 
-from archiver_assets.lifecycle.archive import archive
-from archiver_assets.lifecycle.purge import purge
+from archiver_assets.lifecycle.archiving.archive import archive
+from archiver_assets.lifecycle.purging.purge import purge
 from archiver_assets_tests.lab import Lab
 
 ODD = ("array_nulls = off", "standard_conforming_strings = off", "gin_fuzzy_search_limit = 1")

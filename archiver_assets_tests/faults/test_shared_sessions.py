@@ -10,8 +10,8 @@ from time import monotonic, sleep
 import pytest
 
 from archiver_assets.errors import SourceUnavailable, TableRefused
-from archiver_assets.lifecycle.idleness import has_no_expired_rows
-from archiver_assets.orchestration.choosing import Choice
+from archiver_assets.lifecycle.idle_check import has_no_expired_rows
+from archiver_assets.orchestration.day_selection import Choice
 from archiver_assets.orchestration.schedules import choose_days
 from archiver_assets.source.session import Connection, Source
 from archiver_assets.source.sharing import Bounds, SharedSession, SharedSessions

@@ -12,11 +12,11 @@ import yaml
 
 from archiver_assets.cli.app import main
 from archiver_assets.errors import ArchiverError, NotArchived, SourceChanged, SourceError
-from archiver_assets.lifecycle.archive import archive
-from archiver_assets.lifecycle.purge import purge
-from archiver_assets.lifecycle.sources import accept_source
+from archiver_assets.lifecycle.archiving.archive import archive
+from archiver_assets.lifecycle.purging.purge import purge
+from archiver_assets.lifecycle.source_identity import accept_source
 from archiver_assets.lifecycle.task import Step, Task
-from archiver_assets.lifecycle.verify import verify
+from archiver_assets.lifecycle.verifying.verify import verify
 from archiver_assets_tests.clusters import primary_with_standby
 from archiver_assets_tests.lab import AUDIT_LOGS, DAY, PASSWORD_VARIABLE, PREFIX, Lab
 from archiver_assets_tests.servers import PostgresServer

@@ -12,15 +12,15 @@ from psycopg import sql
 from archiver_assets.demo.postgres import EmbeddedPostgres
 from archiver_assets.demo.seaweed import EmbeddedS3
 from archiver_assets.errors import ManifestInvalid, NotVerified, SourceChanged, SourceUnavailable, TableRefused
-from archiver_assets.lifecycle.archive import archive
-from archiver_assets.lifecycle.purge import purge
+from archiver_assets.lifecycle.archiving.archive import archive
+from archiver_assets.lifecycle.purging.purge import purge
 from archiver_assets.lifecycle.task import Step
-from archiver_assets.lifecycle.verify import verify
-from archiver_assets.source import footprint as footprints
+from archiver_assets.lifecycle.verifying.verify import verify
+from archiver_assets.source import catalog_versions as footprints
 from archiver_assets.source.catalog import Connection, Table, read_facts, read_table
-from archiver_assets.source.footprint import Footprint
+from archiver_assets.source.catalog_versions import Footprint
 from archiver_assets.source.sql_catalog import FACTS, RELATION
-from archiver_assets.source.sql_footprint import ROWS
+from archiver_assets.source.sql_catalog_versions import ROWS
 from archiver_assets.store.s3 import S3ObjectStore
 from archiver_assets_tests.doubles import MemoryObjectStore
 from archiver_assets_tests.faults.test_holds import after
@@ -394,7 +394,7 @@ def test_a_row_that_a_crash_can_still_undo_makes_no_generation(
     )
 
     with monkeypatch.context() as patch:
-        patch.setattr("archiver_assets.lifecycle.archive.prompt_flush", lambda _connection: None)  # as if the disk hung
+        patch.setattr("archiver_assets.lifecycle.archiving.archive.prompt_flush", lambda _connection: None)  # as if the disk hung
         task = lazy.task(sleep=waits.append, monotonic=lambda: float(next(ticking)))
         with pytest.raises(SourceUnavailable, match="flush its WAL"):
             archive(task)

@@ -7,11 +7,11 @@ import pytest
 
 from archiver_assets.demo.seaweed import EmbeddedS3
 from archiver_assets.errors import ManifestInvalid, NotArchived, NotVerified
-from archiver_assets.lifecycle.archive import archive
+from archiver_assets.lifecycle.archiving.archive import archive
 from archiver_assets.lifecycle.generations import read_generations
-from archiver_assets.lifecycle.purge import purge
-from archiver_assets.lifecycle.reading_back import read_back
-from archiver_assets.lifecycle.verify import verify
+from archiver_assets.lifecycle.purging.purge import purge
+from archiver_assets.lifecycle.verifying.readback import read_back
+from archiver_assets.lifecycle.verifying.verify import verify
 from archiver_assets_tests.doubles import MemoryObjectStore
 from archiver_assets_tests.lab import DAY, Lab, only
 

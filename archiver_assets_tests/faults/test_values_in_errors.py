@@ -10,10 +10,10 @@ import psycopg
 import pytest
 
 from archiver_assets.errors import ArchiverError, NotRestored, SourceError
-from archiver_assets.lifecycle.archive import archive
-from archiver_assets.lifecycle.purge import purge
-from archiver_assets.lifecycle.restore import restore
-from archiver_assets.lifecycle.restore_request import Drift, RestoreRequest, Triggers
+from archiver_assets.lifecycle.archiving.archive import archive
+from archiver_assets.lifecycle.purging.purge import purge
+from archiver_assets.lifecycle.restoring.request import Drift, RestoreRequest, Triggers
+from archiver_assets.lifecycle.restoring.restore import restore
 from archiver_assets.source import session
 from archiver_assets.source.catalog import read_table
 from archiver_assets.source.reading import read_rows

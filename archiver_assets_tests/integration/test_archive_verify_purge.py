@@ -8,9 +8,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from archiver_assets.errors import NotArchived, NotExpired, PartitionBusy, SourceChanged, TableRefused, ValueRefused
-from archiver_assets.lifecycle.archive import archive
-from archiver_assets.lifecycle.purge import purge
-from archiver_assets.lifecycle.verify import verify
+from archiver_assets.lifecycle.archiving.archive import archive
+from archiver_assets.lifecycle.purging.purge import purge
+from archiver_assets.lifecycle.verifying.verify import verify
 from archiver_assets.source.session import partition_lock
 from archiver_assets.store.manifest import Manifest, Receipt
 from archiver_assets_tests.lab import Lab, only

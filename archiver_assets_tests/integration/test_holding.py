@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from archiver_assets.config import Hold
 from archiver_assets.source.catalog import count_held, read_table
-from archiver_assets.source.holding import held_rows
+from archiver_assets.source.hold_rows import held_rows
 from archiver_assets_tests.lab import Lab
 
 TEXTS = ["", " ", "a", "A", "'", "''", "' OR true --", "\\", "\\'", "%s", "$1", "{}", '"', "é", "\n", "NULL", "null", "x" * 300]

@@ -20,8 +20,8 @@ from archiver_assets.cli.app import Status, main
 from archiver_assets.config import Hold
 from archiver_assets.demo.seaweed import EmbeddedS3
 from archiver_assets.errors import StoreError
-from archiver_assets.store.holding import place_hold, release_hold
-from archiver_assets.store.locking import ObjectLock
+from archiver_assets.store.hold_objects import place_hold, release_hold
+from archiver_assets.store.object_lock import ObjectLock
 from archiver_assets.store.policies import policy
 from archiver_assets.store.probing import CONTENT, Probe
 from archiver_assets.store.s3 import Patience, S3ObjectStore

@@ -14,12 +14,12 @@ import psycopg
 import pytest
 
 from archiver_assets.demo.postgres import EmbeddedPostgres
-from archiver_assets.lifecycle.archive import archive
+from archiver_assets.lifecycle.archiving.archive import archive
 from archiver_assets.lifecycle.preflight import preflight
-from archiver_assets.lifecycle.purge import purge
-from archiver_assets.lifecycle.restore import restore
-from archiver_assets.lifecycle.restore_request import RestoreRequest
-from archiver_assets.lifecycle.verify import verify
+from archiver_assets.lifecycle.purging.purge import purge
+from archiver_assets.lifecycle.restoring.request import RestoreRequest
+from archiver_assets.lifecycle.restoring.restore import restore
+from archiver_assets.lifecycle.verifying.verify import verify
 from archiver_assets.source.catalog import read_server
 from archiver_assets_tests.conftest import with_lab_template
 from archiver_assets_tests.estate import EV, LOG, PASSWORD, open_estate, run_psql, the_job

@@ -18,8 +18,8 @@ from archiver_assets.config import Config, DatabaseConfig, S3Config, TableConfig
 from archiver_assets.errors import ConfigError
 from archiver_assets.telemetry.exporter import Exporter, serving
 from archiver_assets.telemetry.figures import Figures, Records
-from archiver_assets.telemetry.keeping import SILENT_AFTER, Keeper
 from archiver_assets.telemetry.log import SETTLED_AFTER
+from archiver_assets.telemetry.log_follower import SILENT_AFTER, Keeper
 from archiver_assets.telemetry.subjects import Subjects
 from archiver_assets_tests.scraping import Past, Scrape, fill, full, get, keeper_of, scrape, scraped
 

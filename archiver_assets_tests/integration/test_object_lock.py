@@ -15,8 +15,8 @@ from botocore.model import OperationModel
 
 from archiver_assets.demo.seaweed import EmbeddedS3
 from archiver_assets.errors import ObjectExists, StoreError
-from archiver_assets.store.holding import place_hold, release_hold
-from archiver_assets.store.locking import SKEW, LockMode, ObjectLock
+from archiver_assets.store.hold_objects import place_hold, release_hold
+from archiver_assets.store.object_lock import SKEW, LockMode, ObjectLock
 from archiver_assets.store.objects import StoredObject
 from archiver_assets.store.s3 import Patience, S3ObjectStore
 from archiver_assets.store.s3_upload import PART_SIZE

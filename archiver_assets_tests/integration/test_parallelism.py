@@ -6,9 +6,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from archiver_assets.lifecycle.archive import archive
+from archiver_assets.lifecycle.archiving.archive import archive
 from archiver_assets.lifecycle.task import Task
-from archiver_assets.lifecycle.verify import verify
+from archiver_assets.lifecycle.verifying.verify import verify
 from archiver_assets.source import sql
 from archiver_assets.source.catalog import count_rows, read_table, split
 from archiver_assets_tests.lab import Lab

@@ -9,11 +9,11 @@ import psycopg
 import pytest
 
 from archiver_assets.lifecycle import progress
-from archiver_assets.lifecycle.archive import archive
-from archiver_assets.lifecycle.purge import purge
-from archiver_assets.lifecycle.restore import restore
-from archiver_assets.lifecycle.restore_request import RestoreRequest
-from archiver_assets.lifecycle.verify import verify
+from archiver_assets.lifecycle.archiving.archive import archive
+from archiver_assets.lifecycle.purging.purge import purge
+from archiver_assets.lifecycle.restoring.request import RestoreRequest
+from archiver_assets.lifecycle.restoring.restore import restore
+from archiver_assets.lifecycle.verifying.verify import verify
 from archiver_assets_tests.lab import Lab
 
 WAITS = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"

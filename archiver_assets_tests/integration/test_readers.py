@@ -15,7 +15,7 @@ import polars as pl
 import pyarrow.parquet as pq
 import pytest
 
-from archiver_assets.lifecycle.archive import archive
+from archiver_assets.lifecycle.archiving.archive import archive
 from archiver_assets_tests.lab import Lab, only
 
 TABLE = """

@@ -21,8 +21,8 @@ from archiver_assets.cli.app import Status, main
 from archiver_assets.demo.postgres import EmbeddedPostgres
 from archiver_assets.demo.seaweed import EmbeddedS3
 from archiver_assets.errors import ArchiverError, ConfigError, SourceUnavailable
-from archiver_assets.lifecycle.archive import archive
-from archiver_assets.lifecycle.purge import purge
+from archiver_assets.lifecycle.archiving.archive import archive
+from archiver_assets.lifecycle.purging.purge import purge
 from archiver_assets.source.session import Source
 from archiver_assets.store.s3 import S3ObjectStore
 from archiver_assets_tests.authorities import PLAIN_TEXT_TOO, WITH_CLIENT_CERTIFICATE, Authority, TlsFiles, tls_files, tls_postgres

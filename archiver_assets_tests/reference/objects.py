@@ -10,8 +10,8 @@ from typing import Any, Final, get_args
 
 from pydantic import BaseModel
 
-from archiver_assets.lifecycle.archive import archive
-from archiver_assets.lifecycle.purge import purge
+from archiver_assets.lifecycle.archiving.archive import archive
+from archiver_assets.lifecycle.purging.purge import purge
 from archiver_assets.store import keys
 from archiver_assets.store.manifest import AcceptedSource, Manifest, Purging, Receipt, Rejected
 from archiver_assets_tests.lab import Lab

@@ -22,10 +22,10 @@ import pyarrow.parquet  # noqa: F401
 
 from archiver_assets.config import TableConfig
 from archiver_assets.errors import ArchiverError, PartitionBusy
-from archiver_assets.lifecycle.archive import archive
-from archiver_assets.lifecycle.purge import purge
+from archiver_assets.lifecycle.archiving.archive import archive
+from archiver_assets.lifecycle.purging.purge import purge
 from archiver_assets.lifecycle.task import Step, Task
-from archiver_assets.lifecycle.verify import verify
+from archiver_assets.lifecycle.verifying.verify import verify
 from archiver_assets.partition import Partition
 from archiver_assets.source.session import Source
 from archiver_assets.store.s3 import S3ObjectStore

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from archiver_assets.lifecycle.archive import archive
-from archiver_assets.lifecycle.purge import purge
+from archiver_assets.lifecycle.archiving.archive import archive
+from archiver_assets.lifecycle.purging.purge import purge
 from archiver_assets_tests.lab import Lab
 from archiver_assets_tests.torture.checker import Checker
 from archiver_assets_tests.torture.job import job_server

@@ -11,12 +11,12 @@ import pytest
 from archiver_assets.config import DatabaseConfig, TableConfig
 from archiver_assets.errors import TableRefused
 from archiver_assets.lifecycle.archive_only import done_days
-from archiver_assets.lifecycle.dropping import drop_empty_leaves, drop_proven_leaves
-from archiver_assets.lifecycle.dry_purge import dry_purge
-from archiver_assets.lifecycle.emptying import Session, delete_all
-from archiver_assets.lifecycle.purge import purge
+from archiver_assets.lifecycle.purging.deletion import Session, delete_all
+from archiver_assets.lifecycle.purging.dropping import drop_empty_leaves, drop_proven_leaves
+from archiver_assets.lifecycle.purging.dry_purge import dry_purge
+from archiver_assets.lifecycle.purging.purge import purge
+from archiver_assets.lifecycle.purging.vacuum import vacuum
 from archiver_assets.lifecycle.task import Task
-from archiver_assets.lifecycle.vacuum import vacuum
 from archiver_assets.partition import Partition
 from archiver_assets.source.session import Source
 from archiver_assets.store.keys import TableKeys
@@ -106,5 +106,5 @@ def test_whatever_deletes_refuses_before_it_asks_the_database_or_the_store(name:
 
 
 def test_a_tick_imports_no_arrow_to_know_what_is_done() -> None:
-    code = "import sys, archiver_assets.lifecycle.archive_only, archiver_assets.lifecycle.idleness; sys.exit('pyarrow' in sys.modules)"
+    code = "import sys, archiver_assets.lifecycle.archive_only, archiver_assets.lifecycle.idle_check; sys.exit('pyarrow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

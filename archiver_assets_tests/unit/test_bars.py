@@ -5,8 +5,8 @@ import io
 import pytest
 from rich.console import Console
 
-from archiver_assets.cli.bars import watching
 from archiver_assets.cli.common import Options
+from archiver_assets.cli.progress_bars import watching
 from archiver_assets.lifecycle.progress import Progress, unwatched
 
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from archiver_assets.lifecycle.backlog import ExpiredDay
-from archiver_assets.orchestration.choosing import LONGEST_WAIT, Choice, choose, wait_after
+from archiver_assets.orchestration.day_selection import LONGEST_WAIT, Choice, choose, wait_after
 from archiver_assets.orchestration.history import Past
 from archiver_assets.partition import Partition
 

@@ -10,7 +10,7 @@ import pytest
 from archiver_assets.config import load_config
 from archiver_assets.orchestration.launchpad import ArchiveConfig, CheckConfig, PurgeConfig
 from archiver_assets.source.findings import OF_RIGHTS
-from archiver_assets.store.holding import read_hold_objects
+from archiver_assets.store.hold_objects import read_hold_objects
 from archiver_assets.store.policies import policy
 from archiver_assets_tests.doubles import MemoryObjectStore
 from archiver_assets_tests.unit.config_files import SHORTEST

@@ -4,7 +4,7 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from archiver_assets.lifecycle.versions import WHILE_IT_RUNS, doubtful
+from archiver_assets.lifecycle.believed_versions import WHILE_IT_RUNS, doubtful
 from archiver_assets.store.manifest import SourceFacts
 
 EPOCH = 2**32

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from archiver_assets.config import DatabaseConfig, S3Config, load_config
 from archiver_assets.config.fields import identifier_problem
 from archiver_assets.errors import ConfigError
-from archiver_assets.lifecycle.drafting import draft_config, judge
+from archiver_assets.lifecycle.reporting.config_draft import draft_config, judge
 from archiver_assets.source.candidates import Candidate, TimeColumn
 
 PIECES = [

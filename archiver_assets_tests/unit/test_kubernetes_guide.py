@@ -24,7 +24,9 @@ def test_every_file_that_the_guide_names_is_there() -> None:
 
 
 def test_every_line_of_the_doctor_that_a_box_names_is_one_that_it_says() -> None:
-    said = "".join((ROOT / "archiver_assets" / path).read_text() for path in ("lifecycle/examining.py", "orchestration/instance.py"))
+    said = "".join(
+        (ROOT / "archiver_assets" / path).read_text() for path in ("lifecycle/reporting/doctor.py", "orchestration/instance_checks.py")
+    )
     boxes = GUIDE.partition("## Before production")[2]
     named = set(re.findall(r"`((?:bucket|dagster): [\w ]+)`", boxes))
     assert len(named) >= 10

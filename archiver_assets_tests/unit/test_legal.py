@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from archiver_assets.config import Compliance, Hold, HoldCondition, HoldsTable, LegalHolds, TableConfig
 from archiver_assets.errors import HoldsUnreadable
-from archiver_assets.lifecycle.holds import HoldPlaces, in_force
-from archiver_assets.store.holding import place_hold
+from archiver_assets.lifecycle.holding.holds import HoldPlaces, in_force
+from archiver_assets.store.hold_objects import place_hold
 from archiver_assets.store.keys import hold_key, parse_hold_key
 from archiver_assets_tests.doubles import MemoryObjectStore
 from archiver_assets_tests.unit.config_files import SHORTEST, config_from, problem_of, problems_of, with_table_key

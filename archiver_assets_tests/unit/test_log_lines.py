@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from structlog.contextvars import bound_contextvars
 
 from archiver_assets.orchestration.build import build_definitions
-from archiver_assets.telemetry.kinds import kind_of
 from archiver_assets.telemetry.lines import CONTEXT, MOST_CHARACTERS, JsonFormatter, TextFormatter, step_of
+from archiver_assets.telemetry.process_kind import kind_of
 from archiver_assets_tests.unit.config_files import SHORTEST, config_from
 
 RFC_3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")

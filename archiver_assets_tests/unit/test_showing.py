@@ -22,16 +22,16 @@ from prometheus_client.registry import Collector
 from archiver_assets.cli import query
 from archiver_assets.cli.app import Status, main
 from archiver_assets.cli.common import Answer, Json, Options
-from archiver_assets.cli.looking import working
+from archiver_assets.cli.each_table import working
 from archiver_assets.config import Notifications, NotificationTarget
-from archiver_assets.lifecycle.restore_request import Restored, RestoreTally
+from archiver_assets.lifecycle.restoring.request import Restored, RestoreTally
 from archiver_assets.orchestration.metadata import restored_metadata
-from archiver_assets.showing import LONGEST, bounded, json_text, visible
 from archiver_assets.telemetry.exposition import run_metrics, table_metrics
 from archiver_assets.telemetry.figures import Figures, RunFigures, TableFigures
 from archiver_assets.telemetry.incidents import Incident
 from archiver_assets.telemetry.messages import combined_message, incident_message
 from archiver_assets.telemetry.subjects import Subject, Subjects
+from archiver_assets.untrusted_text import LONGEST, bounded, json_text, visible
 from archiver_assets_tests.scraping import Scrape
 
 HOSTILE = "\x1b[31m\x1b]8;;http://e\x07\r\x08\x9b2J\u202e\u2028\u200b\udcff\x00[red][/][link=x]%s{}"

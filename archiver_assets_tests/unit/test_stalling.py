@@ -6,7 +6,7 @@ from typing import Any
 
 from archiver_assets.config import TableConfig
 from archiver_assets.lifecycle.backlog import Backlog
-from archiver_assets.orchestration.stalling import Seen, Stalling, find_stalled
+from archiver_assets.orchestration.backlog_age import Seen, Stalling, find_stalled
 from archiver_assets.partition import Partition
 
 NOW = datetime(2026, 8, 1, 8, tzinfo=UTC)

@@ -4,7 +4,7 @@ import signal
 
 import pytest
 
-from archiver_assets.cli.stopping import stoppable
+from archiver_assets.cli.interrupts import stoppable
 
 
 @pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])

@@ -5,7 +5,7 @@ from botocore.exceptions import SSLError
 
 from archiver_assets.config import DatabaseConfig, TableConfig
 from archiver_assets.errors import StoreError, StoreUnavailable
-from archiver_assets.lifecycle.examining import Verdict, examine_endpoint, way_line
+from archiver_assets.lifecycle.reporting.doctor import Verdict, examine_endpoint, way_line
 from archiver_assets.source.transport import Way, failure_of
 from archiver_assets.store.s3_errors import Attempt, translated
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from archiver_assets.lifecycle.archive import archive
+from archiver_assets.lifecycle.archiving.archive import archive
 from archiver_assets.lifecycle.task import Step
 from archiver_assets_tests.benchmarks.measuring import Done, Meter, report_part
 from archiver_assets_tests.benchmarks.methods.place import task

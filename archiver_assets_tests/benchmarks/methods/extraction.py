@@ -23,8 +23,8 @@ from psycopg.rows import tuple_row
 from psycopg.types.numeric import OidBinaryLoader
 
 from archiver_assets.config import ColumnConfig, TableConfig
-from archiver_assets.lifecycle.archive import _HashingSink
-from archiver_assets.lifecycle.content import Content
+from archiver_assets.lifecycle.archiving.archive import _HashingSink
+from archiver_assets.lifecycle.archiving.content import Content
 from archiver_assets.source import sql, sql_session
 from archiver_assets.source.catalog import XMIN, Column, Connection, Table, read_table
 from archiver_assets.source.reading import read_rows

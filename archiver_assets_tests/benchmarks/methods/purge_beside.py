@@ -8,8 +8,8 @@ only the purge's own work and the server's are on the machine.
 import sys
 import time
 
-from archiver_assets.lifecycle.archive import archive
-from archiver_assets.lifecycle.purge import purge
+from archiver_assets.lifecycle.archiving.archive import archive
+from archiver_assets.lifecycle.purging.purge import purge
 from archiver_assets.lifecycle.task import Step, Task
 from archiver_assets.partition import Partition
 from archiver_assets_tests.benchmarks.measuring import Done, Meter, report_part

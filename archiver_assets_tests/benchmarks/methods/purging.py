@@ -10,8 +10,8 @@ from dataclasses import replace
 
 from psycopg import sql
 
-from archiver_assets.lifecycle.archive import archive
-from archiver_assets.lifecycle.purge import purge
+from archiver_assets.lifecycle.archiving.archive import archive
+from archiver_assets.lifecycle.purging.purge import purge
 from archiver_assets.lifecycle.task import Step
 from archiver_assets.source.catalog import Connection
 from archiver_assets.source.session import Source

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from psycopg import sql
 
-from archiver_assets.lifecycle.restore import restore
-from archiver_assets.lifecycle.restore_request import RestoreRequest
+from archiver_assets.lifecycle.restoring.request import RestoreRequest
+from archiver_assets.lifecycle.restoring.restore import restore
 from archiver_assets.lifecycle.task import Step
 from archiver_assets_tests.benchmarks.measuring import Done, Meter, report_part
 from archiver_assets_tests.benchmarks.methods.place import source, task

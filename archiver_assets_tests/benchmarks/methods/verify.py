@@ -5,7 +5,7 @@ What belongs here: that call. Called as a program: the prefix of its keys.
 
 import sys
 
-from archiver_assets.lifecycle.verify import verify
+from archiver_assets.lifecycle.verifying.verify import verify
 from archiver_assets_tests.benchmarks.measuring import Done, Meter, report_part
 from archiver_assets_tests.benchmarks.methods.place import task
 

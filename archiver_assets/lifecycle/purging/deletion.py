@@ -1,0 +1,153 @@
+"""Deleting the rows that a proven generation holds, batch by batch, on the session that holds the lock.
+
+What belongs here: which rows of an object are deleted, in which range and leaves, and whether their versions are believed. What does not:
+how a batch is deleted (`source/deleting.py`), when a generation may be purged (`purge.py`).
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from archiver_assets.config import Hold
+from archiver_assets.errors import SourceConflict
+from archiver_assets.lifecycle.archive_only import require_purge
+from archiver_assets.lifecycle.believed_versions import doubtful
+from archiver_assets.lifecycle.generations import Generation, versions_believed
+from archiver_assets.lifecycle.holding.holds import HoldPlaces, in_force
+from archiver_assets.lifecycle.purging.pacing import Pace
+from archiver_assets.lifecycle.task import Step, Task, log
+from archiver_assets.lifecycle.verifying.readback import LocalCopy, RowGroup
+from archiver_assets.source import sql
+from archiver_assets.source.catalog import XMIN, Connection, Server, Table
+from archiver_assets.source.deleting import Batch, Deleted, Target, delete_rows
+from archiver_assets.source.hold_rows import held_rows, read_clock
+from archiver_assets.store.manifest import Manifest
+
+_CONFLICT_PAUSES = (0.1, 0.2, 0.4, 0.8)
+"""Seconds between tries at a batch that the server ended for the sake of another transaction."""
+
+
+@dataclass(frozen=True)
+class Tally:
+    """What became of the rows of the generations purged, in how many batches. Those that this call deleted are `purged`."""
+
+    rows: Deleted = field(default_factory=Deleted)
+    batches: int = 0
+
+    @property
+    def purged(self) -> int:
+        """The rows that this call deleted."""
+        return self.rows.by_version + self.rows.by_content
+
+    @property
+    def left(self) -> int:
+        """The rows that should have gone, and could not: locked by others, or no longer of the partition's range. Held ones should not."""
+        return self.rows.locked + self.rows.elsewhere
+
+    def __add__(self, other: "Tally") -> "Tally":
+        """Add each number."""
+        return Tally(self.rows + other.rows, self.batches + other.batches)
+
+
+@dataclass(frozen=True)
+class Session:
+    """The session that holds the lock, and what it found there."""
+
+    task: Task
+    connection: Connection
+    server: Server
+    table: Table
+    places: HoldPlaces
+
+    def holds(self) -> tuple[Hold, ...]:
+        """Read the holds that are in force on the partition now."""
+        covering = [hold for hold in self.places.on(self.task.table) if hold.covers(self.task.partition.day)]
+        if not covering:
+            return ()
+        now = read_clock(self.connection)
+        return tuple(hold for hold in covering if in_force(hold, now, self.task.table.timezone))
+
+    def held_rows(self) -> tuple[sql.HeldRows, ...]:
+        """Read the holds, and return the rows that they keep."""
+        return held_rows(self.connection, self.task.table, self.table, self.holds())
+
+
+@dataclass(frozen=True)
+class Proven:
+    """A generation whose purge has begun, and the copy of its object that this very call has proven."""
+
+    generation: Generation
+    copy: LocalCopy
+
+
+def target_of(session: Session, generation: Generation) -> Target:
+    """Return the table as the session found it, and the range and the leaves in which the generation speaks of its rows."""
+    table, manifest = session.table, generation.manifest
+    # Keys and xmins of a leaf that was attached since may be the same by chance, and its rows are in no object.
+    archived = {(leaf.oid, leaf.columns) for leaf in manifest.source.leaves}
+    leaves = tuple(leaf for leaf in table.leaves if (leaf.oid, leaf.columns) in archived)
+    return Target(session.task.table, table, _days(session, manifest), leaves)
+
+
+def _days(session: Session, manifest: Manifest) -> sql.Days:
+    """Return the range that both the manifest and today's config call the partition: the time zone may have changed between them."""
+    days = session.table.days(session.task.partition)
+    if session.table.timestamp.builtin_type != "timestamptz":
+        return days  # local days have the same bounds in every zone
+    partition = session.task.partition
+    return replace(days, lower=max(partition.start, manifest.partition.start), upper=min(partition.end, manifest.partition.end))
+
+
+def delete_all(session: Session, proven: Proven) -> Tally:
+    """Delete the rows of a proven generation that are still in the table; each batch is a transaction.
+
+    Raises SourceChanged or TableRefused if the table is altered meanwhile, and what else the source raises.
+    """
+    require_purge(session.task.table)
+    task, target = session.task, target_of(session, proven.generation)
+    manifest, tally, last = proven.generation.manifest, Tally(), Deleted()
+    pace = Pace(task, session.connection)
+    with task.progress("purge", manifest.rows, beside=manifest.object.bytes) as progress:
+        for batch in batches_of(session, proven):
+            if tally.batches:
+                pace.pause_between_batches(last.blocked)
+            last = _delete_past_conflicts(session, target, batch, pace)
+            tally += Tally(last, 1)
+            progress.add(batch.versions.num_rows)
+            task.reached(Step.BATCH_DELETED)
+    return tally
+
+
+def _delete_past_conflicts(session: Session, target: Target, batch: Batch, pace: Pace) -> Deleted:
+    # A row that moves from leaf to leaf, or a deadlock, ends the transaction and not the session.
+    for pause in _CONFLICT_PAUSES:
+        try:
+            with session.task.source.errors():
+                return delete_rows(session.connection, target, batch, session.held_rows, pace.is_time_to_look)
+        except SourceConflict as conflict:
+            log.info("%s: trying a batch again after: %s", session.task.label, conflict.message)
+        session.task.sleep(pause)
+    return delete_rows(session.connection, target, batch, session.held_rows, pace.is_time_to_look)
+
+
+def batches_of(session: Session, proven: Proven) -> Iterator[Batch]:
+    """Yield the rows of a proven generation in batches of at most `batch_size`, in the object's order."""
+    names = list(dict.fromkeys([*(column.name for column in session.table.key), session.table.timestamp.name, XMIN]))
+    size = session.task.table.batch_size
+    for group in proven.copy.row_groups():
+        versions = group.columns(names)
+        believed = _believed(session, proven.generation, versions)
+        for start in range(0, versions.num_rows, size):
+            yield Batch(versions.slice(start, size), believed.slice(start, size), _content(group, start))
+
+
+def _believed(session: Session, generation: Generation, versions: pa.RecordBatch) -> pa.BooleanArray:
+    if not versions_believed(generation, session.server, session.table):
+        return pa.array([False] * versions.num_rows)
+    return pc.invert(doubtful(versions.column(XMIN), generation.manifest.source, session.server.next_xid))
+
+
+def _content(group: RowGroup, offset: int) -> Callable[[int, int], pa.RecordBatch]:
+    return lambda start, stop: group.whole.slice(offset + start, stop - start)

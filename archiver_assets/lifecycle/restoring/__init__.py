@@ -1,0 +1,1 @@
+"""Restore and read: generations loaded back into a table, or opened as a dataset."""

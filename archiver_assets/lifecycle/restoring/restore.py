@@ -1,0 +1,246 @@
+"""Restore: load the generations of a partition back into a table, and let the server say that they are there.
+
+What belongs here: which rows are restored, the order of load, comparison and commit, and what stops them. What does not: the statements and
+the look at the table (`source/destination.py`), reading back (`verifying/readback.py`).
+
+Each generation is one transaction: proven by reading it back, loaded, compared row by row by the server, committed. Newer generations come
+first, and of a key that several hold only the newest version is loaded. A crash leaves whole generations, and running the same restore
+again finishes: a row that is there already, byte for byte, is no conflict.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from secrets import token_hex
+from typing import Literal
+
+import pyarrow as pa
+
+from archiver_assets.config import Hold
+from archiver_assets.errors import ConfigError, NotRestored
+from archiver_assets.lifecycle.coverage import Coverage
+from archiver_assets.lifecycle.generations import Generation, read_generations
+from archiver_assets.lifecycle.progress import of_generation
+from archiver_assets.lifecycle.restoring.loading import HOLD_REQUESTOR, Loading, Rows, Session, archived_columns
+from archiver_assets.lifecycle.restoring.request import Conflict, Drift, Restored, RestoreRequest, RestoreTally, Triggers
+from archiver_assets.lifecycle.retrying import persistently
+from archiver_assets.lifecycle.task import Step, Task, log
+from archiver_assets.partition import Partition
+from archiver_assets.source import destination as at
+from archiver_assets.source import sql, sql_restore
+from archiver_assets.source.catalog import find_relation
+from archiver_assets.source.destination import Destination, TargetColumn
+from archiver_assets.source.hold_rows import read_clock
+from archiver_assets.source.session import partition_lock
+from archiver_assets.store.hold_objects import place_hold
+
+_NAME_BYTES = 63
+_MOST_HOLD_DAYS = 36_500
+
+
+def restore(task: Task, request: RestoreRequest) -> Restored:
+    """Restore a partition. Without a generation that counts there is nothing to restore, which is a success.
+
+    A bucket that is a copy of the archive's, by another tool, is restored from too, but overwrites no row. Raises NotVerified for a
+    generation that is not what its manifest says; NotRestored where the target has another shape, triggers, other
+    rows under the same keys, or does not keep the rows as they were archived; PartitionBusy; and the errors of source and store.
+    What was restored before an error are whole generations, newer ones than that of the error.
+    """
+    return persistently(task, "restore", lambda: _restore(task, request))
+
+
+def _restore(task: Task, request: RestoreRequest) -> Restored:
+    started = task.monotonic()
+    if not 0 <= request.hold_days <= _MOST_HOLD_DAYS:
+        message = f"expected hold_days of 0 to {_MOST_HOLD_DAYS}, found {request.hold_days}"
+        raise ConfigError(message, hint="0 places no hold; for longer, place a legal hold of your own")
+    relation = _target(task, request)
+    with task.source.connect() as connection, partition_lock(connection, table=task.table.label, partition=task.partition):
+        task.reached(Step.LOCKED)
+        live = tuple(reversed(read_generations(task).live))
+        generations = _chosen(task, request, live)
+        result = Restored("empty", relation.identifier.as_string(), (), RestoreTally(), 0.0)
+        if generations:
+            session = Session(task, request, connection, generations, live, relation)
+            result = _restore_all(session)
+        task.reached(Step.UNLOCKED)
+    tally = result.tally
+    log.info(
+        "restore %s into %s: %s, %s rows loaded, %s there before", task.label, result.target, result.outcome, tally.loaded, tally.present
+    )
+    return replace(result, seconds=task.monotonic() - started)
+
+
+def _chosen(task: Task, request: RestoreRequest, live: tuple[Generation, ...]) -> tuple[Generation, ...]:
+    """Return the generations to restore, in their order. Raises NotRestored for a number that is none of them."""
+    numbers = [generation.number for generation in live]
+    if unknown := [number for number in request.generations if number not in numbers]:
+        message = f"expected generations of {task.label} that count, found {', '.join(map(str, unknown))}"
+        raise NotRestored(message, hint=f"those that count are: {', '.join(map(str, sorted(numbers))) or 'none'}")
+    return tuple(generation for generation in live if not request.generations or generation.number in request.generations)
+
+
+def _target(task: Task, request: RestoreRequest) -> sql.Relation:
+    name = request.table_name or f"{task.table.name}_restored"
+    if len(name.encode()) > _NAME_BYTES:
+        message = f"expected the name of a target table of at most {_NAME_BYTES} bytes, found {name!r}"
+        raise ConfigError(message, hint="name the target table of the restore")
+    return sql.Relation(request.schema_name or task.table.schema_name, name)
+
+
+def _restore_all(session: Session) -> Restored:
+    task, request = session.task, session.request
+    columns = archived_columns(session, session.generations[0].manifest)
+    with at.errors_of(session.relation):
+        if not request.dry_run and request.table_name is None:
+            at.create_destination(session.connection, session.relation, columns, session.key)
+        destination = at.read_destination(session.connection, session.relation, session.key)
+    if destination is None and not (request.dry_run and request.table_name is None):
+        message = f"expected a table {session.relation.identifier.as_string()} to restore {task.label} into, found none"
+        raise NotRestored(message, hint="create it, or name none: then a table is made from what the archive knows of the original")
+    if destination is not None:
+        _require_safe(session, destination)
+    results = _Results()
+    # All of them before the first row: what one of them is refused for should not leave the others half of a day.
+    names = [_names(session, destination, generation, results) for generation in session.generations]
+    for position, generation in enumerate(session.generations):
+        with of_generation(generation.number):
+            _restore_one(session, destination, generation, session.generations[:position], names[position], results)
+    outcome: Literal["restored", "already there", "dry run"] = "restored" if results.tally.loaded else "already there"
+    numbers = tuple(generation.number for generation in session.generations)
+    return Restored(
+        "dry run" if request.dry_run else outcome,
+        session.relation.identifier.as_string(),
+        numbers,
+        results.tally,
+        0.0,
+        tuple(dict.fromkeys(results.drift)),
+        results.hold,
+        tuple(dict.fromkeys(results.sequences)),
+    )
+
+
+@dataclass
+class _Results:
+    """What the generations restored so far add up to."""
+
+    tally: RestoreTally = field(default_factory=RestoreTally)
+    drift: list[str] = field(default_factory=list)
+    sequences: list[str] = field(default_factory=list)
+    hold: str | None = None
+
+
+def _require_safe(session: Session, destination: Destination) -> None:
+    name, table = destination.relation.identifier.as_string(), session.task.table
+    overwrites = session.request.conflict == Conflict.overwrite
+    if overwrites and not table.purge and destination.relation == sql.Relation(table.schema_name, table.name):
+        message = f"expected purge: true in the config of {table.label} to overwrite rows of it, found purge: false: no row is ever deleted"
+        raise NotRestored(message, hint="restore into another table, or with conflict: skip")
+    triggers = at.insert_triggers(session.connection, destination)
+    if triggers and session.request.triggers == Triggers.refuse:
+        message = f"restored rows would fire triggers of {name}: {', '.join(dict.fromkeys(trigger.name for trigger in triggers))}"
+        raise NotRestored(message, hint="say what they do: triggers: disable (as the table's owner) or fire; or restore into another table")
+    effects = at.side_effects_of_delete(session.connection, destination) if overwrites else []
+    if effects:
+        message = f"overwriting rows of {name} would do more, or less: {'; '.join(effects)}"
+        raise NotRestored(message, hint="restore into another table, or with conflict: skip")
+
+
+def _names(session: Session, destination: Destination | None, generation: Generation, results: _Results) -> list[str]:
+    """Return the columns to restore of a generation. Raises NotRestored for a destination of another shape, unless asked for."""
+    columns = archived_columns(session, generation.manifest)
+    if destination is None:
+        return [column.name for column in columns]
+    results.drift += (drift := at.differences(columns, destination) if not session.request.columns else _retyped(columns, destination))
+    name = destination.relation.identifier.as_string()
+    if drift and session.request.drift == Drift.refuse:
+        message = f"{name} is not of the shape of generation {generation.number} of {session.task.label}: {'; '.join(drift)}"
+        hint = "restore with drift: by_name (columns of the same name; what is archived and not in the table is left out), or elsewhere"
+        raise NotRestored(message, hint=hint)
+    present = {column.name for column in destination.columns}
+    if missing := [each for each in session.key if each not in present]:
+        message = f"expected the whole key in {name}, found no column {', '.join(missing)}"
+        raise NotRestored(message, hint="restore into another table: without its key a row cannot be told from others")
+    return [column.name for column in columns if column.name in present]
+
+
+def _restore_one(
+    session: Session,
+    destination: Destination | None,
+    generation: Generation,
+    newer: Sequence[Generation],
+    names: list[str],
+    results: _Results,
+) -> None:
+    task = session.task
+    superseded = Coverage(_keys(session, newer))
+    with session.proven(generation) as copy:
+        task.reached(Step.READ_BACK)
+        with task.progress("restore", generation.manifest.rows, beside=generation.manifest.object.bytes) as progress:
+            rows = Rows(copy, session.key, names, superseded, progress)
+            if destination is None:
+                loaded = sum(batch.num_rows for batch in rows)
+                results.tally += RestoreTally(loaded=loaded, superseded=generation.manifest.rows - loaded)
+                return
+            _load_in_one_transaction(session, destination, generation, rows, results)
+
+
+def _retyped(columns: Sequence[TargetColumn], destination: Destination) -> list[str]:
+    """Return the differences of chosen columns: that others are not restored was asked for."""
+    return [line for line in at.differences(columns, destination) if not line.startswith("+")]
+
+
+def _keys(session: Session, generations: Sequence[Generation]) -> Iterator[pa.RecordBatch]:
+    for generation in generations:
+        with session.proven(generation) as copy:
+            for batch in copy.batches(list(session.key)):
+                yield batch.select(list(session.key))
+
+
+def _load_in_one_transaction(session: Session, destination: Destination, generation: Generation, rows: Rows, results: _Results) -> None:
+    task, connection = session.task, session.connection
+    with at.errors_of(destination.relation), connection.transaction(force_rollback=session.request.dry_run):
+        connection.execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE")
+        # From here to the commit the table is the one that was looked at: its name, its columns, and what an INSERT sets off.
+        at.lock_unchanged(connection, destination, alone=session.request.triggers == Triggers.disable)
+        _require_safe(session, destination)
+        triggers = at.insert_triggers(connection, destination) if session.request.triggers == Triggers.disable else []
+        loading = Loading(session, destination, generation, rows)
+        with at.disabled(connection, triggers):
+            tally = loading.load()
+            # What the table defers to its commit happens here, where it is compared; and no trigger can be switched on before it.
+            connection.execute(sql_restore.FIRE_DEFERRED)
+        task.reached(Step.ROWS_LOADED)
+        loading.require_same(tally)
+        results.tally += replace(tally, superseded=generation.manifest.rows - loading.rows_read)
+        if session.request.dry_run:
+            return
+        results.sequences += at.advance_sequences(connection, destination, loading.greatest)
+        if tally.loaded and results.hold is None:
+            results.hold = _hold(session, destination)
+    task.reached(Step.ROWS_RESTORED)
+
+
+def _hold(session: Session, destination: Destination) -> str | None:
+    """Keep the rows from the next purge, before they can be seen, if they went into the archived table itself."""
+    task, held_for = session.task, session.request.hold_days
+    original = find_relation(session.connection, task.table)
+    if held_for <= 0 or original is None or not at.is_of(session.connection, destination, int(original["oid"])):
+        return None
+    now = read_clock(session.connection)
+    # Under a time zone that was changed since, the rows are of neighbouring days too.
+    manifests = [generation.manifest for generation in session.generations]
+    ends = [instant for each in manifests for instant in (each.timestamp_min, each.timestamp_max)]
+    days = [task.partition.day, *(Partition.containing(instant, task.table.timezone).day for instant in ends)]
+    hold = Hold(
+        id=f"restored-{task.partition.key}-{token_hex(8)}",
+        reason=f"restored from the archive of {task.label} by run {task.run_id}",
+        requestor=HOLD_REQUESTOR,
+        schema_name=task.table.schema_name,
+        table_name=task.table.name,
+        first_day=min(days),
+        last_day=max(days),
+        expiration_date=now + timedelta(days=held_for),
+    )
+    place_hold(task.store, task.prefix, hold)
+    return hold.id

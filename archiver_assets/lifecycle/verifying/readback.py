@@ -1,0 +1,331 @@
+"""Reading a generation back: its object, whole, from the store, and what its manifest says of it compared with what is there.
+
+What belongs here: fetching an object into a private local copy, and naming every mismatch. What does not: what follows from one
+(`verify.py`, `purging/purge.py`, and all who use what an object holds).
+
+The copy is what was proven: purge deletes by the rows of the same copy, so that nothing can change between proof and use. It is a temporary
+file without a name, so the disk needs room for one object, and a killed process leaves nothing behind.
+"""
+
+import hashlib
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime, timedelta
+from functools import cached_property, partial
+from typing import IO, Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from archiver_assets.errors import NotVerified, ObjectMissing
+from archiver_assets.lifecycle.generations import Generation
+from archiver_assets.lifecycle.progress import Progress
+from archiver_assets.lifecycle.task import Task, log
+from archiver_assets.source.catalog import instant_of
+from archiver_assets.store.digest import content_digest
+from archiver_assets.store.manifest import Manifest, format_instant
+from archiver_assets.store.objects import StoredObject
+from archiver_assets.store.parquet import open_parquet, oversized, read_batches
+from archiver_assets.threads import gathered
+from archiver_assets.untrusted_text import bounded
+
+_RUN_AGAIN = "no row was deleted by it; run the day again, or restore the object from an older version or a copy"
+_BRING_BACK = (
+    "its purge had begun, and no run mends it: bring back the version of the object that its manifest names; "
+    "until then rows that came late are purged by materializing the purge of the day alone"
+)
+
+_LATEST: Final = datetime(9000, 1, 1, tzinfo=UTC)
+"""Of a time to which a retention is added: Python's years end with 9999, and a retention has at most a hundred."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One thing that was compared, of one generation: what its manifest says, and what was found; `in_footer` of what identifies it."""
+
+    generation: int
+    what: str
+    expected: str
+    found: str
+    in_footer: bool = False
+
+    @property
+    def same(self) -> bool:
+        """Tell whether it is as it should be."""
+        return self.expected == self.found
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What was read back. `mismatches` says, one line each, what is not as the manifest says; none means proven.
+
+    Of several generations `generation` is the first that is not proven, else the newest, and the numbers are sums. `comparisons` are all
+    that were made, for people. `rejected` generations do not count any more. `versioned` if the bucket keeps versions, as the store's
+    answer tells, whatever the manifest says. `other_version` tells that the current version of an object is another than the manifest
+    names, as in a bucket that is a copy; `purge_begun`, that a generation that is not proven may be all that is left of its rows.
+    """
+
+    generation: Generation | None
+    rows_in_manifest: int
+    rows_in_object: int
+    rows_in_table: int | None
+    bytes_in_object: int
+    mismatches: tuple[str, ...]
+    comparisons: tuple[Comparison, ...] = ()
+    rejected: int = 0
+    versioned: bool = False
+    other_version: bool = False
+    purge_begun: bool = False
+
+    @property
+    def passed(self) -> bool:
+        """Tell whether everything is proven."""
+        return not self.mismatches
+
+    def failing(self, mismatches: Sequence[str]) -> "Verification":
+        """Return it with more mismatches."""
+        return replace(self, mismatches=(*self.mismatches, *mismatches))
+
+    def failure(self, label: str, *, rejected: bool = False) -> NotVerified:
+        """Return the error that names every mismatch; it says too whether the generation was rejected."""
+        message = f"{label}: the generation is not what its manifest says: {'; '.join(self.mismatches)}"
+        hint = _BRING_BACK if self.purge_begun else _RUN_AGAIN
+        return NotVerified(message, hint=hint, rejected=int(rejected))
+
+    @property
+    def next_step(self) -> str:
+        """What to do about mismatches: a run archives anew what is in the table, which is not what a purge has deleted."""
+        return _BRING_BACK if self.purge_begun else _RUN_AGAIN
+
+
+@dataclass(frozen=True)
+class LocalCopy:
+    """A generation's object as it was read back, and what was found; it lives as long as the block that opened it."""
+
+    verification: Verification
+    _file: IO[bytes]
+
+    @cached_property
+    def _parquet(self) -> pq.ParquetFile:
+        self._file.seek(0)
+        return open_parquet(self._file)
+
+    def batches(self, columns: list[str]) -> Iterator[pa.RecordBatch]:
+        """Yield the given columns of all rows in order, holding one row group in memory."""
+        return read_batches(self._parquet, columns)
+
+    def row_groups(self) -> Iterator["RowGroup"]:
+        """Yield the row groups, in order; nothing is decoded yet."""
+        return (RowGroup(self._parquet, number) for number in range(self._parquet.num_row_groups))
+
+
+@dataclass(frozen=True)
+class RowGroup:
+    """One row group of a proven object."""
+
+    _parquet: pq.ParquetFile
+    _number: int
+
+    def columns(self, names: list[str]) -> pa.RecordBatch:
+        """Return some columns of all its rows, in one batch."""
+        return _one_batch(self._parquet.read_row_group(self._number, columns=names).select(names))
+
+    @cached_property
+    def whole(self) -> pa.RecordBatch:
+        """All columns of all its rows, in one batch, decoded once."""
+        return _one_batch(self._parquet.read_row_group(self._number))
+
+
+def _one_batch(table: pa.Table) -> pa.RecordBatch:
+    (batch,) = table.replace_schema_metadata(None).combine_chunks().to_batches()
+    return batch
+
+
+@contextmanager
+def read_back(task: Task, generation: Generation, *, copied: bool = False) -> Iterator[LocalCopy]:
+    """Fetch the generation's object, whole and by version, and compare it with its manifest; once more if it does not prove itself.
+
+    In a bucket that is `copied` from the archive's, versions and etags are others: the current object is read, and these are not compared.
+    """
+    with tempfile.TemporaryFile(prefix="archiver-") as file:
+        copy = LocalCopy(_compare(task, generation, file, copied=copied), file)
+        if copy.verification.passed:
+            yield copy
+            return
+        log.warning("%s: reading generation %s again: %s", task.label, generation.number, "; ".join(copy.verification.mismatches))
+    with tempfile.TemporaryFile(prefix="archiver-") as file:
+        yield LocalCopy(_compare(task, generation, file, copied=copied), file)
+
+
+@contextmanager
+def proven(task: Task, generation: Generation, *, copied: bool = False) -> Iterator[LocalCopy]:
+    """Read a generation back, for a use that rejects nothing. Raises NotVerified if it is not what its manifest says."""
+    with read_back(task, generation, copied=copied) as copy:
+        if not copy.verification.passed:
+            raise copy.verification.failure(task.label)
+        yield copy
+
+
+@dataclass
+class _Compared:
+    """What was compared of one generation so far; `mismatches` has a line for each difference, and for what could not be compared."""
+
+    generation: int
+    comparisons: list[Comparison] = field(default_factory=list)
+    mismatches: list[str] = field(default_factory=list)
+
+    def same(self, what: str, expected: object, found: object, *, in_footer: bool = False) -> None:
+        """Note that one thing was compared."""
+        words = bounded(str(expected)), bounded(str(found))
+        self.comparisons.append(Comparison(self.generation, what, *words, in_footer))
+        if expected != found:
+            self.mismatches.append(f"{what}: expected {words[0]}, found {words[1]}")
+
+    def wrong(self, what: str, expected: str, line: str) -> None:
+        """Note what is wrong and has no two values to compare."""
+        self.comparisons.append(Comparison(self.generation, what, expected, bounded(line)))
+        self.mismatches.append(bounded(line))
+
+
+def _compare(task: Task, generation: Generation, file: IO[bytes], *, copied: bool) -> Verification:
+    manifest, compared = generation.manifest, _Compared(generation.number)
+    rows, size, current = 0, 0, None
+    try:
+        current = _compare_current(task, generation, compared, copied=copied)
+        size, sha256 = _fetch(task, generation, file, None if copied else manifest.object.version_id)
+    except ObjectMissing as error:
+        compared.wrong("object", "there", error.message)
+    else:
+        compared.same("bytes", manifest.object.bytes, size)
+        compared.same("sha256", manifest.object.sha256, sha256)
+        # Bytes that are not ours are not decoded, only asked what they say they are.
+        rows = _compare_content(task, manifest, file, compared)
+    said = tuple(compared.mismatches), tuple(compared.comparisons)
+    return Verification(
+        generation,
+        manifest.rows,
+        rows,
+        None,
+        size,
+        *said,
+        versioned=current is not None and current.version_id is not None,
+        other_version=current is not None and manifest.object.version_id not in {None, current.version_id},
+        purge_begun=bool(compared.mismatches) and (generation.purging or generation.receipt is not None),
+    )
+
+
+def _compare_current(task: Task, generation: Generation, compared: _Compared, *, copied: bool) -> StoredObject | None:
+    """Compare with what is there without asking for a version: a delete marker or a lifecycle rule would remove the object later.
+
+    Return what the store reports, if it is there.
+    """
+    uri = task.store.uri(generation.object_key)
+    try:
+        current = task.store.head(generation.object_key)
+    except ObjectMissing:
+        compared.wrong("object", "there", f"{uri} is gone, or hidden by a delete marker")
+        return None
+    if generation.manifest.object.version_id is not None and not copied:
+        compared.same(f"current version of {uri}", generation.manifest.object.version_id, current.version_id)
+        compared.same(f"etag of {uri}", generation.manifest.object.etag, current.etag)
+    until = min(generation.manifest.archived_at, _LATEST) + timedelta(days=task.table.retention_days)
+    if current.expires_at is not None and current.expires_at < until:
+        line = f"expiration of {uri}: expected none before {until:%Y-%m-%d}, found {current.expires_at:%Y-%m-%d}"
+        compared.wrong("expiration", f"none before {until:%Y-%m-%d}", line)
+    return current
+
+
+def _fetch(task: Task, generation: Generation, file: IO[bytes], version_id: str | None) -> tuple[int, str]:
+    size, digest = 0, hashlib.sha256()
+    with task.progress("read back", generation.manifest.object.bytes, "bytes", beside=generation.manifest.rows) as progress:
+        for chunk in task.store.read(generation.object_key, version_id=version_id):
+            size += len(chunk)
+            digest.update(chunk)
+            file.write(chunk)
+            progress.add(len(chunk))
+            if size > generation.manifest.object.bytes:
+                break  # already a mismatch; the disk need not hold all of it
+    file.seek(0)
+    return size, f"sha256:{digest.hexdigest()}"
+
+
+def _compare_content(task: Task, manifest: Manifest, file: IO[bytes], compared: _Compared) -> int:
+    decode = not compared.mismatches and task.table.verification != "rows"
+    try:
+        parquet = open_parquet(file)
+        rows = int(parquet.metadata.num_rows)
+        compared.same("rows", manifest.rows, rows)
+        _compare_footer(manifest, parquet, compared)
+        _compare_columns(manifest, parquet.schema_arrow, compared)
+        if (group := oversized(parquet)) is not None:
+            compared.wrong("row groups", "as the archive writes them", f"row groups: {group}; it is not decoded")
+        elif decode:
+            # Decoded by another thread than the one that hashes: both leave Python to others while they are at it.
+            with (
+                task.progress("decode", manifest.rows, beside=manifest.object.bytes) as progress,
+                closing(gathered([partial(read_batches, parquet)], lambda: None)) as batches,
+            ):
+                extremes = _Extremes(manifest)
+                digest = content_digest(parquet.schema_arrow, extremes.of(_counted(batches, progress)))
+                compared.same("content_digest", manifest.content_digest, digest)
+                extremes.compare(compared)
+    except (pa.ArrowException, OSError, TypeError, ValueError) as error:
+        # ValueError, because no checksum guards the footer, and a column's name in a damaged one may be no UTF-8.
+        compared.wrong("content", "Parquet", f"it does not decode as Parquet: {' '.join(str(error).split())}")
+        return 0
+    return rows
+
+
+@dataclass
+class _Extremes:
+    """The least and the greatest timestamp of the rows that are decoded."""
+
+    manifest: Manifest
+    values: list[datetime | date] = field(default_factory=list)
+
+    def of(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Yield the batches, and look at each."""
+        name = self.manifest.partition.column
+        for batch in batches:
+            kind = batch.schema.field(name).type if name in batch.schema.names else pa.null()
+            if pa.types.is_timestamp(kind) or pa.types.is_date(kind):  # anything else is a mismatch of its own, and of this
+                found = pc.min_max(batch.column(name)).as_py()
+                present = [value for value in (*self.values, found["min"], found["max"]) if value is not None]
+                self.values = [min(present), max(present)] if present else []
+            yield batch
+
+    def compare(self, compared: _Compared) -> None:
+        """Compare with what the manifest says."""
+        zone, expected = self.manifest.partition.timezone, (self.manifest.timestamp_min, self.manifest.timestamp_max)
+        # In UTC: times of two zones are never equal to Python in the hour that a clock goes through twice.
+        found = [instant_of(value, zone).astimezone(UTC) for value in self.values]
+        compared.same(
+            "timestamp_min and timestamp_max", " and ".join(map(format_instant, expected)), " and ".join(map(format_instant, found))
+        )
+
+
+def _counted(batches: Iterable[pa.RecordBatch], progress: Progress) -> Iterator[pa.RecordBatch]:
+    for batch in batches:
+        yield batch
+        progress.add(batch.num_rows)
+
+
+def _compare_footer(manifest: Manifest, parquet: pq.ParquetFile, compared: _Compared) -> None:
+    footer = (parquet.metadata.metadata or {}).items()
+    found = {_text(name): _text(value) for name, value in footer if name != b"ARROW:schema"}
+    for name, value in manifest.footer().items():
+        compared.same(f"{name} in its footer", value, found.get(name), in_footer=True)
+
+
+def _compare_columns(manifest: Manifest, schema: pa.Schema, compared: _Compared) -> None:
+    expected = [(column.name, column.arrow_type, column.pg_type, column.not_null) for column in manifest.columns]
+    expected.append(("_xmin", "uint32", "xid", True))
+    found = [(each.name, str(each.type), _text((each.metadata or {}).get(b"pg_type", b"")), not each.nullable) for each in schema]
+    compared.same("columns", expected, found)
+
+
+def _text(raw: bytes) -> str:
+    return raw.decode(errors="replace")

@@ -1,0 +1,115 @@
+"""Legal holds as objects: `{prefix}_holds/{id}.json`.
+
+What belongs here: their form as JSON, reading them with suspicion, placing one and releasing it. What does not: what a hold means
+(`config/legal.py`), and which are in force (`lifecycle/holding/holds.py`).
+"""
+
+import json
+from collections.abc import Iterator
+from typing import Literal, NoReturn
+
+from pydantic import ValidationError
+
+from archiver_assets.config import Hold
+from archiver_assets.errors import HoldsUnreadable
+from archiver_assets.store.keys import hold_key, holds_folder, parse_hold_key
+from archiver_assets.store.manifest import FORMAT, encode
+from archiver_assets.store.objects import ObjectStore, StoredObject
+from archiver_assets.untrusted_text import bounded
+
+MAX_BYTES = 1 << 20
+"""A hold that is larger is none."""
+
+MOST_HOLDS = 20_000
+"""Objects that are read as holds, all of which are kept in memory."""
+
+Seen = dict[tuple[str, str, int], Hold]
+"""Holds that were read before, by key, etag and size: what changed has another etag."""
+
+
+class HoldDocument(Hold):
+    """A hold as it is stored. Unknown keys are refused: one that was meant to be another might have held more."""
+
+    format: Literal["archiver/1"] = FORMAT
+
+
+def place_hold(store: ObjectStore, prefix: str, hold: Hold) -> str:
+    """Store a hold, and return its key. Raises ObjectExists if there is one with its id.
+
+    It is not locked: a lock would not keep it in force, since a delete marker releases it all the same, and would keep what it says of
+    people for years after its release.
+    """
+    key = hold_key(prefix, hold.id)
+    store.create(key, encode(HoldDocument(**dict(hold))), locked=False)
+    return key
+
+
+def release_hold(store: ObjectStore, prefix: str, hold_id: str) -> None:
+    """Remove a hold; where versions are kept, it can still be read afterwards. Raises ObjectMissing if there is none with the id."""
+    key = hold_key(prefix, hold_id)
+    store.head(key)
+    store.remove(key)
+
+
+def read_hold_objects(store: ObjectStore, prefix: str, seen: Seen) -> Iterator[Hold]:
+    """Yield the holds below `{prefix}_holds/`, reading those that are not in `seen`.
+
+    Raises HoldsUnreadable for anything there that is not a hold, and what the store raises.
+    """
+    listed = list(store.list(holds_folder(prefix), at_most=MOST_HOLDS + 1))
+    if len(listed) > MOST_HOLDS:
+        raise _unreadable(store, holds_folder(prefix), f"more than {MOST_HOLDS:,} objects")
+    for found in listed:
+        if found.key == holds_folder(prefix) and not found.bytes:
+            continue  # as consoles make folders
+        identity = (found.key, found.etag, found.bytes)
+        if identity not in seen:
+            seen[identity] = _read(store, prefix, found)
+        yield seen[identity]
+
+
+def parse_json(text: str | bytes) -> object:
+    """Return parsed JSON with numbers as the texts that they were, since their digits may count.
+
+    Raises ValueError, also for a key that stands twice, and RecursionError.
+    """
+    return json.loads(text, parse_int=str, parse_float=str, parse_constant=_refuse_constant, object_pairs_hook=_unique)
+
+
+def why_invalid(error: ValidationError) -> str:
+    """Return what is wrong with each field, on one line."""
+    return "; ".join(f"{'.'.join(map(str, each['loc'])) or 'the whole'}: {each['msg']}" for each in error.errors(include_input=False))
+
+
+def _read(store: ObjectStore, prefix: str, found: StoredObject) -> Hold:
+    hold_id = parse_hold_key(prefix, found.key)
+    if hold_id is None or found.bytes > MAX_BYTES:
+        raise _unreadable(
+            store, found.key, f"a key of another form, or {found.bytes} bytes, in place of an {{id}}.json of at most {MAX_BYTES}"
+        )
+    try:
+        document = HoldDocument.model_validate(parse_json(b"".join(store.read(found.key))))
+    except ValidationError as error:
+        raise _unreadable(store, found.key, why_invalid(error)) from error
+    except (ValueError, RecursionError) as error:
+        raise _unreadable(store, found.key, f"no JSON: {error}") from error
+    if document.id != hold_id:
+        raise _unreadable(store, found.key, f"the id {document.id!r}, which is not that of its key")
+    return document
+
+
+def _unreadable(store: ObjectStore, key: str, found: str) -> HoldsUnreadable:
+    message = f"expected a legal hold of the format {FORMAT} in {store.uri(key)}, found: {bounded(found)}"
+    return HoldsUnreadable(message, hint="correct the object, or remove it if it is none; until then every row of every table is held")
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    message = f"{name} is no JSON number"
+    raise ValueError(message)
+
+
+def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    if len({name for name, _ in pairs}) != len(pairs):
+        message = "a key stands twice"
+        raise ValueError(message)
+    return dict(pairs)
