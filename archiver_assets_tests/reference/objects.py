@@ -79,7 +79,7 @@ MEANINGS: Final[Mapping[str, str]] = {
     "rows_late": "rows of the day that no generation holds, which stayed",
     "rows_held_before": "rows that legal holds kept when the purge began",
     "batches": "transactions that deleted",
-    "wal_bytes": "bytes of WAL that they wrote, null if unknown",
+    "wal_bytes": "bytes of WAL that they wrote; always null in this version, which does not measure them",
     "system_identifier": "the server that was accepted",
     "database_oid": "the database that was accepted",
 }
