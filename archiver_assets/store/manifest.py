@@ -180,11 +180,13 @@ class Manifest(Identity):
 
 
 class PurgeSettings(_Frozen):
-    """The settings a purge ran with; seconds for the pause between batches."""
+    """The settings a purge ran with; seconds for the pause between batches. Marks of before the last two were recorded have None there."""
 
     batch_size: int
     sleep_between_batches: float
     retention_days: int
+    purge_method: Literal["delete", "drop_partition"] | None = None
+    verification: Literal["rows", "full", "restore"] | None = None
 
 
 class Rejected(_Frozen):

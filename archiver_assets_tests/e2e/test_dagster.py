@@ -210,7 +210,13 @@ def test_the_launchpad_reaches_the_purge(lab: Lab, runs: Runs) -> None:
     (event,) = result.asset_materializations_for_node(runs.keys.purge.to_python_identifier())
     mark = json.loads(lab.content(only(lab.objects(), lambda key: "_purging" in key)))
     assert (event.metadata["batches"].value, event.metadata["verification"].value) == (3, "restore")
-    assert mark["settings"] == {"batch_size": 7, "sleep_between_batches": 0.01, "retention_days": 30}
+    assert mark["settings"] == {
+        "batch_size": 7,
+        "sleep_between_batches": 0.01,
+        "retention_days": 30,
+        "purge_method": "delete",
+        "verification": "restore",
+    }
 
 
 def test_the_launchpad_reaches_the_check_and_can_only_prove_more(lab: Lab, instance: dg.DagsterInstance) -> None:

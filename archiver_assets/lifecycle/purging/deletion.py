@@ -100,8 +100,8 @@ def _days(session: Session, manifest: Manifest) -> sql.Days:
     return replace(days, lower=max(partition.start, manifest.partition.start), upper=min(partition.end, manifest.partition.end))
 
 
-def delete_all(session: Session, proven: Proven) -> Tally:
-    """Delete the rows of a proven generation that are still in the table; each batch is a transaction.
+def delete_all(session: Session, proven: Proven, note: Callable[[Deleted], None]) -> Tally:
+    """Delete the rows of a proven generation that are still in the table; each batch is a transaction, and noted once it is committed.
 
     Raises SourceChanged or TableRefused if the table is altered meanwhile, and what else the source raises.
     """
@@ -114,6 +114,7 @@ def delete_all(session: Session, proven: Proven) -> Tally:
             if tally.batches:
                 pace.pause_between_batches(last.blocked)
             last = _delete_past_conflicts(session, target, batch, pace)
+            note(last)
             tally += Tally(last, 1)
             progress.add(batch.versions.num_rows)
             task.reached(Step.BATCH_DELETED)

@@ -91,8 +91,9 @@ def _dry_purge(task: Task, *, archived_first: bool) -> DryPurge:
         rows, kept = _count(look, proven)
         live = look.generations.live if look.generations else ()
         left = 0 if kept is None or archived_first else kept.all - (rows.by_version + rows.by_content if rows else 0)
-        # As in a purge: that the table has another shape by now matters only while there are rows.
-        look.findings.met += [*(finding_of(error, "purge" if left else "nothing") for error in drifted), *_not_tried(task)]
+        free = left - kept.held if kept and left else 0
+        # As in a purge: that the table has another shape by now matters only while there are rows that no hold keeps.
+        look.findings.met += [*(finding_of(error, "purge" if free else "nothing") for error in drifted), *_not_tried(task)]
         if left and look.generations and not any(not each.former for each in live):
             look.findings.met.append(finding_of(_not_archived(task, left), "purge"))
     result = DryPurge(
