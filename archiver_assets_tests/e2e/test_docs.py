@@ -147,13 +147,14 @@ def roles(postgres_server: PostgresServer, s3_server: EmbeddedS3, empty_bucket: 
 
 @pytest.fixture
 def locked(database: Database, s3_server: EmbeddedS3, tmp_path: Path) -> Ground:
-    """The same with a bucket that locks what is written, by the config too; it stays until the server ends, as nobody may empty it."""
+    """The same with a bucket that locks, a config that asks for it, and disasters. Nobody may empty the bucket: it ends with the server."""
     bucket = f"locked-{token_hex(4)}"
     s3_server.create_bucket(bucket, locking=True)
     ground = fill(database, s3_server, tmp_path, bucket)
     config = tmp_path / "config.yaml"
     config.write_text(config.read_text().replace("s3:\n", "s3:\n  object_lock: {mode: COMPLIANCE, days: 2557}\n"))
-    return ground
+    shutil.copy(page_disasters.__file__, tmp_path / "disaster.py")
+    return replace(ground, environ=ground.environ | {"PAGE_BUCKET": bucket})
 
 
 @pytest.fixture
