@@ -16,7 +16,7 @@ from psycopg import sql
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-BUCKET = "audit-archives"
+BUCKET = os.environ.get("PAGE_BUCKET", "audit-archives")
 FOLDER = "archives/production_db/public/audit_logs"
 COPY = "audit_logs_in_a_backup"
 RESTORED = "production_restored"

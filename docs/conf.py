@@ -44,7 +44,7 @@ def _with_navigation(name: str, text: str) -> str:
     folder = (DOCS / name).parent
     linked = [target.removesuffix(".md") for _, target, _ in LINK.findall(text) if (folder / target).parent == folder]
     there = [path.stem for path in sorted(folder.glob("*.md")) if path.stem != "index"]
-    entries = [f"{part}/index" for part in PARTS] if name == "index" else dict.fromkeys([*linked, *there])
+    entries = [*(f"{part}/index" for part in PARTS), *there] if name == "index" else dict.fromkeys([*linked, *there])
     return "\n".join([text, "```{toctree}", ":hidden:", "", *entries, "```", ""])
 
 

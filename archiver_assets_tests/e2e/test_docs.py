@@ -7,21 +7,25 @@ checks what can be checked. CONTRIBUTING.md says how a page is written for this.
 import os
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from secrets import token_hex
 
 import psycopg
 import pytest
+from psycopg import sql
 
+from archiver_assets.demo.postgres import find_binaries
 from archiver_assets.demo.seaweed import EmbeddedS3
 from archiver_assets.demo.stage import open_stage
 from archiver_assets_tests import page_disasters
+from archiver_assets_tests.clusters import catch_up, primary_with_standby
 from archiver_assets_tests.conftest import fresh_database
 from archiver_assets_tests.page_commands import commands
 from archiver_assets_tests.page_sessions import Session, session
 from archiver_assets_tests.pages import PAGES, Page, parse_page, read_page
-from archiver_assets_tests.servers import PostgresServer
+from archiver_assets_tests.servers import Database, PostgresServer
 
 BUCKET = "audit-archives"
 DAYS, ROWS_A_DAY = (date(2024, 8, 1), date(2024, 8, 2), date(2024, 8, 3)), 2_000
@@ -47,7 +51,7 @@ version: "2.0"
 
 s3:
   endpoint: {endpoint}
-  bucket: audit-archives
+  bucket: {bucket}
   prefix: archives/
   region: us-east-1
   path_style: true
@@ -68,16 +72,19 @@ databases:
         timestamp_column: created_at
         primary_key: id
 """
+ROLE = "archiver_of_a_page"
+"""What `archiver roles` makes in a test: not a name that a server of the user's own has already."""
 TO_RUN = [page for page in map(read_page, PAGES) if "session" in page.notes]
 
 
 @dataclass(frozen=True)
 class Ground:
-    """What a page stands on: the variables of its shell, or a file of them, and the database that its SQL is for."""
+    """What a page stands on: the variables of its shell, or a file of them, the database that its SQL is for, and more programs."""
 
     environ: dict[str, str]
     dsn: str
     env_file: Path | None = None
+    programs: Path | None = None
 
     def run_sql(self, statements: str) -> None:
         """Run what a page has as SQL, as the owner of the tables."""
@@ -92,21 +99,71 @@ def scripts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield folder
 
 
+def fill(database: Database, s3: EmbeddedS3, folder: Path, bucket: str) -> Ground:
+    """Make the tables and the config, and return what a page stands on."""
+    with psycopg.connect(database.dsn) as connection:
+        connection.execute(TABLES)
+        for day in DAYS:
+            start = datetime(day.year, day.month, day.day, tzinfo=UTC)
+            connection.execute(INSERT, {"start": start, "every": timedelta(days=1) / ROWS_A_DAY, "rows": ROWS_A_DAY})
+    (folder / "config.yaml").write_text(CONFIG.format(endpoint=s3.endpoint, bucket=bucket, database=database))
+    config = {"ARCHIVER_CONFIG": str(folder / "config.yaml"), "S3_ENDPOINT": s3.endpoint}
+    server = {"PGHOST": database.host, "PGPORT": str(database.port), "PGUSER": database.user, "PGDATABASE": database.name}
+    return Ground({**s3.environ(), **server, **config, "DB_PASSWORD": database.password}, database.dsn)
+
+
 @pytest.fixture
-def production(postgres_server: PostgresServer, s3_server: EmbeddedS3, tmp_path: Path) -> Iterator[Ground]:
-    """A database with two tables, of which the config names `audit_logs`, an empty bucket, and no Dagster instance."""
+def empty_bucket(s3_server: EmbeddedS3) -> Iterator[str]:
+    """The bucket of most pages."""
     s3_server.create_bucket(BUCKET)
-    with fresh_database(postgres_server) as database:
-        with psycopg.connect(database.dsn) as connection:
-            connection.execute(TABLES)
-            for day in DAYS:
-                start = datetime(day.year, day.month, day.day, tzinfo=UTC)
-                connection.execute(INSERT, {"start": start, "every": timedelta(days=1) / ROWS_A_DAY, "rows": ROWS_A_DAY})
-        (tmp_path / "config.yaml").write_text(CONFIG.format(endpoint=s3_server.endpoint, database=database))
-        config = {"ARCHIVER_CONFIG": str(tmp_path / "config.yaml"), "S3_ENDPOINT": s3_server.endpoint}
-        server = {"PGHOST": database.host, "PGPORT": str(database.port), "PGUSER": database.user, "PGDATABASE": database.name}
-        yield Ground({**s3_server.environ(), **server, **config, "DB_PASSWORD": database.password}, database.dsn)
+    yield BUCKET
     s3_server.remove_bucket(BUCKET)
+
+
+@pytest.fixture
+def production(database: Database, s3_server: EmbeddedS3, empty_bucket: str, tmp_path: Path) -> Ground:
+    """A database with two tables, of which the config names `audit_logs`, an empty bucket, and no Dagster instance."""
+    return fill(database, s3_server, tmp_path, empty_bucket)
+
+
+@pytest.fixture
+def roles(postgres_server: PostgresServer, s3_server: EmbeddedS3, empty_bucket: str, tmp_path: Path) -> Iterator[Ground]:
+    """The same with psql signed in as an administrator, and a config whose role is not there yet; it is dropped with the database."""
+    psql = shutil.which("psql", path=find_binaries()) or shutil.which("psql")
+    if psql is None:
+        pytest.skip("the server under test has no psql beside it")
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "psql").symlink_to(psql)
+    try:
+        with fresh_database(postgres_server) as database:
+            ground = fill(database, s3_server, tmp_path, empty_bucket)
+            config = tmp_path / "config.yaml"
+            config.write_text(config.read_text().replace(f"user: {database.user}", f"user: {ROLE}"))
+            yield replace(ground, environ=ground.environ | {"PGPASSWORD": database.password, "PAGE_ROLE": ROLE}, programs=tmp_path / "bin")
+    finally:
+        with psycopg.connect(postgres_server.maintenance_dsn, autocommit=True) as admin:
+            admin.execute(sql.SQL("DROP ROLE IF EXISTS {}").format(sql.Identifier(ROLE)))
+
+
+@pytest.fixture
+def locked(database: Database, s3_server: EmbeddedS3, tmp_path: Path) -> Ground:
+    """The same with a bucket that locks, a config that asks for it, and disasters. Nobody may empty the bucket: it ends with the server."""
+    bucket = f"locked-{token_hex(4)}"
+    s3_server.create_bucket(bucket, locking=True)
+    ground = fill(database, s3_server, tmp_path, bucket)
+    config = tmp_path / "config.yaml"
+    config.write_text(config.read_text().replace("s3:\n", "s3:\n  object_lock: {mode: COMPLIANCE, days: 2557}\n"))
+    shutil.copy(page_disasters.__file__, tmp_path / "disaster.py")
+    return replace(ground, environ=ground.environ | {"PAGE_BUCKET": bucket})
+
+
+@pytest.fixture
+def standby(s3_server: EmbeddedS3, empty_bucket: str, tmp_path: Path) -> Iterator[Ground]:
+    """The same on a primary with a streaming standby, which the variables REPLICA_HOST and REPLICA_PORT name and the config does not."""
+    with primary_with_standby() as pair:
+        ground = fill(PostgresServer(pair.primary.dsn()).database("postgres"), s3_server, tmp_path, empty_bucket)
+        catch_up(pair)
+        yield replace(ground, environ=ground.environ | {"REPLICA_HOST": pair.standby.host, "REPLICA_PORT": str(pair.standby.port)})
 
 
 @pytest.fixture
@@ -139,7 +196,7 @@ def dev() -> Iterator[Ground]:
 def test_what_a_page_tells_to_type_does_what_it_says(page: Page, request: pytest.FixtureRequest, scripts: Path, tmp_path: Path) -> None:
     ground: Ground = request.getfixturevalue(page.notes["session"])
     shell = {
-        "PATH": f"{scripts}:/usr/bin:/bin",
+        "PATH": ":".join(map(str, filter(None, (scripts, ground.programs, "/usr/bin", "/bin")))),
         "HOME": str(tmp_path),
         "COLUMNS": "100",
         "LC_ALL": "C.UTF-8",
