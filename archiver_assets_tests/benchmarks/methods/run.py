@@ -1,14 +1,16 @@
 """A run of the table's job for the day: archive, check, purge, as a run worker does it, in the in-process executor.
 
-What belongs here: that run. What does not: its config and Dagster's home (`subjects/job.py`). The clock leaves out loading the code
-location; the peak of the memory has it, and all that a run process consists of.
+What belongs here: that run. What does not: its config and Dagster's home (`subjects/job.py`). As for all methods, the clock leaves out
+imports, here those of the code location and of its steps; the peak of memory includes them, and all else that a run process consists of.
 """
 
+import adbc_driver_postgresql.dbapi  # noqa: F401 - the driver is imported with the first row otherwise
 import dagster as dg
 from psycopg import sql
 
 from archiver_assets.config import config_path, load_config
 from archiver_assets.definitions import defs
+from archiver_assets.orchestration import steps  # noqa: F401 - imported with the first step otherwise
 from archiver_assets.orchestration.partitions import shared_job_name
 from archiver_assets_tests.benchmarks.measuring import Done, Meter, report_part
 from archiver_assets_tests.benchmarks.methods.place import source

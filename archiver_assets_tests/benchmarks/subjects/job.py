@@ -63,7 +63,6 @@ COMPARISONS = (
         competing,
         ROW_BY_ROW,
         targets=(Target(JOB, "rows_per_second", 6.0, least=True),),
-        rounds=1,
     ),
     Comparison(
         "memory",
