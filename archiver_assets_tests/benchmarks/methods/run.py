@@ -4,7 +4,6 @@ What belongs here: that run. What does not: its config and Dagster's home (`subj
 imports, here those of the code location and of its steps; the peak of memory includes them, and all else that a run process consists of.
 """
 
-import adbc_driver_postgresql.dbapi  # noqa: F401 - the driver is imported with the first row otherwise
 import dagster as dg
 from psycopg import sql
 
