@@ -3,8 +3,8 @@
 What belongs here: single steps within the transaction of the caller. What does not: which rows are restored, and the order of the steps
 (`lifecycle/restoring/restore.py`).
 
-What a manifest says of types becomes SQL, and whoever can write to the bucket can write a manifest: only what can be nothing but the
-name of a type is taken.
+What a manifest says of types becomes SQL, and whoever can write to the bucket can write a manifest: `require_types` takes only what can be
+nothing but the name of a type.
 """
 
 import re
@@ -22,9 +22,11 @@ from archiver_assets.source.catalog import Connection
 from archiver_assets.source.copying import copy_rows
 from archiver_assets.source.error_text import said
 from archiver_assets.source.literals import to_array_text
+from archiver_assets.untrusted_text import bounded
 
-# Words, quoted names, their dots, numbers in parentheses, and brackets, as format_type writes a type.
-_TYPE = re.compile(r'(?:[a-z_][a-z0-9_]*|"(?:[^"\0]|"")+"|\.|\([0-9]+(?:,-?[0-9]+)?\)|\[\]| )+')
+# Words, quoted names, their dots, numbers and words in parentheses, and brackets, as format_type writes a type. Possessive throughout: a long
+# text that is none would else be tried in exponentially many ways.
+_TYPE = re.compile(r'(?:[a-z_][a-z0-9_]*+|"(?:[^"\0\ud800-\udfff]|"")++"|\.|\((?:-?[0-9]++|[A-Za-z_]\w*+)(?:,(?:-?[0-9]++|[A-Za-z_]\w*+))*+\)|\[\]| )++', re.ASCII)
 
 _MISSING = (psycopg.errors.UndefinedObject, psycopg.errors.UndefinedTable, psycopg.errors.CannotCoerce)
 
@@ -63,31 +65,41 @@ class Destination:
         return [(name, by_name[name], archived[name]) for name in names]
 
 
+def require_types(connection: Connection, types: Mapping[str, str]) -> None:
+    """Require that each of `types`, texts with the columns that have them, can be nothing but the name of a type, known here or not.
+
+    To be called before any of them becomes part of a statement. Raises ManifestInvalid.
+    """
+    for text, column in types.items():
+        if not names_a_type(connection, text):
+            message = f"expected {bounded(column)} to have a type of PostgreSQL, found {bounded(repr(text))}"
+            raise ManifestInvalid(message, hint="compare the manifest with its older versions or a copy; nothing was restored")
+
+
+def names_a_type(connection: Connection, text: str) -> bool:
+    """Tell whether a text is the name of a type, with length or precision, and nothing more; the server may have no such type."""
+    if not _TYPE.fullmatch(text):
+        return False
+    try:
+        connection.execute(sql_restore.NAMES_A_TYPE, [text])
+    except (psycopg.errors.SyntaxError, psycopg.DataError):
+        return False  # words such as `integer references "a table"`, or a precision that no type has
+    except (psycopg.errors.UndefinedObject, psycopg.errors.InvalidSchemaName, psycopg.errors.InsufficientPrivilege):
+        return True  # it was parsed; what is stored as text needs no such type to be restored as text
+    return True
+
+
 def create_destination(connection: Connection, relation: sql.Relation, columns: Sequence[TargetColumn], key: Sequence[str]) -> None:
     """Create the table unless it is there, in a transaction of its own. Its generated columns hold what they held in the archive.
 
-    Raises ManifestInvalid for a type that is none, and psycopg's errors, also where a type is not on the server.
+    The types passed `require_types`. Raises psycopg's errors, also where a type is not on the server.
     """
-    for column in columns:
-        if not _names_a_type(connection, column.pg_type):
-            message = f"expected the column {column.name!r} of a manifest to have a type of PostgreSQL, found {column.pg_type!r}"
-            raise ManifestInvalid(message, hint="compare the manifest with its older versions or a copy; nothing was restored")
     # Nullable but for the key: the table is for other days too, when a column that is NOT NULL now may have had nulls.
     described = [(column.name, column.pg_type, column.name in key) for column in columns]
     with connection.transaction():
         connection.execute(sql_restore.LOCK_CREATION)
         if _find(connection, relation) is None:
             connection.execute(sql_restore.create_table(relation, described, key))
-
-
-def _names_a_type(connection: Connection, text: str) -> bool:
-    if not _TYPE.fullmatch(text):
-        return False
-    try:
-        connection.execute(sql_restore.NAMES_A_TYPE, [text])
-    except psycopg.errors.SyntaxError:
-        return False  # words such as `integer references "a table"`
-    return True
 
 
 def read_destination(connection: Connection, relation: sql.Relation, key: Sequence[str]) -> Destination | None:
@@ -127,11 +139,12 @@ def differences(archived: Sequence[TargetColumn], destination: Destination) -> l
     then, now = ({column.name: column for column in columns} for columns in (archived, destination.columns))
     lines = [f"- {name} {column.pg_type}: archived, and not in the table" for name, column in then.items() if name not in now]
     lines += [f"+ {name} {column.pg_type}: in the table, and not archived" for name, column in now.items() if name not in then]
-    return lines + [
+    lines += [
         f"~ {name}: archived as {then[name].pg_type}, in the table {now[name].pg_type}"
         for name in then
         if name in now and then[name].pg_type != now[name].pg_type
     ]
+    return [bounded(line) for line in lines]
 
 
 def is_of(connection: Connection, destination: Destination, oid: int) -> bool:

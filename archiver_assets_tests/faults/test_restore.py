@@ -423,16 +423,6 @@ def test_a_lost_connection_is_made_again(purged: Lab) -> None:
     assert differing(purged, "audit_logs_restored") == 0
 
 
-def test_a_manifest_cannot_bring_sql(purged: Lab) -> None:
-    from archiver_assets.source.destination import TargetColumn, create_destination  # noqa: PLC0415 -- of this test only
-    from archiver_assets.source.sql import Relation  # noqa: PLC0415 -- as above
-
-    for kind in ("int, b int); DROP TABLE before; --", "int DEFAULT pg_sleep(9)", "int /* */", "text COLLATE 'x'"):
-        with purged.task().source.connect() as connection, pytest.raises(Exception, match="a type of PostgreSQL"):
-            create_destination(connection, Relation("public", "evil"), [TargetColumn("a", kind, not_null=False)], ["a"])
-    assert purged.count("before") == 100
-
-
 def test_a_role_that_may_not_insert_is_told(purged: Lab) -> None:
     purged.execute("CREATE TABLE target (LIKE before, PRIMARY KEY (id))")
     result: Restored | None = None

@@ -143,16 +143,6 @@ def test_a_sequence_that_ends_before_the_restored_numbers_is_left_alone(purged: 
     assert differing(purged, "audit_logs") == 0
 
 
-@pytest.mark.parametrize(
-    "kind",
-    ["integer default current_user", "bigint references public.before on delete cascade", "bigint generated always as identity", "serial"],
-)
-def test_a_manifest_cannot_bring_more_than_the_name_of_a_type(purged: Lab, kind: str) -> None:
-    with pytest.raises(ArchiverError), purged.task().source.connect() as connection:
-        create_destination(connection, Relation("public", "evil"), [TargetColumn("a", kind, not_null=False)], ["a"])
-    assert purged.execute("SELECT to_regclass('evil')") == [(None,)]
-
-
 def test_a_table_without_the_whole_key_is_refused(lab: Lab) -> None:
     two_generations(lab)
     lab.execute("CREATE TABLE target (LIKE after, PRIMARY KEY (id))")

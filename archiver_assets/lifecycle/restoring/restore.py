@@ -90,6 +90,7 @@ def _target(task: Task, request: RestoreRequest) -> sql.Relation:
 
 def _restore_all(session: Session) -> Restored:
     task, request = session.task, session.request
+    _require_types(session)
     columns = archived_columns(session, session.generations[0].manifest)
     with at.errors_of(session.relation):
         if not request.dry_run and request.table_name is None:
@@ -118,6 +119,13 @@ def _restore_all(session: Session) -> Restored:
         results.hold,
         tuple(dict.fromkeys(results.sequences)),
     )
+
+
+def _require_types(session: Session) -> None:
+    """Let no type of a manifest become SQL, also of one whose rows are only compared with, unless it is one. Raises ManifestInvalid."""
+    used = session.live if session.request.conflict == Conflict.overwrite else session.generations
+    columns = [(column, each.number) for each in used for column in each.manifest.columns]
+    at.require_types(session.connection, {column.pg_type: f"column {column.name!r} of generation {number}" for column, number in columns})
 
 
 @dataclass
