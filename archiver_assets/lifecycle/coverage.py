@@ -32,11 +32,17 @@ class Coverage:
     def __init__(self, versions: Iterable[pa.RecordBatch] = ()) -> None:
         """Take all versions: batches of the key's columns and `_xmin`. In memory each takes the bytes of its key and 4, or 16."""
         # By their width: generations can have stored a column of the key in its own type, or as text.
-        raw: dict[np.dtype[np.bytes_], bytearray] = {}
+        self._raw: dict[np.dtype[np.bytes_], bytearray] = {}
+        self._sorted: dict[np.dtype[np.bytes_], Identities] = {}
+        self.add(versions)
+
+    def add(self, versions: Iterable[pa.RecordBatch]) -> None:
+        """Take more versions, beside those that it has; no memory is needed for a second copy of these."""
+        self._sorted = {}  # no array can be made longer that others look at
         for batch in versions:
             found = _identities(batch)
-            raw.setdefault(found.dtype, bytearray()).extend(found.view(np.uint8))
-        self._sorted = {kind: _in_order(np.frombuffer(data, kind)) for kind, data in raw.items()}
+            self._raw.setdefault(found.dtype, bytearray()).extend(found.view(np.uint8))
+        self._sorted = {kind: _in_order(np.frombuffer(data, kind)) for kind, data in self._raw.items()}
 
     def __len__(self) -> int:
         """Return the number of versions, those that several generations hold counted each time."""

@@ -24,6 +24,7 @@ from archiver_assets.lifecycle.believed_versions import doubtful
 from archiver_assets.lifecycle.coverage import Coverage
 from archiver_assets.lifecycle.generations import Generation, drift, read_generations, versions_believed
 from archiver_assets.lifecycle.restoring.copied_bucket import readable
+from archiver_assets.lifecycle.restoring.newer_versions import NewerVersions, shared_key
 from archiver_assets.lifecycle.source_identity import identity
 from archiver_assets.lifecycle.task import Task
 from archiver_assets.partition import Partition
@@ -113,12 +114,9 @@ def _days_with_manifests(reading: Reading) -> list[date]:
 
 
 def _add_archived(reading: Reading, task: Task, live: Sequence[Generation], parts: _Parts) -> None:
-    newer: list[Generation] = []
-    found = []
-    for generation in reversed(live):
-        same_source = [each for each in newer if identity(each.manifest.source) == identity(generation.manifest.source)]
-        found.append((generation, _without_duplicates(reading, task, generation, same_source) if same_source else None))
-        newer.append(generation)
+    newer, found = NewerVersions(), []
+    for place, generation in reversed(list(enumerate(live))):
+        found.append((generation, _without_duplicates(reading, task, generation, newer, older=live[:place])))
     for generation, local in reversed(found):
         what = f"generation {generation.number} of {task.partition.key}"
         if local is None:
@@ -127,16 +125,21 @@ def _add_archived(reading: Reading, task: Task, live: Sequence[Generation], part
             parts.add(what, str(local))
 
 
-def _without_duplicates(reading: Reading, task: Task, generation: Generation, newer: Sequence[Generation]) -> Path | None:
-    """Return a local file of the rows that no newer generation holds, which is not there if there are none; None if all are to be read."""
-    covered: list[tuple[list[str], Coverage]] = []
-    for key in dict.fromkeys(_common_key(generation, each) for each in newer):
-        names = [*key, XMIN]
-        same_key = [each for each in newer if key and _common_key(generation, each) == key]
-        covered.append((names, Coverage(batch for each in same_key for batch in _versions(task, each, names))))
+def _without_duplicates(
+    reading: Reading, task: Task, generation: Generation, newer: NewerVersions, older: Sequence[Generation]
+) -> Path | None:
+    """Return a local file of the rows that no newer generation holds, which is not there if there are none; None if all are to be read.
+
+    Adds the generation's own versions to `newer`, as far as `older` ones ask for them. It is read once, and not if neither does.
+    """
+    covered = newer.shared_with(generation)
+    keys = {shared_key(each, generation) for each in older} - {()}
+    if not covered and not keys:
+        return None
     path = reading.folder / f"{task.partition.key}-{generation.number}.parquet"
     with readable(task, generation) as copy:
-        kept = _write(path, (_uncovered(group.whole, covered) for group in copy.row_groups()))
+        kept = _write(path, (_uncovered(group.whole, covered) for group in copy.row_groups())) if covered else generation.manifest.rows
+        newer.add(generation, keys, copy)
     return None if kept == generation.manifest.rows else path
 
 
@@ -144,19 +147,6 @@ def _uncovered(rows: pa.RecordBatch, covered: Sequence[tuple[list[str], Coverage
     for names, versions in covered:
         rows = rows.filter(versions.uncovered(rows.select(names))) if versions else rows
     return rows
-
-
-def _common_key(older: Generation, newer: Generation) -> tuple[str, ...]:
-    """Return the key by which rows of two generations are told apart: that of one which the other has the columns of; else none."""
-    for one, other in ((newer, older), (older, newer)):
-        if set(one.manifest.primary_key) <= {column.name for column in other.manifest.columns}:
-            return one.manifest.primary_key
-    return ()
-
-
-def _versions(task: Task, generation: Generation, names: list[str]) -> Iterator[pa.RecordBatch]:
-    with readable(task, generation) as copy:
-        yield from (batch.select(names) for batch in copy.batches(names))
 
 
 def _write(path: Path, batches: Iterable[pa.RecordBatch]) -> int:
