@@ -24,9 +24,10 @@ from archiver_assets.source.error_text import said
 from archiver_assets.source.literals import to_array_text
 from archiver_assets.untrusted_text import bounded
 
-# Words, quoted names, their dots, numbers and words in parentheses, and brackets, as format_type writes a type. Possessive throughout: a long
-# text that is none would else be tried in exponentially many ways.
-_TYPE = re.compile(r'(?:[a-z_][a-z0-9_]*+|"(?:[^"\0\ud800-\udfff]|"")++"|\.|\((?:-?[0-9]++|[A-Za-z_]\w*+)(?:,(?:-?[0-9]++|[A-Za-z_]\w*+))*+\)|\[\]| )++', re.ASCII)
+# Words, quoted names, their dots, numbers and words in parentheses, and brackets, as format_type writes a type. All possessive,
+# since a long text that is none would otherwise be tried in exponentially many ways.
+_MODIFIER = r"(?:-?[0-9]++|[A-Za-z_][A-Za-z0-9_]*+)"
+_TYPE = re.compile(rf'(?:[a-z_][a-z0-9_]*+|"(?:[^"\0\ud800-\udfff]|"")++"|\.|\({_MODIFIER}(?:,{_MODIFIER})*+\)|\[\]| )++')
 
 _MISSING = (psycopg.errors.UndefinedObject, psycopg.errors.UndefinedTable, psycopg.errors.CannotCoerce)
 
@@ -150,6 +151,12 @@ def differences(archived: Sequence[TargetColumn], destination: Destination) -> l
 def is_of(connection: Connection, destination: Destination, oid: int) -> bool:
     """Tell whether the destination is the table with that oid, one of its leaves, or a table that it is a leaf of."""
     return any(row["related"] for row in connection.execute(sql_catalog.RELATED, [oid, destination.oid]))
+
+
+def family(connection: Connection, destination: Destination) -> frozenset[sql.Relation]:
+    """Return the destination, the tables that it is a leaf of, and its own leaves: its rows are, or can be, rows of each."""
+    found = connection.execute(sql_restore.FAMILY, [destination.oid])
+    return frozenset(sql.Relation(row["schema"], row["name"]) for row in found)
 
 
 def insert_triggers(connection: Connection, destination: Destination) -> list[Trigger]:

@@ -51,6 +51,15 @@ def create_table(relation: Relation, columns: Sequence[tuple[str, str, bool]], k
 NAMES_A_TYPE = "SELECT $1::text::regtype"
 
 
+# Catalog only: the table itself, and those above and below it in a partitioned table.
+FAMILY = """
+    SELECT n.nspname AS schema, c.relname AS name
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.oid = $1::oid OR c.oid IN (SELECT relid FROM pg_partition_tree($1::oid))
+       OR c.oid IN (SELECT relid FROM pg_partition_ancestors($1::oid))
+"""
+
+
 def advance_sequence(sequence: Relation) -> sql.Composed:
     """Let a sequence go on after `$1` if it has not come so far. Needs SELECT and UPDATE on it; a rollback does not take it back.
 

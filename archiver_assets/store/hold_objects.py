@@ -14,7 +14,7 @@ from archiver_assets.config import Hold
 from archiver_assets.errors import HoldsUnreadable
 from archiver_assets.store.keys import hold_key, holds_folder, parse_hold_key
 from archiver_assets.store.manifest import FORMAT, encode
-from archiver_assets.store.objects import ObjectStore, StoredObject
+from archiver_assets.store.objects import ObjectStore, StoredObject, read_whole
 from archiver_assets.untrusted_text import bounded
 
 MAX_BYTES = 1 << 20
@@ -40,8 +40,20 @@ def place_hold(store: ObjectStore, prefix: str, hold: Hold) -> str:
     people for years after its release.
     """
     key = hold_key(prefix, hold.id)
-    store.create(key, encode(HoldDocument(**dict(hold))), locked=False)
+    store.create(key, _document(hold), locked=False)
     return key
+
+
+def is_placed(store: ObjectStore, prefix: str, hold: Hold) -> bool:
+    """Tell whether what lies under the hold's key is this hold and no other, as after a call of `place_hold` whose answer was lost.
+
+    Raises ObjectMissing if there is nothing.
+    """
+    return read_whole(store, hold_key(prefix, hold.id)) == _document(hold)
+
+
+def _document(hold: Hold) -> bytes:
+    return encode(HoldDocument(**dict(hold)))
 
 
 def release_hold(store: ObjectStore, prefix: str, hold_id: str) -> None:

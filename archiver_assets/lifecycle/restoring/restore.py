@@ -8,31 +8,26 @@ first, and of a key that several hold only the newest version is loaded. A crash
 again finishes: a row that is there already, byte for byte, is no conflict.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
-from secrets import token_hex
 from typing import Literal
 
-import pyarrow as pa
-
-from archiver_assets.config import Hold
-from archiver_assets.errors import ConfigError, NotRestored
+from archiver_assets.errors import ArchiverError, ConfigError, NotRestored
 from archiver_assets.lifecycle.coverage import Coverage
 from archiver_assets.lifecycle.generations import Generation, read_generations
 from archiver_assets.lifecycle.progress import of_generation
-from archiver_assets.lifecycle.restoring.loading import HOLD_REQUESTOR, Loading, Rows, Session, archived_columns
+from archiver_assets.lifecycle.restoring.loading import Loading, Rows
+from archiver_assets.lifecycle.restoring.overwriting import require_purged
+from archiver_assets.lifecycle.restoring.own_hold import OwnHold
 from archiver_assets.lifecycle.restoring.request import Conflict, Drift, Restored, RestoreRequest, RestoreTally, Triggers
+from archiver_assets.lifecycle.restoring.session import Session, archived_columns
 from archiver_assets.lifecycle.retrying import persistently
 from archiver_assets.lifecycle.task import Step, Task, log
-from archiver_assets.partition import Partition
 from archiver_assets.source import destination as at
 from archiver_assets.source import sql, sql_restore
 from archiver_assets.source.catalog import find_relation
 from archiver_assets.source.destination import Destination, TargetColumn
-from archiver_assets.source.hold_rows import read_clock
 from archiver_assets.source.session import partition_lock
-from archiver_assets.store.hold_objects import place_hold
 
 _NAME_BYTES = 63
 _MOST_HOLD_DAYS = 36_500
@@ -46,10 +41,16 @@ def restore(task: Task, request: RestoreRequest) -> Restored:
     rows under the same keys, or does not keep the rows as they were archived; PartitionBusy; and the errors of source and store.
     What was restored before an error are whole generations, newer ones than that of the error.
     """
-    return persistently(task, "restore", lambda: _restore(task, request))
+    hold = OwnHold()
+    try:
+        return persistently(task, "restore", lambda: _restore(task, request, hold))
+    except ArchiverError:
+        if hold.id is not None:
+            log.warning("%s: the hold %s stays, since rows may have been restored: `archiver hold remove` ends it", task.label, hold.id)
+        raise
 
 
-def _restore(task: Task, request: RestoreRequest) -> Restored:
+def _restore(task: Task, request: RestoreRequest, hold: OwnHold) -> Restored:
     started = task.monotonic()
     if not 0 <= request.hold_days <= _MOST_HOLD_DAYS:
         message = f"expected hold_days of 0 to {_MOST_HOLD_DAYS}, found {request.hold_days}"
@@ -62,13 +63,13 @@ def _restore(task: Task, request: RestoreRequest) -> Restored:
         result = Restored("empty", relation.identifier.as_string(), (), RestoreTally(), 0.0)
         if generations:
             session = Session(task, request, connection, generations, live, relation)
-            result = _restore_all(session)
+            result = _restore_all(session, hold)
         task.reached(Step.UNLOCKED)
     tally = result.tally
     log.info(
         "restore %s into %s: %s, %s rows loaded, %s there before", task.label, result.target, result.outcome, tally.loaded, tally.present
     )
-    return replace(result, seconds=task.monotonic() - started)
+    return replace(result, seconds=task.monotonic() - started, hold=hold.id)
 
 
 def _chosen(task: Task, request: RestoreRequest, live: tuple[Generation, ...]) -> tuple[Generation, ...]:
@@ -88,7 +89,7 @@ def _target(task: Task, request: RestoreRequest) -> sql.Relation:
     return sql.Relation(request.schema_name or task.table.schema_name, name)
 
 
-def _restore_all(session: Session) -> Restored:
+def _restore_all(session: Session, hold: OwnHold) -> Restored:
     task, request = session.task, session.request
     _require_types(session)
     columns = archived_columns(session, session.generations[0].manifest)
@@ -101,12 +102,12 @@ def _restore_all(session: Session) -> Restored:
         raise NotRestored(message, hint="create it, or name none: then a table is made from what the archive knows of the original")
     if destination is not None:
         _require_safe(session, destination)
-    results = _Results()
+    results, superseded = _Results(hold), Coverage()
     # All of them before the first row: what one of them is refused for should not leave the others half of a day.
     names = [_names(session, destination, generation, results) for generation in session.generations]
-    for position, generation in enumerate(session.generations):
+    for generation, columns_of_it in zip(session.generations, names, strict=True):
         with of_generation(generation.number):
-            _restore_one(session, destination, generation, session.generations[:position], names[position], results)
+            _restore_one(session, destination, generation, superseded, columns_of_it, results)
     outcome: Literal["restored", "already there", "dry run"] = "restored" if results.tally.loaded else "already there"
     numbers = tuple(generation.number for generation in session.generations)
     return Restored(
@@ -116,34 +117,31 @@ def _restore_all(session: Session) -> Restored:
         results.tally,
         0.0,
         tuple(dict.fromkeys(results.drift)),
-        results.hold,
-        tuple(dict.fromkeys(results.sequences)),
+        sequences=tuple(dict.fromkeys(results.sequences)),
     )
 
 
 def _require_types(session: Session) -> None:
     """Let no type of a manifest become SQL, also of one whose rows are only compared with, unless it is one. Raises ManifestInvalid."""
-    used = session.live if session.request.conflict == Conflict.overwrite else session.generations
-    columns = [(column, each.number) for each in used for column in each.manifest.columns]
+    columns = [(column, each.number) for each in session.used for column in each.manifest.columns]
     at.require_types(session.connection, {column.pg_type: f"column {column.name!r} of generation {number}" for column, number in columns})
 
 
 @dataclass
 class _Results:
-    """What the generations restored so far add up to."""
+    """What the generations restored so far add up to, and the hold on them."""
 
+    hold: OwnHold
     tally: RestoreTally = field(default_factory=RestoreTally)
     drift: list[str] = field(default_factory=list)
     sequences: list[str] = field(default_factory=list)
-    hold: str | None = None
 
 
 def _require_safe(session: Session, destination: Destination) -> None:
-    name, table = destination.relation.identifier.as_string(), session.task.table
+    name = destination.relation.identifier.as_string()
     overwrites = session.request.conflict == Conflict.overwrite
-    if overwrites and not table.purge and destination.relation == sql.Relation(table.schema_name, table.name):
-        message = f"expected purge: true in the config of {table.label} to overwrite rows of it, found purge: false: no row is ever deleted"
-        raise NotRestored(message, hint="restore into another table, or with conflict: skip")
+    if overwrites:
+        require_purged(session.task, session.connection, destination)
     triggers = at.insert_triggers(session.connection, destination)
     if triggers and session.request.triggers == Triggers.refuse:
         message = f"restored rows would fire triggers of {name}: {', '.join(dict.fromkeys(trigger.name for trigger in triggers))}"
@@ -176,33 +174,28 @@ def _restore_one(
     session: Session,
     destination: Destination | None,
     generation: Generation,
-    newer: Sequence[Generation],
+    superseded: Coverage,
     names: list[str],
     results: _Results,
 ) -> None:
+    """Restore a generation but for the keys in `superseded`, and add its own to them: it is not read again for the older ones."""
     task = session.task
-    superseded = Coverage(_keys(session, newer))
     with session.proven(generation) as copy:
         task.reached(Step.READ_BACK)
         with task.progress("restore", generation.manifest.rows, beside=generation.manifest.object.bytes) as progress:
-            rows = Rows(copy, session.key, names, superseded, progress)
+            rows = Rows(session, copy, names, superseded, progress)
             if destination is None:
                 loaded = sum(batch.num_rows for batch in rows)
                 results.tally += RestoreTally(loaded=loaded, superseded=generation.manifest.rows - loaded)
-                return
-            _load_in_one_transaction(session, destination, generation, rows, results)
+            else:
+                _load_in_one_transaction(session, destination, generation, rows, results)
+        if generation is not session.generations[-1]:
+            superseded.add(session.keys(batch) for batch in copy.batches(list(session.key)))
 
 
 def _retyped(columns: Sequence[TargetColumn], destination: Destination) -> list[str]:
     """Return the differences of chosen columns: that others are not restored was asked for."""
     return [line for line in at.differences(columns, destination) if not line.startswith("+")]
-
-
-def _keys(session: Session, generations: Sequence[Generation]) -> Iterator[pa.RecordBatch]:
-    for generation in generations:
-        with session.proven(generation) as copy:
-            for batch in copy.batches(list(session.key)):
-                yield batch.select(list(session.key))
 
 
 def _load_in_one_transaction(session: Session, destination: Destination, generation: Generation, rows: Rows, results: _Results) -> None:
@@ -224,31 +217,14 @@ def _load_in_one_transaction(session: Session, destination: Destination, generat
         if session.request.dry_run:
             return
         results.sequences += at.advance_sequences(connection, destination, loading.greatest)
-        if tally.loaded and results.hold is None:
-            results.hold = _hold(session, destination)
+        if tally.loaded:
+            _hold(session, destination, results.hold)
     task.reached(Step.ROWS_RESTORED)
 
 
-def _hold(session: Session, destination: Destination) -> str | None:
+def _hold(session: Session, destination: Destination, hold: OwnHold) -> None:
     """Keep the rows from the next purge, before they can be seen, if they went into the archived table itself."""
-    task, held_for = session.task, session.request.hold_days
+    task, days = session.task, session.request.hold_days
     original = find_relation(session.connection, task.table)
-    if held_for <= 0 or original is None or not at.is_of(session.connection, destination, int(original["oid"])):
-        return None
-    now = read_clock(session.connection)
-    # Under a time zone that was changed since, the rows are of neighbouring days too.
-    manifests = [generation.manifest for generation in session.generations]
-    ends = [instant for each in manifests for instant in (each.timestamp_min, each.timestamp_max)]
-    days = [task.partition.day, *(Partition.containing(instant, task.table.timezone).day for instant in ends)]
-    hold = Hold(
-        id=f"restored-{task.partition.key}-{token_hex(8)}",
-        reason=f"restored from the archive of {task.label} by run {task.run_id}",
-        requestor=HOLD_REQUESTOR,
-        schema_name=task.table.schema_name,
-        table_name=task.table.name,
-        first_day=min(days),
-        last_day=max(days),
-        expiration_date=now + timedelta(days=held_for),
-    )
-    place_hold(task.store, task.prefix, hold)
-    return hold.id
+    if days > 0 and original is not None and at.is_of(session.connection, destination, int(original["oid"])):
+        hold.place(task, session.connection, session.generations, days)
