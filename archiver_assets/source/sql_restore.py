@@ -87,7 +87,8 @@ def find_rows(relation: Relation, key: Sequence[str], columns: RestoredColumns) 
     """Of the rows in the bound arrays, one array a column, find those whose key the relation has.
 
     The answer has a row for each: its `position` from 1, and whether the relation's row is the `same`, byte by byte; where the types
-    differ, whether it still has the archived value. ACCESS SHARE. Needs the unique index on the key.
+    differ, whether it has the archived value and no more. The archive's types are names of types and nothing else. ACCESS SHARE. Needs the
+    unique index on the key.
     """
     return sql.SQL("SELECT given.position, ({}) AS same FROM {} AS t JOIN {} ON {}").format(
         _same_restored(columns), relation.identifier, given_rows(_bound(columns), xmin=False, ordinality=True), _restored_key(key, columns)
@@ -111,13 +112,22 @@ def _bound(columns: RestoredColumns) -> list[tuple[str, str]]:
 
 def _restored_key(key: Sequence[str], columns: RestoredColumns) -> sql.Composed:
     return sql.SQL(" AND ").join(
-        sql.SQL("{} = {}").format(
-            sql.Identifier("t", name),
-            given_value(pg_type, position) if pg_type == archived else _cast("given", f"column{position}", pg_type),
+        sql.SQL("{} = {}").format(sql.Identifier("t", name), given_value(pg_type, position))
+        if pg_type == archived
+        else sql.SQL("{} = {} AND {}").format(
+            sql.Identifier("t", name), _cast("given", f"column{position}", pg_type), _kept(f"column{position}", pg_type, archived)
         )
         for position, (name, pg_type, archived) in enumerate(columns)
         if name in key
     )
+
+
+def _kept(given: str, pg_type: str, archived: str) -> sql.Composed:
+    """Tell whether a column's type holds all of a given value: a key that it cuts off is another one, which no COPY can put there."""
+    there = _cast("given", given, pg_type)
+    if travels_as_text(archived):
+        return sql.SQL("{}::text IS NOT DISTINCT FROM {}").format(there, sql.Identifier("given", given))
+    return sql.SQL("record_image_eq(ROW({}::{}), ROW({}))").format(there, trusted(archived), _cast("given", given, archived))
 
 
 def _same_restored(columns: RestoredColumns) -> sql.Composed:
@@ -133,14 +143,17 @@ def _same_restored(columns: RestoredColumns) -> sql.Composed:
 def _same_retyped(position: int, name: str, pg_type: str, archived: str) -> sql.Composed:
     """Compare a value of another type with the archived one: as the text that it is, or taken back to the archived type.
 
-    Never in the column's own type, to which both would have been rounded.
+    Either can cut off what the column's own type has room for, so that the value has to be the one, too, which a COPY of the archived text
+    stores in that type. That alone would not do: both would have been rounded to it.
     """
-    given = f"column{position}"
+    given, text = f"column{position}", _cast("t", name, "text")
+    if _is_textual(pg_type) and not (_is_textual(archived) or travels_as_text(archived)):
+        return sql.SQL("{} IS NOT DISTINCT FROM {}::text").format(text, _cast("given", given, archived))
     if travels_as_text(archived):
-        return sql.SQL("{} IS NOT DISTINCT FROM {}").format(_cast("t", name, "text"), sql.Identifier("given", given))
-    if _is_textual(pg_type) and not _is_textual(archived):
-        return sql.SQL("{} IS NOT DISTINCT FROM {}::text").format(_cast("t", name, "text"), _cast("given", given, archived))
-    return sql.SQL("record_image_eq(ROW({}), ROW({}))").format(_cast("t", name, archived), _cast("given", given, archived))
+        same = sql.SQL("{} IS NOT DISTINCT FROM {}").format(text, sql.Identifier("given", given))
+    else:
+        same = sql.SQL("record_image_eq(ROW({}), ROW({}))").format(_cast("t", name, archived), _cast("given", given, archived))
+    return sql.SQL("{} AND record_image_eq(ROW({}), ROW({}))").format(same, sql.Identifier("t", name), _cast("given", given, pg_type))
 
 
 def _cast(alias: str, name: str, pg_type: str) -> sql.Composed:

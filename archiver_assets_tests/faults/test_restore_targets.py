@@ -7,14 +7,12 @@ from datetime import date
 import pytest
 
 from archiver_assets.config import Hold
-from archiver_assets.errors import ArchiverError, ConfigError, NotRestored
+from archiver_assets.errors import ConfigError, NotRestored
 from archiver_assets.lifecycle.archiving.archive import archive
 from archiver_assets.lifecycle.purging.purge import purge
 from archiver_assets.lifecycle.restoring.request import Conflict, Drift, RestoreRequest, Triggers, Versions
 from archiver_assets.lifecycle.restoring.restore import restore
 from archiver_assets.lifecycle.task import Step
-from archiver_assets.source.destination import TargetColumn, create_destination
-from archiver_assets.source.sql import Relation
 from archiver_assets.store.hold_objects import place_hold
 from archiver_assets_tests.faults.test_restore import INTO_ITSELF, TRIGGER, differing, two_generations
 from archiver_assets_tests.lab import DAY, PREFIX, Lab
