@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from archiver_assets.config import Hold
-from archiver_assets.errors import ObjectExists
+from archiver_assets.errors import ObjectExists, SourceUnavailable
 from archiver_assets.lifecycle.archiving.archive import archive
 from archiver_assets.lifecycle.purging.purge import purge
 from archiver_assets.lifecycle.restoring.restore import restore
@@ -104,3 +104,16 @@ def test_a_restore_that_finds_all_rows_places_no_hold(purged: Lab) -> None:
     restore(purged.task(), replace(INTO_ITSELF, hold_days=0))
     assert restore(purged.task(), INTO_ITSELF).hold is None
     assert holds(purged) == []
+
+
+def test_a_hold_of_a_restore_that_failed_for_good_is_named(purged: Lab, caplog: pytest.LogCaptureFixture) -> None:
+    cut = cutting(purged, at_most=9)
+
+    def reached(step: Step) -> None:
+        if step is Step.ROWS_LOADED and holds(purged):
+            cut()
+
+    with pytest.raises(SourceUnavailable):
+        restore(purged.task(store=Meddling(purged.store, after=cut), reached=reached), INTO_ITSELF)
+    (hold,) = holds(purged)
+    assert f"the hold {hold.id} stays" in caplog.text
