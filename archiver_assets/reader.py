@@ -21,7 +21,7 @@ import pyarrow.dataset as ds
 from archiver_assets.config import Config
 from archiver_assets.errors import ConfigError
 from archiver_assets.lifecycle.restoring import datasets
-from archiver_assets.orchestration.resources import Services
+from archiver_assets.services import Services
 
 
 @contextmanager

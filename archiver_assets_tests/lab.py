@@ -13,8 +13,8 @@ import psycopg
 
 from archiver_assets.config import Config, DatabaseConfig, S3Config, ScratchConfig, TableConfig
 from archiver_assets.lifecycle.task import Task
-from archiver_assets.orchestration.resources import Services
 from archiver_assets.partition import Partition
+from archiver_assets.services import Services
 from archiver_assets.source.session import Source
 from archiver_assets.store.objects import ObjectStore
 from archiver_assets.store.s3 import S3ObjectStore

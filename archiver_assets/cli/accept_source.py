@@ -9,7 +9,7 @@ import click
 
 from archiver_assets.cli.common import Options, begin, common_options, table_options
 from archiver_assets.lifecycle.source_identity import accept_source
-from archiver_assets.orchestration.resources import Services
+from archiver_assets.services import Services
 
 
 @click.command("accept-source", short_help="Accept that a table lives on another server or database now.")

@@ -32,7 +32,7 @@ from archiver_assets.lifecycle.reporting.doctor import (
     passed,
     utc_now,
 )
-from archiver_assets.orchestration.resources import Services
+from archiver_assets.services import Services
 from archiver_assets.store.probing import Probe
 from archiver_assets.store.s3 import Patience
 from archiver_assets.telemetry.delivery import url_problem

@@ -18,7 +18,7 @@ from archiver_assets.config import Config, Hold, TableConfig
 from archiver_assets.errors import ArchiverError, ConfigError, ObjectExists, ObjectMissing
 from archiver_assets.lifecycle.holding.effect import kept_by
 from archiver_assets.lifecycle.holding.holds import PlacedHold, in_force
-from archiver_assets.orchestration.resources import Services
+from archiver_assets.services import Services
 from archiver_assets.store.hold_objects import parse_json, place_hold, release_hold, why_invalid
 from archiver_assets.store.keys import hold_key
 

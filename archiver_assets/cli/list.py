@@ -16,7 +16,7 @@ from archiver_assets.config import TableConfig
 from archiver_assets.lifecycle.generations import Generation
 from archiver_assets.lifecycle.task import Task
 from archiver_assets.lifecycle.verifying.archive_listing import list_table, survey
-from archiver_assets.orchestration.resources import Services
+from archiver_assets.services import Services
 from archiver_assets.store.manifest import format_instant
 
 _COLUMNS = ("table", "day", "generation", "state", "rows", "bytes", "archived at", "object")

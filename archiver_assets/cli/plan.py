@@ -31,8 +31,8 @@ from archiver_assets.config import Config, TableConfig
 from archiver_assets.lifecycle.backlog import MOST_COUNTED
 from archiver_assets.lifecycle.reporting.archive_totals import read_inventory
 from archiver_assets.lifecycle.reporting.plan import ASSUMED_SMALLER, Estimate, Plan, Refused, make_plan
-from archiver_assets.orchestration.resources import Services
 from archiver_assets.partition import Partition
+from archiver_assets.services import Services
 
 if TYPE_CHECKING:
     from dagster import DagsterInstance

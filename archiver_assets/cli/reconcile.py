@@ -21,7 +21,7 @@ from archiver_assets.errors import ConfigError
 from archiver_assets.lifecycle.task import Task
 from archiver_assets.lifecycle.verifying.archive_listing import SurveyedDay, list_table, survey
 from archiver_assets.orchestration.reconciling import Known, known_days, missing_evaluation, missing_materializations
-from archiver_assets.orchestration.resources import Services
+from archiver_assets.services import Services
 from archiver_assets.store.readonly import ReadOnlyStore
 
 

@@ -15,7 +15,7 @@ import click
 from archiver_assets.cli.common import DAY, Json, Options, begin, common_options, days_between, table_options
 from archiver_assets.lifecycle.restoring.request import Conflict, Drift, Restored, RestoreRequest, Triggers, Versions
 from archiver_assets.lifecycle.restoring.restore import restore
-from archiver_assets.orchestration.resources import Services
+from archiver_assets.services import Services
 
 _DEFAULT = RestoreRequest()
 

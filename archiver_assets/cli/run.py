@@ -24,8 +24,8 @@ from archiver_assets.config import TableConfig
 from archiver_assets.errors import ArchiverError, ConfigError
 from archiver_assets.orchestration.in_process_runs import DayRun, Failed, Runner, Scope
 from archiver_assets.orchestration.metadata import Metadata
-from archiver_assets.orchestration.resources import Services
 from archiver_assets.orchestration.schedules import choose_days, every_waiting_day
+from archiver_assets.services import Services
 
 _NUMBERS = ("rows_archived", "bytes", "generation", "rows_purged", "rows_late", "rows_held", "rows_locked", "would_archive", "would_purge")
 

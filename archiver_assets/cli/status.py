@@ -21,7 +21,7 @@ from archiver_assets.config import Config, TableConfig
 from archiver_assets.lifecycle.backlog import MOST_COUNTED
 from archiver_assets.lifecycle.reporting.table_status import Standing, read_standing
 from archiver_assets.orchestration.backlog_age import Seen, find_stalled
-from archiver_assets.orchestration.resources import Services
+from archiver_assets.services import Services
 
 if TYPE_CHECKING:
     from dagster import DagsterInstance

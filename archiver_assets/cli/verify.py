@@ -24,7 +24,7 @@ from archiver_assets.lifecycle.verifying.archive_listing import list_table
 from archiver_assets.lifecycle.verifying.bucket_history import History, read_history
 from archiver_assets.lifecycle.verifying.inspection import Inspection, inspect_day, inspect_table
 from archiver_assets.lifecycle.verifying.witness import Witness, digest_of_all, read_witness
-from archiver_assets.orchestration.resources import Services
+from archiver_assets.services import Services
 from archiver_assets.store.manifest import format_instant
 
 _OTHER_VERSIONS = (

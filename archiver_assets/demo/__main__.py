@@ -16,7 +16,7 @@ from archiver_assets.demo.main_job import Line, Play, adds_up, perform, summary
 from archiver_assets.demo.processes import free_ports
 from archiver_assets.demo.stage import Stage, open_stage
 from archiver_assets.orchestration.build import build_definitions
-from archiver_assets.orchestration.resources import Services
+from archiver_assets.services import Services
 
 
 def main() -> int:

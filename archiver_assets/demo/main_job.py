@@ -15,8 +15,8 @@ from archiver_assets.demo.sample import TABLES, Day, change_meanwhile, count_row
 from archiver_assets.demo.stage import BUCKET, Stage
 from archiver_assets.orchestration.assets import TableKeys, table_keys
 from archiver_assets.orchestration.partitions import shared_job_name
-from archiver_assets.orchestration.resources import Services
 from archiver_assets.orchestration.tags import run_tags
+from archiver_assets.services import Services
 
 LATE_ROWS = 3
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}

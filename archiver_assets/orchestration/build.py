@@ -13,9 +13,9 @@ from archiver_assets.orchestration.checks import CHECKS_JOB, check_keys, databas
 from archiver_assets.orchestration.instance_cache import KeptInstance
 from archiver_assets.orchestration.notifying import notifications_sensor
 from archiver_assets.orchestration.partitions import PartitionsCatalog, shared_job_name
-from archiver_assets.orchestration.resources import Services
 from archiver_assets.orchestration.restore_assets import restore_asset
 from archiver_assets.orchestration.schedules import checks_schedule, table_schedule
+from archiver_assets.services import Services
 
 
 def build_definitions(config: Config, services: Services | None = None) -> dg.Definitions:

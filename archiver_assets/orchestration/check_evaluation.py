@@ -18,7 +18,7 @@ from archiver_assets.lifecycle.preflight import preflight
 from archiver_assets.orchestration.backlog_age import Seen, Stalling, find_stalled
 from archiver_assets.orchestration.checks import check_keys
 from archiver_assets.orchestration.metadata import preflight_result
-from archiver_assets.orchestration.resources import Services
+from archiver_assets.services import Services
 
 _MOST_FAILED_CONNECTIONS = 2
 """Checks in a row that may find the database unreachable, 15 s each, before the others are told so without another look."""

@@ -21,8 +21,8 @@ from archiver_assets.orchestration.build import build_definitions
 from archiver_assets.orchestration.history import runs_of_table
 from archiver_assets.orchestration.metadata import Metadata
 from archiver_assets.orchestration.partitions import PartitionsCatalog, shared_job_name
-from archiver_assets.orchestration.resources import Services
 from archiver_assets.orchestration.tags import COMMAND_TAG, run_tags
+from archiver_assets.services import Services
 from archiver_assets.source.session import is_alive, mark_alive
 
 _SILENT: Final[dict[str, Any]] = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}

@@ -16,11 +16,11 @@ from archiver_assets.lifecycle.purging.purge import Purged
 from archiver_assets.lifecycle.restoring.request import Restored
 from archiver_assets.lifecycle.task import Task
 from archiver_assets.lifecycle.verifying.readback import Verification
-from archiver_assets.orchestration.links import Links
 from archiver_assets.orchestration.tables import comparisons_table, findings_table, holds_table, purge_report
 from archiver_assets.source.catalog import Column
 from archiver_assets.source.findings import Finding
 from archiver_assets.store.keys import Mark
+from archiver_assets.store.links import Links
 from archiver_assets.store.manifest import ColumnFacts, Receipt
 from archiver_assets.untrusted_text import visible
 

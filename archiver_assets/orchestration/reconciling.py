@@ -19,8 +19,8 @@ from archiver_assets.lifecycle.verifying.readback import read_back
 from archiver_assets.lifecycle.verifying.verify import combined
 from archiver_assets.orchestration.assets import table_keys
 from archiver_assets.orchestration.dry_metadata import evaluation_of
-from archiver_assets.orchestration.links import Links
 from archiver_assets.orchestration.metadata import recorded_archive, recorded_purge, verification_result
+from archiver_assets.store.links import Links
 
 Event = dg.AssetMaterialization | dg.AssetCheckEvaluation
 

@@ -20,8 +20,8 @@ from archiver_assets.orchestration.checks import check_keys
 from archiver_assets.orchestration.day_selection import Choice, choose
 from archiver_assets.orchestration.history import ACTIVE, days_in_progress, last_was_a_repetition, past_of
 from archiver_assets.orchestration.instance_cache import KeptInstance
-from archiver_assets.orchestration.resources import Services
 from archiver_assets.orchestration.tags import run_tags
+from archiver_assets.services import Services
 
 _AHEAD = {"dagster/priority": "1"}
 """Checks take seconds, and must not wait behind the runs whose delay they report."""

@@ -27,9 +27,9 @@ from archiver_assets.orchestration.dry_metadata import archive_observation, eval
 from archiver_assets.orchestration.failure_text import failing_clearly
 from archiver_assets.orchestration.launchpad import CheckConfig, PurgeConfig, selects, selects_check, settings
 from archiver_assets.orchestration.metadata import archived_metadata, purged_metadata, restored_metadata, verification_result
-from archiver_assets.orchestration.resources import Services
 from archiver_assets.orchestration.restore_assets import RestoreConfig
 from archiver_assets.orchestration.tags import PARTITION_TAG
+from archiver_assets.services import Services
 from archiver_assets.telemetry.runs import is_dry
 
 # Python's own, which `definitions.py` raised for the load: garbage of a step can hold whole batches of rows.

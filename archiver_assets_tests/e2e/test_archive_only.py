@@ -31,8 +31,8 @@ from archiver_assets.lifecycle.task import Step
 from archiver_assets.orchestration.assets import purge_asset, table_keys
 from archiver_assets.orchestration.build import build_definitions
 from archiver_assets.orchestration.partitions import PartitionsCatalog, shared_job_name
-from archiver_assets.orchestration.resources import Services
 from archiver_assets.orchestration.schedules import every_waiting_day
+from archiver_assets.services import Services
 from archiver_assets.store.keys import Mark
 from archiver_assets.store.objects import ObjectStore, StoredObject
 from archiver_assets_tests.e2e.conftest import Said

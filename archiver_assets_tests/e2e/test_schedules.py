@@ -26,9 +26,9 @@ from archiver_assets.orchestration.build import build_definitions
 from archiver_assets.orchestration.day_selection import Choice
 from archiver_assets.orchestration.history import got_on
 from archiver_assets.orchestration.partitions import shared_job_name
-from archiver_assets.orchestration.resources import Services
 from archiver_assets.orchestration.schedules import choose_days
 from archiver_assets.orchestration.tags import run_tags
+from archiver_assets.services import Services
 from archiver_assets.source import preflight as source_preflight
 from archiver_assets.source.session import partition_lock
 from archiver_assets_tests.e2e.test_dagster import QUIET

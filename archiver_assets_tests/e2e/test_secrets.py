@@ -36,8 +36,8 @@ from archiver_assets.orchestration import steps
 from archiver_assets.orchestration.assets import table_keys
 from archiver_assets.orchestration.build import build_definitions
 from archiver_assets.orchestration.partitions import shared_job_name
-from archiver_assets.orchestration.resources import Services
 from archiver_assets.orchestration.tags import run_tags
+from archiver_assets.services import Services
 from archiver_assets.store.s3 import S3ObjectStore
 from archiver_assets_tests.conftest import fresh_bucket, fresh_database
 from archiver_assets_tests.lab import AUDIT_LOGS, DAY, PASSWORD_VARIABLE, SCRATCH_PASSWORD_VARIABLE, Lab

@@ -11,8 +11,8 @@ import dagster as dg
 
 from archiver_assets.config import load_config
 from archiver_assets.orchestration.build import build_definitions
-from archiver_assets.orchestration.resources import Services
 from archiver_assets.orchestration.tags import run_tags
+from archiver_assets.services import Services
 from archiver_assets_tests.reference.parts import REFERENCE, Part, table
 from archiver_assets_tests.unit.config_files import SEED
 

@@ -12,8 +12,8 @@ from archiver_assets.config import Config
 from archiver_assets.errors import SourceUnavailable
 from archiver_assets.orchestration.check_evaluation import looks_at
 from archiver_assets.orchestration.instance_cache import KeptInstance
-from archiver_assets.orchestration.resources import Services
 from archiver_assets.orchestration.schedules import table_schedule
+from archiver_assets.services import Services
 from archiver_assets_tests.unit.config_files import SHORTEST, config_from, only_table
 
 

@@ -20,7 +20,7 @@ from archiver_assets.cli.app import archiver
 from archiver_assets.config import Config, load_config
 from archiver_assets.orchestration.build import build_definitions
 from archiver_assets.orchestration.partitions import shared_job_name
-from archiver_assets.orchestration.resources import Services
+from archiver_assets.services import Services
 from archiver_assets_tests.page_sessions import typed
 from archiver_assets_tests.pages import PAGES, ROOT, Block, code_in_lines, parse_page, read_page
 from archiver_assets_tests.unit.config_files import SEED

@@ -13,8 +13,8 @@ from archiver_assets.errors import ConfigError, NotArchived
 from archiver_assets.lifecycle.overrides import Overrides
 from archiver_assets.lifecycle.verifying.readback import Comparison
 from archiver_assets.orchestration.failure_text import failing_clearly
-from archiver_assets.orchestration.links import Links
 from archiver_assets.orchestration.tables import comparisons_table
+from archiver_assets.store.links import Links
 
 KEY = "archives/db/public/Odd%20name/dt=2024-03-05/rows-0001-8f3a1c07.parquet"
 

@@ -1,8 +1,8 @@
-"""The one resource of all assets: from the config to the plain objects that the lifecycle works with.
+"""From the config to the plain objects that the lifecycle works with: for commands, readers and, as one resource, Dagster's assets.
 
-What belongs here: construction. What does not: connecting (the objects do, when they are used) and secrets (read by them, then).
+What belongs here: construction. What does not: connecting and reading secrets, which the objects do when they are used.
 
-What needs Arrow or AWS's client is imported by the method that makes it, because a code server makes none of it (see `steps.py`).
+Modules that import Arrow or AWS's client are imported by the methods that need them: a code server needs none (`orchestration/steps.py`).
 """
 
 import os
@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 
 from archiver_assets.config import Config, TableConfig
 from archiver_assets.lifecycle.archive_only import done_days
-from archiver_assets.orchestration.links import Links
 from archiver_assets.partition import Partition
 from archiver_assets.source.session import Source
 from archiver_assets.source.sharing import SharedSession, SharedSessions
 from archiver_assets.store.keys import TableKeys
+from archiver_assets.store.links import Links
 from archiver_assets.store.objects import ObjectStore
 
 if TYPE_CHECKING:

@@ -1,7 +1,7 @@
 """Addresses of objects that a person can click on.
 
-What belongs here: URLs of AWS's console, and of a store's own endpoint. What does not: reading an object by one; neither lets anybody in
-without their own rights.
+What belongs here: URLs of AWS's console, and of a store's own endpoint. What does not: reading an object. A URL grants nobody access: the
+store still checks the reader's own rights.
 """
 
 from dataclasses import dataclass
@@ -33,7 +33,3 @@ class Links:
         if s3.path_style:
             return f"{endpoint.scheme}://{endpoint.netloc}{base}/{s3.bucket}/{path}"
         return f"{endpoint.scheme}://{s3.bucket}.{endpoint.netloc}{base}/{path}"
-
-    def folder_uri(self, folder: str) -> str:
-        """Return the address of all objects whose keys begin with `folder`, as other tools know it."""
-        return f"s3://{self.s3.bucket}/{folder}"
