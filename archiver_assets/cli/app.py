@@ -5,7 +5,6 @@ because some take a second to import.
 """
 
 import importlib
-import json
 import logging
 import sys
 from collections.abc import Sequence
@@ -14,11 +13,11 @@ from typing import Any
 
 import click
 
-from archiver_assets.cli.common import Options, common_options
+from archiver_assets.cli.common import Options, common_options, error_facts
 from archiver_assets.errors import ArchiverError, ConfigError
 from archiver_assets.memory import give_memory_back
 from archiver_assets.telemetry.lines import log_to
-from archiver_assets.untrusted_text import visible
+from archiver_assets.untrusted_text import json_text, visible
 
 COMMANDS = (
     "init",
@@ -84,8 +83,7 @@ class Commands(click.Group):
 
 def _say(error: ArchiverError, options: Options) -> Status:
     if options.as_json:
-        facts = {"error": type(error).__name__, "message": error.message, "hint": error.hint, "transient": error.transient}
-        click.echo(json.dumps(facts))
+        click.echo(json_text(error_facts(error)))
     else:
         _tell(f"error: {error}", options)
     return Status.USAGE if isinstance(error, ConfigError) else Status.TRY_AGAIN if error.transient else Status.FAILED

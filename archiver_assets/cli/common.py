@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from archiver_assets.config import Config, config_path, load_config
-from archiver_assets.errors import ConfigError
+from archiver_assets.errors import ArchiverError, ConfigError
 from archiver_assets.telemetry.lines import LogFormat, log_to
 from archiver_assets.untrusted_text import json_text, visible
 
@@ -147,3 +147,8 @@ def begin(options: Options) -> Answer:
     """Begin the log, as it was asked for, and an answer."""
     log_to(sys.stderr, options.log_format)
     return Answer(options)
+
+
+def error_facts(error: ArchiverError) -> Json:
+    """Return an error for a program."""
+    return {"error": type(error).__name__, "message": error.message, "hint": error.hint, "transient": error.transient}

@@ -15,7 +15,8 @@ import click
 from archiver_assets.cli.app import Status
 from archiver_assets.cli.common import Answer, Options, begin, common_options
 from archiver_assets.cli.dagster_instance import instance_option, open_instance
-from archiver_assets.cli.each_table import paragraph, plural, working
+from archiver_assets.cli.each_table import paragraph, working
+from archiver_assets.cli.formatting import plural
 from archiver_assets.config import Config
 from archiver_assets.errors import ArchiverError, ConfigError
 from archiver_assets.lifecycle.holding.holds import HoldPlaces

@@ -7,7 +7,6 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from textwrap import wrap
 from typing import Generic, TypeVar
 
@@ -16,7 +15,7 @@ from rich.live import Live
 from rich.spinner import Spinner
 from rich.text import Text
 
-from archiver_assets.cli.common import Answer, Json
+from archiver_assets.cli.common import Answer
 from archiver_assets.config import TableConfig
 from archiver_assets.errors import ArchiverError, SourceUnavailable, StoreUnavailable
 from archiver_assets.untrusted_text import visible
@@ -27,12 +26,6 @@ WIDTH = 100
 """Columns that text for people is wrapped at."""
 
 _MARGIN = 16
-_UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
-
-
-def first_line(error: Exception) -> str:
-    """Return the first line of an error, for one line of people's text."""
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
 @dataclass(frozen=True)
@@ -98,49 +91,3 @@ def paragraph(answer: Answer, name: str, text: str, *, margin: int) -> None:
     answer.line(f"{name:<{margin}}{first}")
     for line in rest:
         answer.line(f"{'':<{margin}}{line}")
-
-
-def error_facts(error: ArchiverError) -> Json:
-    """Return an error for a program."""
-    return {"error": type(error).__name__, "message": error.message, "hint": error.hint, "transient": error.transient}
-
-
-def in_bytes(size: float) -> str:
-    """Write a size for people: `1.4 GiB`."""
-    power = 0
-    while size >= 1024 and power < len(_UNITS) - 1:  # noqa: PLR2004 - a KiB
-        size, power = size / 1024, power + 1
-    return f"{size:,.0f} {_UNITS[power]}" if power == 0 or size >= 100 else f"{size:,.1f} {_UNITS[power]}"  # noqa: PLR2004 - three digits
-
-
-def in_dollars(amount: float) -> str:
-    """Write a price for people: `about 1.40 USD`."""
-    return "less than 0.01 USD" if 0 < amount < 0.005 else f"about {amount:,.2f} USD"  # noqa: PLR2004 - half a cent
-
-
-def in_time(seconds: float) -> str:
-    """Write a length of time for people: `3 min`."""
-    for unit, length in (("days", 86_400), ("h", 3600), ("min", 60)):
-        if seconds >= 2 * length:
-            return f"{seconds / length:,.0f} {unit}"
-    return f"{seconds:,.0f} s"
-
-
-def ago(at: datetime | None, now: datetime) -> str:
-    """Write how long ago something was: `3 h ago`."""
-    return "never" if at is None else f"{in_time(max(now - at, timedelta(0)).total_seconds())} ago"
-
-
-def minute(at: datetime) -> str:
-    """Write a time for people: `2026-08-01 02:00 UTC`, in its own zone."""
-    return f"{at:%Y-%m-%d %H:%M} {at.tzname()}"
-
-
-def some(days: Sequence[str], most: int = 3) -> str:
-    """Name the first few days."""
-    return ", ".join(days[:most]) + (f" and {len(days) - most} more" if len(days) > most else "")
-
-
-def plural(number: int, what: str) -> str:
-    """Write `1 day`, `2 days`."""
-    return f"{number:,} {what}{'' if number == 1 else 's'}"

@@ -13,7 +13,8 @@ from pydantic import ValidationError
 
 from archiver_assets.cli.app import Status
 from archiver_assets.cli.common import Answer, Json, Options, begin, common_options
-from archiver_assets.cli.each_table import paragraph, plural, working
+from archiver_assets.cli.each_table import paragraph, working
+from archiver_assets.cli.formatting import plural
 from archiver_assets.config import DatabaseConfig, S3Config, load_config
 from archiver_assets.errors import ConfigError
 from archiver_assets.lifecycle.reporting.config_draft import Judged, draft_config, judge_tables, size_of

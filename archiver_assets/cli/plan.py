@@ -12,20 +12,10 @@ from typing import TYPE_CHECKING
 import click
 
 from archiver_assets.cli.app import Status
-from archiver_assets.cli.common import Answer, Json, Options, begin, common_options
+from archiver_assets.cli.common import Answer, Json, Options, begin, common_options, error_facts
 from archiver_assets.cli.dagster_instance import instance_option, open_instance
-from archiver_assets.cli.each_table import (
-    Looked,
-    entry,
-    error_facts,
-    in_bytes,
-    in_dollars,
-    in_time,
-    look_at_each,
-    minute,
-    plural,
-    say_error,
-)
+from archiver_assets.cli.each_table import Looked, entry, look_at_each, say_error
+from archiver_assets.cli.formatting import in_bytes, in_dollars, in_time, minute, plural
 from archiver_assets.cli.selection import choose_tables, tables_option
 from archiver_assets.config import Config, TableConfig
 from archiver_assets.lifecycle.backlog import MOST_COUNTED

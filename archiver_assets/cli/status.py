@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 import click
 
 from archiver_assets.cli.app import Status
-from archiver_assets.cli.common import Answer, Json, Options, begin, common_options
+from archiver_assets.cli.common import Answer, Json, Options, begin, common_options, error_facts
 from archiver_assets.cli.dagster_instance import instance_option, open_instance
-from archiver_assets.cli.each_table import Looked, ago, entry, error_facts, in_bytes, in_dollars, look_at_each, plural, some
+from archiver_assets.cli.each_table import Looked, entry, look_at_each
+from archiver_assets.cli.formatting import ago, in_bytes, in_dollars, plural, some
 from archiver_assets.cli.selection import choose_tables, tables_option
 from archiver_assets.config import Config, TableConfig
 from archiver_assets.lifecycle.backlog import MOST_COUNTED

@@ -10,7 +10,7 @@ import click
 from cronsim import CronSim
 
 from archiver_assets.cli.common import Json, Options, begin, common_options
-from archiver_assets.cli.each_table import minute, plural
+from archiver_assets.cli.formatting import minute, plural
 from archiver_assets.config import Config, DatabaseConfig, TableConfig
 
 

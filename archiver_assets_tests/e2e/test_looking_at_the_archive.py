@@ -328,7 +328,7 @@ def test_one_digest_stands_for_the_whole(lab: Lab, said: Said) -> None:
     lab.store.remove(f"{FOLDER}dt={DAY}/_purged-0001.json")
     assert said("verify")[0] == Status.DONE
     status, out = said("verify", "--expect", digest)
-    assert (status, "DAMAGED the digest of the whole: expected sha256:" in out) == (Status.FOUND, True)
+    assert (status, "DAMAGED overall digest: expected sha256:" in out) == (Status.FOUND, True)
 
 
 @pytest.mark.parametrize(
@@ -345,7 +345,7 @@ def test_what_is_no_witness_is_refused(said: Said, tmp_path: Path, capsys: pytes
 def test_a_table_of_the_witness_that_the_config_does_not_have_is_a_warning(said: Said, tmp_path: Path) -> None:
     witness = witness_of(said, tmp_path / "witness.json")
     witness.write_text(witness.read_text().replace("lab/public/audit_logs", "lab/public/gone"))
-    assert "has the table lab/public/gone, which the config does not have" in said("verify", "--witness", str(witness))[1]
+    assert "has the table lab/public/gone, which is not in the config" in said("verify", "--witness", str(witness))[1]
     assert said("verify", "--strict", "--witness", str(witness))[0] == Status.FOUND
 
 

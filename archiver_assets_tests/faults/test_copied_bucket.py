@@ -208,10 +208,10 @@ def test_the_command_verifies_a_copy_as_one_if_it_is_told_to(
     assert "verify it with --copied; docs/operations/disaster-recovery.md" in out
     status, out = said("--copied", "--strict")
     assert status == Status.DONE, out
-    assert "1 of 1 generations of 1 days proven, 40 rows" in out
+    assert "1 of 1 generation of 1 day proven, 40 rows" in out
     assert "HINT" not in out
     change_one_byte(copied, s3_server)
     status, out = said("--copied")
     assert status == Status.FOUND
     assert "sha256: expected" in out
-    assert "0 of 1 generations of 1 days proven" in out
+    assert "0 of 1 generation of 1 day proven" in out

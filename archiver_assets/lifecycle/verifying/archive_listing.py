@@ -29,8 +29,7 @@ class TableObjects:
 
     def between(self, first: date | None, last: date | None) -> "TableObjects":
         """Return it with the days from `first` to `last`, both included, None for no limit."""
-        days = {day: keys for day, keys in self.days.items() if (first is None or first <= day) and (last is None or day <= last)}
-        return replace(self, days=days)
+        return replace(self, days={day: keys for day, keys in self.days.items() if in_range(day, first, last)})
 
 
 @dataclass(frozen=True)
@@ -45,6 +44,11 @@ class SurveyedDay:
     def live(self) -> tuple[Generation, ...]:
         """Those that count."""
         return tuple(each for each in self.generations if each.live)
+
+
+def in_range(day: date, first: date | None, last: date | None) -> bool:
+    """Return whether a day lies between `first` and `last`, both included, None for no limit."""
+    return (first is None or first <= day) and (last is None or day <= last)
 
 
 def list_table(store: ObjectStore, keys: TableKeys) -> TableObjects:
