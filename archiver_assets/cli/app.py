@@ -1,7 +1,7 @@
-"""The group of all commands: found by name, run inside one boundary that turns errors into messages and exit statuses.
+"""The `archiver` group: finds commands by name, and turns their errors into messages and exit statuses.
 
-What belongs here: the list of commands and that boundary. What does not: any command. A command's module is imported when it is called,
-because some take a second to import.
+What belongs here: the list of commands and the handling of their errors. What does not: any command. Modules of commands
+are imported when they are called, because some take a second to import.
 """
 
 import importlib
@@ -45,19 +45,19 @@ class Status(IntEnum):
     DONE = 0
     """Done."""
     FAILED = 1
-    """Refused, or failed: the message says why and what to do."""
+    """Refused or failed. The message explains why and gives the next step."""
     USAGE = 2
-    """Wrong options, or a config that is not valid: nothing was begun."""
+    """Wrong options or an invalid config. Nothing was started."""
     TRY_AGAIN = 3
-    """Failed by something that passes by itself, such as a lock or a server that does not answer."""
+    """Temporary failure; retrying may succeed."""
     FOUND = 4
-    """The command did its work, and found what it was to look for: something is wrong."""
+    """The command completed and found a problem."""
     INTERRUPTED = 130
-    """Ended by Ctrl-C, as a shell counts it; run also by SIGTERM."""
+    """Interrupted by Ctrl-C (or SIGTERM for `run`)."""
 
 
 class Commands(click.Group):
-    """The commands, and what becomes of their errors."""
+    """The commands, and how their errors are reported."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002, D102 - click's own signature and contract
         return list(COMMANDS)
@@ -73,23 +73,23 @@ class Commands(click.Group):
         try:
             return super().invoke(ctx)
         except ArchiverError as error:
-            ctx.exit(_say(error, options))
+            ctx.exit(_report(error, options))
         except click.UsageError as error:
             raise click.UsageError(visible(error.format_message()), error.ctx) from error
         except KeyboardInterrupt:
-            _tell("interrupted; whatever was committed stays, and the same command goes on from there", options)
+            _print("interrupted; committed work is kept, and the same command continues from there", options)
             ctx.exit(Status.INTERRUPTED)
 
 
-def _say(error: ArchiverError, options: Options) -> Status:
+def _report(error: ArchiverError, options: Options) -> Status:
     if options.as_json:
         click.echo(json_text(error_facts(error)))
     else:
-        _tell(f"error: {error}", options)
+        _print(f"error: {error}", options)
     return Status.USAGE if isinstance(error, ConfigError) else Status.TRY_AGAIN if error.transient else Status.FAILED
 
 
-def _tell(text: str, options: Options) -> None:
+def _print(text: str, options: Options) -> None:
     if options.log_format == "json":
         log_to(sys.stderr, "json")
         logging.getLogger("archiver").error("%s", text)

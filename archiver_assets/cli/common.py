@@ -1,7 +1,6 @@
-"""What all commands share: the options that each of them takes, how they choose a table and days, and how they answer.
+"""What all commands share: common options, choosing one table and days, and printing answers as text or as one JSON document.
 
-What belongs here: those options, and the two forms of an answer: text for people, one JSON document for programs. What does not: what any
-command does.
+What does not belong here: what any command does.
 """
 
 import sys
@@ -27,7 +26,7 @@ Json = Mapping[str, "Json"] | Sequence["Json"] | str | int | float | bool | None
 
 @dataclass
 class Options:
-    """What was said of the options that every command takes."""
+    """The values of the options that every command takes."""
 
     config_file: Path = field(default_factory=lambda: Path(config_path()))
     as_json: bool = False
@@ -39,19 +38,19 @@ class Options:
 
 
 class Answer:
-    """What a command says on stdout: lines as they come, or with `--json` only one document, at the end."""
+    """What a command prints on stdout: lines as they come, or with `--json` one document at the end."""
 
     def __init__(self, options: Options) -> None:
         self._silent = options.as_json
         self._facts: dict[str, Json] = {}
 
     def line(self, text: str) -> None:
-        """Say a line to a person."""
+        """Print a line, unless the answer is JSON."""
         if not self._silent:
             click.echo(visible(text))
 
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        """Show rows to a person; those of another place than a terminal get as wide as they are."""
+        """Print rows, unless the answer is JSON; without a terminal, columns are as wide as their widest value."""
         if self._silent:
             return
         shown = Table(
@@ -63,11 +62,11 @@ class Answer:
         Console(file=sys.stdout, markup=False, highlight=False, emoji=False, width=wide).print(shown)
 
     def fact(self, name: str, value: Json) -> None:
-        """Say something to a program."""
+        """Set a key of the JSON document."""
         self._facts[name] = value
 
     def end(self) -> None:
-        """Print the document, if it is one that was asked for."""
+        """Print the JSON document, if `--json` was given."""
         if self._silent:
             click.echo(json_text(self._facts))
 
@@ -84,34 +83,34 @@ _COMMON = (
         type=click.Path(path_type=Path),
         expose_value=False,
         callback=_keep,
-        help="The config file.  [default: $ARCHIVER_CONFIG, else /etc/archiver/config.yaml]",
+        help="Path of the config file.  [default: $ARCHIVER_CONFIG, else /etc/archiver/config.yaml]",
     ),
     click.option(
-        "--json", "as_json", is_flag=True, default=None, expose_value=False, callback=_keep, help="Answer with one JSON document on stdout."
+        "--json", "as_json", is_flag=True, default=None, expose_value=False, callback=_keep, help="Print one JSON document on stdout."
     ),
     click.option(
         "--log-format",
         type=click.Choice(["text", "json"]),
         expose_value=False,
         callback=_keep,
-        help="The form of the log, which goes to stderr.  [default: text]",
+        help="Format of the log on stderr.  [default: text]",
     ),
 )
 
 
 def common_options(body: Body) -> Body:
-    """Add the options that every command takes, and that may stand in front of its name too. Click's object has them, as Options."""
+    """Add the options that every command takes, before or after its name. Their values are Click's object, an Options."""
     for option in reversed(_COMMON):
         body = option(body)
     return body
 
 
 def table_options(body: Body) -> Body:
-    """Add `--database`, `--schema` and `--table`, all of one table."""
+    """Add `--database`, `--schema` and `--table`, which name one table."""
     for option in (
-        click.option("--table", required=True, help="The name of the table."),
-        click.option("--schema", default="public", show_default=True, help="The schema of the table."),
-        click.option("--database", required=True, help="The label of the database in the config."),
+        click.option("--table", required=True, help="Name of the table."),
+        click.option("--schema", default="public", show_default=True, help="Schema of the table."),
+        click.option("--database", required=True, help="Label of the database in the config."),
     ):
         body = option(body)
     return body
@@ -139,12 +138,12 @@ def days_between(first: date, last: date) -> list[date]:
     """Return the days from `first` to `last`, both included. Raises ConfigError if they are in the wrong order."""
     if last < first:
         message = f"expected --to on or after --from, found {first} to {last}"
-        raise ConfigError(message, hint="give the first day with --from and the last one with --to")
+        raise ConfigError(message, hint="give the first day with --from and the last day with --to")
     return [first + timedelta(days=number) for number in range((last - first).days + 1)]
 
 
 def begin(options: Options) -> Answer:
-    """Begin the log, as it was asked for, and an answer."""
+    """Start the log in the format of `--log-format`, and an answer."""
     log_to(sys.stderr, options.log_format)
     return Answer(options)
 

@@ -1,6 +1,6 @@
-"""`archiver doctor`: looks at everything that the archiver works with, and says what is wrong and what to do about it.
+"""`archiver doctor`: checks everything that the archiver works with, and reports what is wrong and how to fix it.
 
-What belongs here: the command, and how lines are shown. What does not: the looks (`lifecycle/reporting/doctor.py`,
+What belongs here: the command, and how lines are printed. What does not: the checks (`lifecycle/reporting/doctor.py`,
 `orchestration/instance_checks.py`).
 """
 
@@ -39,20 +39,20 @@ from archiver_assets.store.s3 import Patience
 from archiver_assets.telemetry.delivery import url_problem
 
 _PATIENCE = Patience(max_attempts=2, connect_timeout=5.0, read_timeout=10.0)
-"""A bucket that does not answer is told after half a minute at most."""
+"""A bucket that does not answer is reported after at most half a minute."""
 
 _DATABASES_AT_ONCE = 8
 
 
-@click.command("doctor", short_help="Look at connections, rights, bucket, tables and Dagster.")
+@click.command("doctor", short_help="Check connections, permissions, bucket, tables and Dagster.")
 @instance_option
 @common_options
 @click.pass_obj
 @click.pass_context
 def command(ctx: click.Context, options: Options, /, dagster_home: Path | None) -> None:
-    """Look at connections, rights, bucket, clocks, tables, legal holds and Dagster, and say what is wrong and what to do.
+    """Check connections, permissions, bucket, clocks, tables, legal holds and Dagster, and report what is wrong and how to fix it.
 
-    Nothing of yours is changed: one small object is written below the prefix and removed again. Ends with status 4 if anything failed.
+    The only change is one small test object, written below the prefix and removed again. Exits with status 4 if a check fails.
     """
     answer, config = begin(options), options.config()
     lines: list[Line] = []
@@ -70,9 +70,9 @@ def command(ctx: click.Context, options: Options, /, dagster_home: Path | None) 
 
 
 def _shown_as_they_come(lines: Lines) -> Lines:
-    """Yield the lines, and show that something is being done while the next one is waited for."""
+    """Yield the lines, and show activity while waiting for the next one."""
     while True:
-        with working("looking"):
+        with working("checking"):
             line = next(lines, None)
         if line is None:
             return
@@ -99,7 +99,7 @@ def _examine(config: Config, dagster_home: Path | None) -> Lines:
 
 
 def _examine_databases(config: Config, services: Services, places: HoldPlaces) -> Lines:
-    """Look at several databases at once, since one that does not answer takes 15 s, and yield their lines in the order of the config."""
+    """Check several databases at once, since one that does not answer takes 15 s, and yield their lines in the order of the config."""
     sources = [services.source(database.tables[0]) for database in config.databases]
     with ThreadPoolExecutor(_DATABASES_AT_ONCE) as workers:
         for lines in workers.map(lambda source: list(examine_database(source, places, utc_now)), sources):
@@ -108,8 +108,8 @@ def _examine_databases(config: Config, services: Services, places: HoldPlaces) -
 
 def _examine_dagster(home: Path | None) -> Lines:
     if home is None:
-        hint = "name its folder by --dagster-home or DAGSTER_HOME, to look at it too"
-        yield Line(Verdict.SKIPPED, "dagster", "no instance is named", hint)
+        hint = "set DAGSTER_HOME or --dagster-home to check the instance too"
+        yield Line(Verdict.SKIPPED, "dagster", "no instance is configured", hint)
         return
     try:
         with open_instance(home) as instance:
@@ -127,7 +127,7 @@ def _examine_targets(config: Config) -> Iterator[Line]:
         if problem:
             yield Line(Verdict.FAILED, subject, problem, f"correct {target.url_env} in the environment of the code server")
         else:
-            yield passed(subject, "its URL is one that Apprise knows; nothing was sent")
+            yield passed(subject, "Apprise accepts its URL; nothing was sent")
 
 
 def _say(answer: Answer, line: Line) -> None:

@@ -1,6 +1,6 @@
-"""`archiver init`: looks at a database, and drafts a config for the tables that look like audit tables.
+"""`archiver init`: drafts a config for the tables of a database that look like audit tables.
 
-What belongs here: the command, its report, and writing the file so that nothing is overwritten. What does not: judging the tables and the
+What belongs here: the command, its report, and writing the file without overwriting another. What does not: judging the tables and the
 text of the file (`lifecycle/reporting/config_draft.py`).
 """
 
@@ -24,50 +24,56 @@ _PASSWORD_ENV = "ARCHIVER_DB_PASSWORD"  # noqa: S105 - the name of a variable
 Model = TypeVar("Model", DatabaseConfig, S3Config)
 
 
-@click.command("init", short_help="Look at a database, and draft a config.")
-@click.option("--host", required=True, help="The name or address of the PostgreSQL server.")
-@click.option("--port", type=int, default=5432, show_default=True, help="Its port.")
-@click.option("--user", required=True, help="The role to connect as.")
-@click.option("--dbname", required=True, help="The database.")
-@click.option("--name", help="The label of the database in Dagster and in the bucket.  [default: its name]")
+@click.command("init", short_help="Draft a config from a database.")
+@click.option("--host", required=True, help="Name or address of the PostgreSQL server.")
+@click.option("--port", type=int, default=5432, show_default=True, help="Port of the PostgreSQL server.")
+@click.option("--user", required=True, help="Role to connect as.")
+@click.option("--dbname", required=True, help="Name of the database on the server.")
+@click.option("--name", help="Label of the database in Dagster and in the bucket.  [default: the value of --dbname]")
 @click.option(
     "--auth",
     type=click.Choice(["password", "aws_iam"]),
     default="password",
     show_default=True,
-    help="aws_iam: a token for each connection, by AWS's default chain.",
+    help="How to log in; aws_iam uses a token per connection, from AWS's default credential chain.",
 )
 @click.option(
     "--password-env",
-    help=f"The environment variable that holds the password; the file holds its name only.  [default: {_PASSWORD_ENV}]",
+    help=f"Environment variable that holds the password; the config stores only the variable's name.  [default: {_PASSWORD_ENV}]",
 )
 @click.option(
     "--sslmode",
     type=click.Choice(["disable", "allow", "prefer", "require", "verify-ca", "verify-full"]),
-    help="As libpq has it.  [default: verify-full with --sslrootcert or --auth aws_iam]",
+    help="libpq sslmode.  [default: verify-full with --sslrootcert or --auth aws_iam]",
 )
-@click.option("--sslrootcert", help="A file with the certificates of the authorities that the server's may be by, or system.")
-@click.option("--bucket", default="audit-archives", show_default=True, help="The bucket.")
-@click.option("--prefix", default="archives/", show_default=True, help="What every key in it begins with.")
-@click.option("--endpoint", help="The URL of an S3-compatible store.  [default: AWS]")
-@click.option("--region", help="The region of the bucket.  [default: the environment's own]")
-@click.option("--retention-days", type=click.IntRange(1, 36_500), default=90, show_default=True, help="Days that rows are kept.")
-@click.option("--output", type=click.Path(path_type=Path), help="The file to write.  [default: the config file]")
-@click.option("--force", is_flag=True, help="Overwrite it.")
+@click.option("--sslrootcert", help="CA bundle file, or `system`.")
+@click.option("--bucket", default="audit-archives", show_default=True, help="Name of the bucket.")
+@click.option("--prefix", default="archives/", show_default=True, help="Key prefix in the bucket.")
+@click.option("--endpoint", help="URL of an S3-compatible store.  [default: AWS]")
+@click.option("--region", help="Region of the bucket.  [default: from the environment]")
+@click.option(
+    "--retention-days",
+    type=click.IntRange(1, 36_500),
+    default=90,
+    show_default=True,
+    help="Days to keep rows in the table.",
+)
+@click.option("--output", type=click.Path(path_type=Path), help="File to write.  [default: the path of the config file]")
+@click.option("--force", is_flag=True, help="Overwrite an existing file.")
 @common_options
 @click.pass_obj
 @click.pass_context
 def command(
     ctx: click.Context, options: Options, /, output: Path | None, retention_days: int, *, force: bool, **given: str | int | None
 ) -> None:
-    """Look at a database, and write a commented config for the tables that look like audit tables; the others stand in it as comments.
+    """Inspect a database and write a commented config for the tables that look like audit tables. Other tables are comments in it.
 
-    Nothing is changed in the database. An existing file stays as it is, unless --force is given.
+    The database is not changed. An existing file is kept, unless --force is given.
     """
     answer, path = begin(options), output or options.config_file
     if path.exists() and not force:
         message = f"expected no file at {path}, found one"
-        raise ConfigError(message, hint="name another file with --output, or overwrite it with --force")
+        raise ConfigError(message, hint="give another file with --output, or overwrite this one with --force")
     database, s3 = _database(given), _s3(given)
     with working("connecting") as at:
         judged = judge_tables(Source(database), at)
@@ -77,10 +83,10 @@ def command(
     answer.fact("config", str(path) if chosen else None)
     if chosen:
         _write(path, draft_config(database, s3, retention_days, judged), force=force)
-        answer.line(f"wrote {path} with {plural(len(chosen), 'table')}; the others stand in it as comments, with the reasons")
-        answer.line(f"next: read it, then archiver validate --config {path}, doctor and plan")
+        answer.line(f"wrote {path} with {plural(len(chosen), 'table')}; other tables are comments in it, with the reasons")
+        answer.line(f"next: read the file, then run archiver validate --config {path}, doctor and plan")
     else:
-        answer.line("no table can be recommended, so nothing was written: mend what speaks against one of them, and run init again")
+        answer.line("no table can be recommended, so nothing was written: fix the problems of a table, then run init again")
     answer.end()
     if not chosen:
         ctx.exit(Status.FOUND)
@@ -92,7 +98,7 @@ def _database(given: dict[str, str | int | None]) -> DatabaseConfig:
         values["password_env"] = given["password_env"] or _PASSWORD_ENV
     elif given["password_env"]:
         message = "expected --password-env or --auth aws_iam, found both"
-        raise ConfigError(message, hint="leave --password-env out: tokens take the place of a password")
+        raise ConfigError(message, hint="leave --password-env out: aws_iam uses tokens instead of a password")
     label = given["name"] or given["dbname"]
     # A database of a config has a table; nothing looks at this one.
     some = {"database": label, "name": "some", "timestamp_column": "at", "primary_key": "id", "retention_days": 1}
@@ -114,7 +120,7 @@ def _valid(model: type[Model], values: dict[str, object]) -> Model:
 
 
 def _write(path: Path, text: str, *, force: bool) -> None:
-    """Write the file all at once, when it is known to be valid. Raises ConfigError, also if a file came there meanwhile."""
+    """Write the file in one step, once it is known to be valid. Raises ConfigError, also if a file was created there meanwhile."""
     try:
         with TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
             draft = Path(folder) / path.name
@@ -123,7 +129,7 @@ def _write(path: Path, text: str, *, force: bool) -> None:
             draft.replace(path) if force else path.hardlink_to(draft)
     except OSError as error:
         message = f"expected to write {path}, found: {error.strerror}"
-        raise ConfigError(message, hint="name a file in a folder that is there and that you may write to, with --output") from error
+        raise ConfigError(message, hint="with --output, give a file in an existing folder that you may write to") from error
 
 
 def _say(answer: Answer, judged: list[Judged]) -> None:

@@ -1,4 +1,4 @@
-"""`archiver list`: which generations the archive has, from the store alone.
+"""`archiver list`: the generations of the archive, from the store alone.
 
 What belongs here: the command and its columns. What does not: reading marks (`lifecycle/verifying/archive_listing.py`).
 """
@@ -11,6 +11,7 @@ import click
 
 from archiver_assets.cli.app import Status
 from archiver_assets.cli.common import Answer, Json, Options, begin, common_options
+from archiver_assets.cli.formatting import plural
 from archiver_assets.cli.selection import choose_tables, days_options, tables_option
 from archiver_assets.config import TableConfig
 from archiver_assets.lifecycle.generations import Generation
@@ -24,17 +25,17 @@ _COLUMNS = ("table", "day", "generation", "state", "rows", "bytes", "archived at
 
 @dataclass
 class _Found:
-    """What the store said so far."""
+    """What was found so far."""
 
     generations: list[tuple[str, Generation, str]] = field(default_factory=list)
     rejected: int = 0
     problems: list[str] = field(default_factory=list)
 
 
-@click.command("list", short_help="List the generations of the archive, from the store alone.")
+@click.command("list", short_help="List the archive's generations, using only the bucket.")
 @tables_option
 @days_options
-@click.option("--all", "everything", is_flag=True, help="Also those that were rejected and do not count.")
+@click.option("--all", "everything", is_flag=True, help="Include rejected generations.")
 @common_options
 @click.pass_obj
 @click.pass_context
@@ -47,10 +48,10 @@ def command(
     everything: bool,  # noqa: FBT001 - click's flag
     **names: str | None,
 ) -> None:
-    """List the generations of each day: one for each object that a manifest commits. No database is asked.
+    """List the generations of each day, one for each object that a manifest commits. No database is contacted.
 
-    States: `live`, its rows may still be in the table; `purging`, its purge has begun; `purged`, it has a receipt; `former source`, of the
-    server that the table had before another one was accepted; `rejected`, it does not count.
+    States: `live`, its rows may still be in the table; `purging`, its purge has begun; `purged`, it has a receipt; `former source`, from a
+    server that `accept-source` has replaced; `rejected`, it failed verification and is ignored.
     """
     answer, config = begin(options), options.config()
     services, found = Services(config), _Found()
@@ -79,9 +80,9 @@ def _say(answer: Answer, found: _Found, *, everything: bool) -> None:
         answer.table(_COLUMNS, [_row(*each) for each in found.generations])
     manifests = [generation.manifest for _, generation, _ in found.generations]
     rows, size = sum(each.rows for each in manifests), sum(each.object.bytes for each in manifests)
-    answer.line(f"{len(manifests)} generations, {rows:,} rows, {size:,} bytes")
+    answer.line(f"{plural(len(manifests), 'generation')}, {plural(rows, 'row')}, {plural(size, 'byte')}")
     if found.rejected and not everything:
-        answer.line(f"{found.rejected} more were rejected and do not count: --all lists them too")
+        answer.line(f"{plural(found.rejected, 'rejected generation')} not shown: use --all to include rejected generations")
     for problem in found.problems:
         answer.line(f"DAMAGED {problem}")
     answer.end()

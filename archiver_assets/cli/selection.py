@@ -1,6 +1,6 @@
-"""How a command chooses among the tables of the config, and among days, where it may take all of them.
+"""Options that narrow the tables and days of a command, which are all of them by default.
 
-What belongs here: those options. What does not: those of a command that takes exactly one table (`common.py`).
+Options that name exactly one table are in `common.py`.
 """
 
 from collections.abc import Callable
@@ -18,8 +18,8 @@ Body = TypeVar("Body", bound=Callable[..., Any])
 def tables_option(body: Body) -> Body:
     """Add `--database`, `--schema` and `--table`, each of which narrows the tables of the config."""
     for option in (
-        click.option("--table", help="Only tables of this name.  [default: all]"),
-        click.option("--schema", help="Only tables of this schema.  [default: all]"),
+        click.option("--table", help="Only tables with this name.  [default: all]"),
+        click.option("--schema", help="Only tables in this schema.  [default: all]"),
         click.option("--database", help="Only tables of the database with this label.  [default: all]"),
     ):
         body = option(body)
@@ -29,8 +29,8 @@ def tables_option(body: Body) -> Body:
 def days_options(body: Body) -> Body:
     """Add `--from` and `--to`, each of which narrows the days."""
     for option in (
-        click.option("--to", "last", type=DAY, help="The last day, included.  [default: the newest]"),
-        click.option("--from", "first", type=DAY, help="The first day, YYYY-MM-DD.  [default: the oldest]"),
+        click.option("--to", "last", type=DAY, help="Last day, included.  [default: the newest]"),
+        click.option("--from", "first", type=DAY, help="First day, YYYY-MM-DD.  [default: the oldest]"),
     ):
         body = option(body)
     return body
@@ -45,8 +45,8 @@ def choose_tables(config: Config, database: str | None, schema: str | None, tabl
         said = " ".join(
             f"--{option} {name}" for option, name in zip(("database", "schema", "table"), wanted, strict=True) if name is not None
         )
-        message = f"expected tables of the config, found none for {said}"
-        raise ConfigError(message, hint=f"the config has: {', '.join(each.label for each in every)}")
+        message = f"expected tables of the config that match {said}, found none"
+        raise ConfigError(message, hint=f"choose one of: {', '.join(each.label for each in every)}")
     return chosen
 
 

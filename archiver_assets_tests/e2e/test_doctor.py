@@ -46,7 +46,7 @@ def test_all_is_well_and_nothing_is_left_behind(lab: Lab, tmp_path: Path, capsys
     said = capsys.readouterr().out
     assert re.search(r"^passed   bucket: conditional writes: a key that is taken is refused$", said, re.MULTILINE)
     assert re.search(r"^passed   table lab/public/audit_logs: can be archived and purged", said, re.MULTILINE)
-    assert re.search(r"^skipped  dagster: no instance is named\n         HINT: name its folder", said, re.MULTILINE)
+    assert re.search(r"^skipped  dagster: no instance is configured\n         HINT: set DAGSTER_HOME", said, re.MULTILINE)
     assert re.search(r"^\d+ passed, 0 warned, 0 failed, 1 skipped$", said, re.MULTILINE)
     assert max(map(len, said.splitlines())) <= 100
     assert lab.objects() == []

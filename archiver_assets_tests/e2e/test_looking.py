@@ -206,7 +206,7 @@ def test_no_backlog_is_said_in_so_many_words(lab: Lab, tmp_path: Path, capsys: C
 def test_a_table_that_is_not_configured_is_named_with_those_that_are(command: str, lab: Lab, tmp_path: Path, capsys: Capture) -> None:
     assert main([command, "--table", "nope", "--config", write_config(lab, tmp_path)]) == Status.USAGE
     assert capsys.readouterr().err == (
-        "error: expected tables of the config, found none for --table nope\nHINT: the config has: lab/public/audit_logs\n"
+        "error: expected tables in the config that match --table nope, found none\nHINT: choose one of: lab/public/audit_logs\n"
     )
 
 

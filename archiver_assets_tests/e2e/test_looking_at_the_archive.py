@@ -61,8 +61,8 @@ def test_the_list_narrows_to_days_and_tells_programs_the_same(said: Said) -> Non
 def test_rejected_generations_are_listed_when_asked_for(lab: Lab, said: Said) -> None:
     reject_live(lab)
     _, out = said("list")
-    assert "1 generations, 10 rows" in out
-    assert "1 more were rejected" in out
+    assert "1 generation, 10 rows" in out
+    assert "1 rejected generation not shown" in out
     _, out = said("list", "--all")
     assert "rejected" in only(out.splitlines(), lambda line: str(NEXT_DAY) in line)
 
@@ -198,7 +198,7 @@ def test_damage_is_named_and_rejects_nothing(lab: Lab, said: Said) -> None:
             assert status == Status.FOUND, damage
             lines = [line for line in out.splitlines() if line.startswith("DAMAGED lab/public/audit_logs")]
             assert any(expected in line for line in lines), out
-            assert f"; {len(lines)} mismatches" in out
+            assert f"; {len(lines)} mismatch{'' if len(lines) == 1 else 'es'}" in out
             assert lab.objects() == before
 
 

@@ -164,6 +164,6 @@ def test_the_command_wants_an_instance(monkeypatch: pytest.MonkeyPatch, capsys: 
     monkeypatch.delenv("ARCHIVER_CONFIG", raising=False)
 
     assert main(["metrics"]) == Status.USAGE
-    assert "found none named\nHINT: set DAGSTER_HOME, or give --dagster-home" in capsys.readouterr().err
+    assert "found none\nHINT: set DAGSTER_HOME or --dagster-home" in capsys.readouterr().err
     assert main(["metrics", "--config", "nowhere.yaml"]) == Status.USAGE
     assert "nowhere.yaml: expected a config file" in capsys.readouterr().err

@@ -52,7 +52,7 @@ def _in_usage(parameter: click.Parameter) -> str:
 def _row(option: click.Parameter) -> tuple[str, str, str]:
     assert isinstance(option, click.Option)
     text, _, said = (option.help or "").partition("  [default: ")
-    more = " May be given more than once." if option.multiple and "once" not in text else ""
+    more = " (repeatable)" if option.multiple and "repeatable" not in text else ""
     return f"`{_names(option)}`", text + more, said.rstrip("]") or _default(option)
 
 
