@@ -1,7 +1,7 @@
 """`archiver plan`: what the next run of each table would do.
 
-What belongs here: the command, and how a plan is told. What does not: making it (`lifecycle/reporting/plan.py`), and choosing among the
-days that Dagster has tried before (`orchestration/schedules.py`).
+What belongs here: the command, and printing a plan. What does not: making it (`lifecycle/reporting/plan.py`), and choosing among the days
+that Dagster has tried before (`orchestration/schedules.py`).
 """
 
 from dataclasses import dataclass
@@ -30,13 +30,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class _Planned:
-    """A plan, and Dagster's own words on what its next tick would choose, if it was asked."""
+    """A plan, and what the next tick in Dagster would choose, if there is an instance."""
 
     plan: Plan | Refused
     words: str = ""
 
 
-@click.command("plan", short_help="Say what the next run of each table would do.")
+@click.command("plan", short_help="Show what the next run of each table would do.")
 @tables_option
 @instance_option
 @common_options
@@ -45,9 +45,9 @@ class _Planned:
 def command(
     ctx: click.Context, options: Options, /, database: str | None, schema: str | None, table: str | None, dagster_home: Path | None
 ) -> None:
-    """Say what the next run of each table would do: days, rows, bytes, time, and what it would leave and why. Nothing is changed.
+    """Show what the next run of each table would do: days, rows, bytes, time, and what it would skip and why. Nothing is changed.
 
-    With a Dagster instance it also knows which days are being worked on, or wait after failed runs.
+    With a Dagster instance, days in progress and days that wait after failed runs are skipped too.
     """
     answer, config = begin(options), options.config()
     services, tables = Services(config), choose_tables(config, database, schema, table)
@@ -85,7 +85,7 @@ def _say(answer: Answer, config: Config, looked: Looked[_Planned]) -> None:
     if looked.error:
         say_error(answer, looked.error)
     if isinstance(plan, Refused):
-        entry(answer, "next run", "would be refused, and nothing archived or purged")
+        entry(answer, "next run", "would be refused: nothing would be archived or purged")
         _say_findings(answer, plan)
     if looked.found and isinstance(plan, Plan):
         _say_plan(answer, config, looked.table, plan, looked.found.words)
@@ -97,7 +97,7 @@ def _say_plan(answer: Answer, config: Config, table: TableConfig, plan: Plan, wo
     if plan.days:
         _say_estimate(answer, config, table, plan.estimate)
     if not table.purge:
-        entry(answer, "no purge", "purge is false: days are archived, and their rows stay in the table")
+        entry(answer, "no purge", "purge is false: days are archived, and rows stay in the table")
     if words:
         entry(answer, "in Dagster", words)
     _say_skipped(answer, table, plan)
@@ -107,10 +107,10 @@ def _say_plan(answer: Answer, config: Config, table: TableConfig, plan: Plan, wo
 
 def _days(table: TableConfig, plan: Plan) -> str:
     if not plan.days:
-        return f"nothing to do: no expired day has rows that {'may go' if table.purge else 'wait for their archive'}"
+        return f"nothing to do: no expired day has rows to {'purge' if table.purge else 'archive'}"
     span = f"{plan.days[0].key}" if len(plan.days) == 1 else f"{plan.days[0].key} to {plan.days[-1].key}"
     rows = f"{plan.rows.rows:,} rows, counted" if plan.rows.counted else f"about {plan.rows.rows:,} rows, estimated by the server"
-    later = f"; {plural(plan.later, 'more day')} after that, {table.max_partitions_per_tick} a run" if plan.later else ""
+    later = f"; {plural(plan.later, 'more day')} in later runs, at most {table.max_partitions_per_tick} per run" if plan.later else ""
     return f"{plural(len(plan.days), 'day')}, {span}, with {rows}{later}"
 
 
@@ -119,28 +119,28 @@ def _say_estimate(answer: Answer, config: Config, table: TableConfig, estimate: 
     from_ = f"assumed: {ASSUMED_SMALLER:.0f} to 1" if estimate.size_assumed else "as in the newest generations"
     become = "become" if table.purge else "stay, and become"
     entry(answer, "bytes", f"{in_bytes(estimate.table_bytes)} of the table {become} about {in_bytes(estimate.archive_bytes)} ({from_})")
-    pace = "assumed" if estimate.pace_assumed else "as the newest purges went"
-    entry(answer, "time", f"about {in_time(estimate.seconds)}, one day after the other ({pace})")
+    pace = "assumed" if estimate.pace_assumed else "as in the newest purges"
+    entry(answer, "time", f"about {in_time(estimate.seconds)}, one day after another ({pace})")
     before, after = prices.monthly_database(estimate.table_bytes), prices.monthly_storage(estimate.archive_bytes, storage_class)
-    entry(answer, "cost a month", f"{in_dollars(before)} in the database, {in_dollars(after)} in the bucket ({storage_class})")
+    entry(answer, "monthly cost", f"{in_dollars(before)} in the database, {in_dollars(after)} in the bucket ({storage_class})")
 
 
 def _say_skipped(answer: Answer, table: TableConfig, plan: Plan) -> None:
     if plan.backlog.days_held:
         ids = ", ".join(hold.id for hold in plan.holds)
-        entry(answer, "held", f"{plural(plan.backlog.days_held, 'expired day')}, all rows of which legal holds keep: {ids}")
+        entry(answer, "held", f"{plural(plan.backlog.days_held, 'expired day')} entirely under legal holds: {ids}")
     elif plan.holds:
-        entry(answer, "held", f"the rows that these legal holds keep: {', '.join(hold.id for hold in plan.holds)}")
+        entry(answer, "held", f"rows under these legal holds: {', '.join(hold.id for hold in plan.holds)}")
     entry(
         answer,
         "not expired",
-        f"{plan.not_expired.key} and later: {table.retention_days} days of retention, until {minute(plan.expires_at.astimezone(UTC))}",
+        f"{plan.not_expired.key} and later: kept {table.retention_days} days; the first expires {minute(plan.expires_at.astimezone(UTC))}",
     )
     before, without = plan.backlog.rows_before_start_date, plan.backlog.rows_without_day
     if before:
-        entry(answer, "never", f"{_counted(before)} before start_date, {table.start_date}; set it to the day of the oldest row")
+        entry(answer, "never", f"{_counted(before)} before start_date, {table.start_date}: set start_date to the day of the oldest row")
     if without:
-        entry(answer, "never", f"{_counted(without)} whose {table.timestamp_column} is NULL or infinite: they are of no day")
+        entry(answer, "never", f"{_counted(without)} whose {table.timestamp_column} is NULL or infinite: they belong to no day")
 
 
 def _counted(rows: int) -> str:
@@ -157,9 +157,9 @@ def _say_totals(answer: Answer, looked: list[Looked[_Planned]]) -> None:
     plans = [each.found.plan for each in looked if each.found and isinstance(each.found.plan, Plan)]
     days, rows = sum(len(plan.days) for plan in plans), sum(plan.rows.rows for plan in plans)
     refused = len(looked) - len(plans)
-    answer.line(f"in all: {plural(days, 'day')} of {plural(len(plans), 'table')}, about {rows:,} rows; estimates, and nothing was changed")
+    answer.line(f"total: {plural(days, 'day')} of {plural(len(plans), 'table')}, about {rows:,} rows (estimates; nothing was changed)")
     if refused:
-        answer.line(f"{plural(refused, 'table')} would be refused, or could not be looked at: see above")
+        answer.line(f"{plural(refused, 'table')} would be refused or could not be read: see above")
 
 
 def _facts(config: Config, looked: Looked[_Planned]) -> Json:

@@ -1,6 +1,6 @@
-"""`archiver query`: SQL over the archive, and on request over the table with it, by DuckDB.
+"""`archiver query`: SQL over the archive, and with an option over the table too, by DuckDB.
 
-What belongs here: the command, what its SQL may see, and the forms of its result. What does not: which rows those are (`reader.py`).
+What belongs here: the command, what its SQL may read, and output formats. What does not: which rows there are (`reader.py`).
 
 DuckDB sees the datasets that are registered and nothing else: no file, no network, no variable of this process, and no setting can be
 changed back. See https://duckdb.org/docs/stable/operations_manual/securing_duckdb/overview.
@@ -22,6 +22,7 @@ import click
 import pyarrow as pa
 
 from archiver_assets.cli.common import Answer, Json, Options, begin, common_options
+from archiver_assets.cli.formatting import plural
 from archiver_assets.cli.selection import choose_tables, days_options, tables_option
 from archiver_assets.config import TableConfig
 from archiver_assets.errors import ConfigError, QueryRefused
@@ -32,31 +33,31 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 _MOST_SHOWN = 1000
-"""Rows that a person is shown; the other forms have all."""
+"""Rows that a table shows; the other formats have all."""
 _ANY_NAME = "archive"
 _EXPLAIN = re.compile(r"\s*EXPLAIN(\s+ANALYZE\b|\s*\(\s*(ANALYZE|FORMAT)\b[^()]*\))?", re.IGNORECASE)
 
 
-@click.command("query", short_help="Ask the archive by SQL, with DuckDB.")
+@click.command("query", short_help="Query the archive with SQL (DuckDB).")
 @click.argument("sql")
 @tables_option
 @days_options
-@click.option("--with-table", is_flag=True, help="Also the rows that the table still has and no generation holds; asks the database.")
+@click.option("--with-table", is_flag=True, help="Include rows still in the table (connects to the database).")
 @click.option(
     "--format",
     "form",
     type=click.Choice(["table", "csv", "json"]),
     default="table",
     show_default=True,
-    help=f"A table of at most {_MOST_SHOWN} rows, CSV, or a JSON object a line.",
+    help=f"Output format: a table of at most {_MOST_SHOWN} rows, CSV, or one JSON object per line.",
 )
 @common_options
 @click.pass_obj
 def command(options: Options, /, sql: str, first: date | None, last: date | None, form: str, **chosen: Any) -> None:  # noqa: ANN401 - click's
-    """Run SQL (`-`: read it from stdin) over the archive of the tables that it names, each row version once. It changes nothing.
+    """Run SQL over the archive, each row version once; with `-`, read the SQL from stdin. Nothing is changed.
 
-    A table has the name of the config's; where only one is chosen, it is `archive` too. Give --from and --to where you can: only those
-    days are read.
+    Each table has its name in the config. If the options choose one table, `archive` names that table too. Give --from and --to where
+    possible: only those days are read.
     """
     answer, config = begin(options), options.config()
     duckdb = _duckdb()
@@ -78,8 +79,8 @@ def _duckdb() -> ModuleType:
     try:
         import duckdb  # noqa: PLC0415 - an extra: most installations run archives and purges only
     except ImportError as error:
-        message = "expected DuckDB, which runs the SQL, found that it is not installed"
-        raise ConfigError(message, hint="install it beside this package: pip install 'audit-archiver[query]'") from error
+        message = "expected DuckDB, which runs the SQL, to be installed, found no such package"
+        raise ConfigError(message, hint="install DuckDB with this package: pip install 'audit-archiver[query]'") from error
     return duckdb
 
 
@@ -91,7 +92,7 @@ def _require_queries(connection: "DuckDBPyConnection", sql: str) -> None:
     kinds = _kinds(connection, sql)
     if wrong := [kind for kind in kinds if kind != "SELECT"] or ([] if kinds else ["none"]):
         message = f"the query could not be run: expected SELECT, found {', '.join(wrong)}"
-        raise QueryRefused(message, hint="it is run by DuckDB, and changes nothing: ask for rows")
+        raise QueryRefused(message, hint="give a query that returns rows; the SQL is run by DuckDB, and cannot change anything")
 
 
 def _kinds(connection: "DuckDBPyConnection", sql: str) -> list[str]:
@@ -111,7 +112,7 @@ def _named(connection: "DuckDBPyConnection", sql: str, tables: list[TableConfig]
         fitting = [each for each in tables if each.name == name] or (tables if name == _ANY_NAME else [])
         if len(fitting) > 1:
             message = f"expected one table for the name {name!r}, found {', '.join(each.label for each in fitting)}"
-            raise ConfigError(message, hint="choose one by --database, --schema and --table")
+            raise ConfigError(message, hint="choose one with --database, --schema and --table")
         if fitting:
             found[name] = fitting[0]
     return found
@@ -128,7 +129,7 @@ def _lock(connection: "DuckDBPyConnection", folder: Path) -> None:
 
 @contextmanager
 def _refusing(duckdb: ModuleType, tables: list[TableConfig]) -> Iterator[None]:
-    hint = f"the SQL is DuckDB's, and sees only the archive; tables: {', '.join(sorted({each.name for each in tables}))}"
+    hint = f"write DuckDB's SQL; only the archive can be read, with the tables: {', '.join(sorted({each.name for each in tables}))}"
     try:
         yield
     except duckdb.Error as error:
@@ -158,11 +159,11 @@ def _table(answer: Answer, names: list[str], rows: Iterator[tuple[object, ...]])
     for row in rows:
         if len(shown) == _MOST_SHOWN:
             answer.table(names, shown)
-            answer.line(f"there are more rows than these {_MOST_SHOWN:,}: --format csv or json has all")
+            answer.line(f"only the first {_MOST_SHOWN:,} rows are shown: use --format csv or json for all")
             return
         shown.append(["NULL" if value is None else _text(value) for value in row])
     answer.table(names, shown)
-    answer.line(f"{len(shown)} rows")
+    answer.line(plural(len(shown), "row"))
 
 
 def _csv(_answer: Answer, names: list[str], rows: Iterator[tuple[object, ...]]) -> None:

@@ -1,6 +1,6 @@
-"""`archiver reconcile`: give Dagster back the partitions that the store has and its database has not.
+"""`archiver reconcile`: reports to Dagster the partitions that the store has and Dagster's database lacks.
 
-What belongs here: the command. What does not: which events those are (`orchestration/reconciling.py`).
+What belongs here: the command. What does not: which events are missing (`orchestration/reconciling.py`).
 """
 
 from dataclasses import dataclass, field, replace
@@ -14,6 +14,7 @@ import dagster as dg
 from archiver_assets.cli.app import Status
 from archiver_assets.cli.common import Answer, Json, Options, begin, common_options
 from archiver_assets.cli.dagster_instance import instance_option, open_instance
+from archiver_assets.cli.formatting import plural
 from archiver_assets.cli.progress_bars import watching
 from archiver_assets.cli.selection import choose_tables, tables_option
 from archiver_assets.config import TableConfig
@@ -27,7 +28,7 @@ from archiver_assets.store.readonly import ReadOnlyStore
 
 @dataclass
 class _Done:
-    """What was reported to Dagster of a table, or would be."""
+    """What was reported to Dagster about a table, or would be."""
 
     days: int = 0
     archived: int = 0
@@ -48,16 +49,18 @@ class _Session:
 @click.command("reconcile", short_help="Rebuild Dagster's materializations from the manifests.")
 @tables_option
 @instance_option
-@click.option("--verify", is_flag=True, help="Read every object back, and report an evaluation of row_counts; without it, none is.")
-@click.option("--dry-run", is_flag=True, help="Only say what would be reported.")
+@click.option(
+    "--verify", is_flag=True, help="Read every object back and report an evaluation of row_counts. Without --verify, none is reported."
+)
+@click.option("--dry-run", is_flag=True, help="Only print what would be reported.")
 @common_options
 @click.pass_obj
 @click.pass_context
 def command(ctx: click.Context, options: Options, /, dagster_home: Path | None, verify: bool, dry_run: bool, **names: Any) -> None:  # noqa: ANN401, FBT001 - click's
-    """Report to Dagster what the store has and its database has not: archived days from manifests, purged ones from receipts.
+    """Report to Dagster what the store has and Dagster's database lacks: archived days from manifests, purged days from receipts.
 
-    For an instance whose database was lost, or a new one. Days that Dagster knows are left as they are, so it can be run again. Neither the
-    tables nor the store are changed, and no database of a table is asked.
+    For a new instance, or one whose database was lost. Days that Dagster knows are not changed, so the command can be repeated. The store
+    and the tables are not changed, and the databases of the tables are not contacted.
     """
     answer, config = begin(options), options.config()
     tables: list[Json] = []
@@ -65,7 +68,7 @@ def command(ctx: click.Context, options: Options, /, dagster_home: Path | None, 
     with open_instance(dagster_home) as instance, watching(options) as watch:
         if instance is None:
             message = "expected Dagster's home in the environment variable DAGSTER_HOME or in --dagster-home, found neither"
-            raise ConfigError(message, hint="name the folder of dagster.yaml, with the variables that it reads set")
+            raise ConfigError(message, hint="give the folder of dagster.yaml, and set the variables that the file uses")
         session = _Session(Services(config, watch=watch), instance, dry_run, verify)
         for table in choose_tables(config, **names):
             done = _reconcile(session, table)
@@ -116,11 +119,11 @@ def _report(session: _Session, task: Task, day: SurveyedDay, known: Known, done:
 def _say(answer: Answer, table: TableConfig, done: _Done, session: _Session) -> None:
     would = "would be " if session.dry_run else ""
     checks = (
-        f"{done.evaluated} evaluations of row_counts, {done.failed} of them failed"
+        f"{plural(done.evaluated, 'evaluation')} of row_counts, {done.failed} failed"
         if session.verify
-        else "no evaluation of row_counts, which only --verify can make"
+        else "no evaluation of row_counts (use --verify)"
     )
-    reported = f"{done.archived} archives and {done.purged} purges {would}reported, {checks}"
-    answer.line(f"{table.label}: {done.days} days in the store: {reported}")
+    reported = f"{plural(done.archived, 'archive')} and {plural(done.purged, 'purge')} {would}reported, {checks}"
+    answer.line(f"{table.label}: {plural(done.days, 'day')} in the store: {reported}")
     for problem in done.problems:
         answer.line(f"DAMAGED {table.label}: {problem}")

@@ -1,6 +1,6 @@
-"""`archiver roles`: the rights that the config needs, as SQL for its databases, or as a policy for its bucket. Nothing connects.
+"""`archiver roles`: the permissions that the config needs, as SQL for its databases or as an IAM policy for its bucket. Nothing connects.
 
-What belongs here: the command. What does not: which rights these are (`source/roles.py`, `store/policies.py`).
+What belongs here: the command. What does not: which permissions are needed (`source/roles.py`, `store/policies.py`).
 """
 
 import json
@@ -20,17 +20,20 @@ _DIRECTORY_BUCKET = "--x-s3"
 """How names of directory buckets end, and no others: https://docs.aws.amazon.com/AmazonS3/latest/userguide/directory-bucket-naming-rules.html."""
 
 
-@click.command("roles", short_help="Print the SQL of the role, or the policy of the bucket, that the config needs.")
+@click.command("roles", short_help="Print the SQL for the database role, or the bucket's IAM policy.")
 @tables_option
 @click.option(
     "--restore",
     type=click.Choice(["new", "original"]),
-    help="Also the rights to restore: into a new table beside the original, or into the original.",
+    help="Include permissions to restore: into a new table beside the original, or into the original table.",
 )
 @click.option(
-    "--s3", "identity", type=click.Choice(["archive", "read-only"]), help="The policy of IAM for the bucket, of runs or of who only reads."
+    "--s3",
+    "identity",
+    type=click.Choice(["archive", "read-only"]),
+    help="Print the bucket's IAM policy instead, for runs or for read-only users.",
 )
-@click.option("--object-lock", is_flag=True, help="With --s3: the bucket has Object Lock, and nothing may be removed.")
+@click.option("--object-lock", is_flag=True, help="With --s3: the bucket has Object Lock, so the policy allows no removal.")
 @common_options
 @click.pass_obj
 def command(
@@ -41,16 +44,16 @@ def command(
     object_lock: bool,  # noqa: FBT001 - click's flag
     **names: str | None,
 ) -> None:
-    """Print the rights that the config needs, and no others: as SQL to be run by whoever may grant them, or as a policy of IAM.
+    """Print exactly the permissions that the config needs: as SQL for a database administrator, or as an IAM policy.
 
-    The SQL of a database is one transaction, and can be run again. It needs no password, and holds none. Of several databases there is
-    a script each, which does nothing in any other: choose one by --database, and pipe it into psql.
+    The SQL for a database is one transaction, can be repeated, and contains no password. With several databases, each has its own script,
+    which does nothing in any other database: choose one with --database, and pipe the script into psql.
     """
     if identity is None and object_lock:
-        message = "--object-lock goes with --s3"
+        message = "--object-lock requires --s3"
         raise click.UsageError(message)
     if identity is not None and (restore or any(names.values())):
-        message = "--s3 is for the whole archive: without --restore, --database, --schema and --table"
+        message = "--s3 covers the whole archive: leave out --restore, --database, --schema and --table"
         raise click.UsageError(message)
     answer, config = begin(options), options.config()
     if identity is not None:
@@ -67,11 +70,10 @@ def command(
 
 def _policy(s3: S3Config, identity: Identity, *, object_lock: bool) -> dict[str, Any]:
     if s3.bucket.endswith(_DIRECTORY_BUCKET):
-        message = (
-            f"expected a general purpose bucket, found {s3.bucket}, a directory bucket of S3 Express, whose rights are of another kind"
-        )
+        message = f"expected a general purpose bucket, found {s3.bucket}, a directory bucket of S3 Express, which has other permissions"
         raise ConfigError(
-            message, hint="allow s3express:CreateSession on it, for who only reads with the condition s3express:SessionMode ReadOnly"
+            message,
+            hint="allow s3express:CreateSession on the bucket; for read-only users, add the condition s3express:SessionMode ReadOnly",
         )
     return policy(
         identity,

@@ -1,6 +1,6 @@
-"""`archiver run`: archive, check and purge days in this process, as a scheduled run does.
+"""`archiver run`: archives, checks and purges days in this process, as a scheduled run does.
 
-What belongs here: the command, in which order tables and days come, and what a failure leaves out. What does not: running a day
+What belongs here: the command, the order of tables and days, and what is skipped after a failure. What does not: running a day
 (`orchestration/in_process_runs.py`).
 """
 
@@ -17,6 +17,7 @@ import dagster as dg
 from archiver_assets.cli.app import Status
 from archiver_assets.cli.common import DAY, Answer, Json, Options, begin, common_options, days_between
 from archiver_assets.cli.dagster_instance import instance_option, open_instance
+from archiver_assets.cli.formatting import plural
 from archiver_assets.cli.interrupts import stoppable
 from archiver_assets.cli.progress_bars import watching
 from archiver_assets.cli.selection import choose_tables, days_options, tables_option
@@ -29,7 +30,7 @@ from archiver_assets.services import Services
 
 _NUMBERS = ("rows_archived", "bytes", "generation", "rows_purged", "rows_late", "rows_held", "rows_locked", "would_archive", "would_purge")
 
-_MONITORED = "this instance monitors its runs, and its launcher does not know this process: the run may be shown as failed until its end"
+_MONITORED = "this instance monitors runs, and its launcher does not know this process: the run may be shown as failed until it ends"
 """A launcher with a health check, as that of Kubernetes, is asked for the worker of each run that has started; one without is dead."""
 
 
@@ -45,7 +46,7 @@ class _Wanted:
 
 @dataclass
 class _Session:
-    """What was done so far, for the answer, and what a failure leaves out."""
+    """What was done so far, for the answer."""
 
     answer: Answer
     stopped: Callable[[], bool]
@@ -57,13 +58,13 @@ class _Session:
         self.answer.line(f"FAILED {what}: {why.error}: {why.message}\nHINT: {why.hint}")
 
 
-@click.command("run", short_help="Archive, check and purge days in this process, as a scheduled run does.")
+@click.command("run", short_help="Archive, check and purge days in this process.")
 @tables_option
-@click.option("--partition", type=DAY, help="The one day to run, YYYY-MM-DD.")
+@click.option("--partition", type=DAY, help="Run only this day, YYYY-MM-DD.")
 @days_options
-@click.option("--all", "every", is_flag=True, help="All days that wait, and not only as many as a tick of the schedule takes.")
-@click.option("--dry-run", is_flag=True, help="Only say what would be done, and everything that would stop it.")
-@click.option("--force", is_flag=True, help="Also while Dagster has a run of the table: the locks in the database decide alone.")
+@click.option("--all", "every", is_flag=True, help="Run all waiting days, not just one tick's worth.")
+@click.option("--dry-run", is_flag=True, help="Only print what would be done, and everything that would stop it.")
+@click.option("--force", is_flag=True, help="Run even if Dagster has a run of the table; the database lock still excludes duplicates.")
 @instance_option
 @common_options
 @click.pass_obj
@@ -78,10 +79,10 @@ def command(
     dagster_home: Path | None,
     **chosen: Any,  # noqa: ANN401 - click's values
 ) -> None:
-    """Archive, check and purge days in this process: the same job as the schedule's, with the same locks and proofs.
+    """Archive, check and purge days in this process, with the same job, locks and proofs as the schedule.
 
-    Without days these are the ones that the next tick of the schedule would take, oldest first. Recorded in Dagster's instance if there is
-    one. A day that fails does not keep the others from being run, unless the database or the store as a whole is the reason.
+    Without days, run the days that the next tick of the schedule would take, oldest first. Runs are recorded in the Dagster instance, if
+    there is one. After a failed day the other days are still run, unless the whole database or store failed.
     """
     answer, config = begin(options), options.config()
     tables = choose_tables(config, *(chosen.pop(name) for name in ("database", "schema", "table")))
@@ -101,10 +102,10 @@ def command(
 def _days(partition: date | None, first: date | None, last: date | None) -> tuple[str, ...]:
     if partition is not None and (first or last) is not None:
         message = "expected either --partition or --from and --to, found both"
-        raise ConfigError(message, hint="give the one day, or the range")
+        raise ConfigError(message, hint="give either one day or a range")
     if last is not None and first is None:
-        message = f"expected --from beside --to {last}, found none"
-        raise ConfigError(message, hint="give the first day too; without any, the days are those that wait")
+        message = f"expected --from with --to {last}, found none"
+        raise ConfigError(message, hint="add --from; without days, the waiting days are run")
     start = partition or first
     return () if start is None else tuple(day.isoformat() for day in days_between(start, partition or last or start))
 
@@ -126,11 +127,11 @@ def _run_tables(services: Services, instance: dg.DagsterInstance, tables: list[T
     unreachable: set[str] = set()
     for table in tables:
         if table.database in unreachable:
-            session.answer.line(f"{table.label}: not run, as its database failed before")
+            session.answer.line(f"{table.label}: not run, because its database failed")
             continue
         scope = _run_table(Runner(services, instance, table), wanted, session)
         if scope is Scope.EVERYTHING:
-            session.answer.line("nothing more is run: the store, or the legal holds, cannot be used")
+            session.answer.line("stopped: the store or the legal holds cannot be used")
             return
         if scope is Scope.DATABASE:
             unreachable.add(table.database)
@@ -157,8 +158,8 @@ def _waiting(runner: Runner, session: _Session, *, every: bool) -> tuple[str, ..
     table = runner.table
     if every:
         days = every_waiting_day(runner.services, table)
-        nothing = f"no backlog: no expired day has rows{'' if table.purge else ' that wait for their archive'}"
-        session.answer.line(f"{table.label}: {len(days)} days wait" if days else f"{table.label}: {nothing}")
+        nothing = f"no backlog: no expired day has rows to {'purge' if table.purge else 'archive'}"
+        session.answer.line(f"{table.label}: {plural(len(days), 'waiting day')}" if days else f"{table.label}: {nothing}")
         return tuple(days)
     choice = choose_days(lambda: runner.instance, runner.services, table)
     session.answer.line(f"{table.label}: {choice.words}" if choice.chosen else f"{table.label}: no backlog: {choice.words}")
@@ -186,18 +187,23 @@ def _run_day(runner: Runner, day: str, session: _Session, *, dry_run: bool) -> F
 
 def _sentence(table: TableConfig, steps: Mapping[str, Metadata]) -> str:
     archived, purged = steps.get("archive", {}), steps.get("purge", {})
-    first = f"{_text(archived, 'outcome')}, {_count(archived, 'rows_archived')} rows archived"
+    first = f"{_text(archived, 'outcome')}, {_rows(archived, 'rows_archived')} archived"
     if not table.purge:
-        return f"{first}; {_count(archived, 'rows_in_table')} rows stay in the table: purge is false"
+        return f"{first}; {_rows(archived, 'rows_in_table')} kept in the table: purge is false"
     return (
         f"{first}; "
-        f"{_text(purged, 'outcome')}, {_count(purged, 'rows_purged')} rows purged, "
+        f"{_text(purged, 'outcome')}, {_rows(purged, 'rows_purged')} purged, "
         f"{_count(purged, 'rows_late')} late, {_count(purged, 'rows_held')} held"
     )
 
 
 def _text(metadata: Metadata, name: str) -> str:
     return str(metadata[name].value) if name in metadata else "nothing"
+
+
+def _rows(metadata: Metadata, name: str) -> str:
+    count = _count(metadata, name)
+    return f"{count} row{'' if count == '1' else 's'}"
 
 
 def _count(metadata: Metadata, name: str) -> str:

@@ -45,7 +45,7 @@ def choose_tables(config: Config, database: str | None, schema: str | None, tabl
         said = " ".join(
             f"--{option} {name}" for option, name in zip(("database", "schema", "table"), wanted, strict=True) if name is not None
         )
-        message = f"expected tables of the config that match {said}, found none"
+        message = f"expected tables in the config that match {said}, found none"
         raise ConfigError(message, hint=f"choose one of: {', '.join(each.label for each in every)}")
     return chosen
 

@@ -364,13 +364,13 @@ def test_the_commands_read_well_for_such_a_table(lab: Lab, told: Said) -> None:
     assert "30 days, and kept" in told("validate")[1]
     _, out = told("plan")
     assert "2 days, 2024-03-05 to 2024-03-06, with 20 rows, counted" in out
-    assert "purge is false: days are archived, and their rows stay in the table" in out
+    assert "purge is false: days are archived, and rows stay in the table" in out
 
     status, out = told("run", *WHERE, "--partition", str(DAY))
-    line = "lab/public/audit_logs {}: archived, 10 rows archived; 10 rows stay in the table: purge is false"
+    line = "lab/public/audit_logs {}: archived, 10 rows archived; 10 rows kept in the table: purge is false"
     assert (status, out.splitlines()[1:]) == (Status.DONE, [line.format(DAY)])
     _, out = told("run", *WHERE, "--dry-run", "--all")
-    assert out.splitlines()[1] == "lab/public/audit_logs: 1 days wait"
+    assert out.splitlines()[1] == "lab/public/audit_logs: 1 waiting day"
     assert "Dry run: would archive; 10 rows to archive" in out
     assert "purge" not in out.replace("lab/public/audit_logs", "")
     _, out = told("run", *WHERE, "--json")
@@ -381,7 +381,7 @@ def test_the_commands_read_well_for_such_a_table(lab: Lab, told: Said) -> None:
     assert lab.count() == 20
 
     _, out = told("plan")
-    assert "nothing to do: no expired day has rows that wait for their archive" in out
+    assert "nothing to do: no expired day has rows to archive" in out
     _, out = told("status", "--check", "--json")
     (found,) = json.loads(out)["tables"]
     assert (found["purge"], found["days_waiting"], found["days_archived"], found["days_purged"]) == (False, 0, 2, 0)
@@ -413,5 +413,5 @@ def test_a_purge_of_before_is_not_given_back_to_dagster_which_has_no_asset_for_i
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "home"))
-    assert "1 archives and 0 purges reported" in told("reconcile")[1]
+    assert "1 archive and 0 purges reported" in told("reconcile")[1]
     assert "0 archives and 0 purges reported" in told("reconcile")[1]

@@ -34,7 +34,7 @@ def archived_lab(lab: Lab) -> Lab:
 def test_sql_sees_the_archive_under_the_tables_name_and_as_archive(said: Said) -> None:
     status, out = said("query", "SELECT count(*) AS n, min(created_at) AS first FROM audit_logs")
     assert status == Status.DONE
-    assert [line.split() for line in out.splitlines()][-3:] == [["10", "2024-03-05", "00:00:00+00:00"], [], ["1", "rows"]]
+    assert [line.split() for line in out.splitlines()][-3:] == [["10", "2024-03-05", "00:00:00+00:00"], [], ["1", "row"]]
     assert said("query", "SELECT count(*) AS n FROM archive WHERE amount > 0", "--format", "csv") == (0, "n\n9\n")
 
 
@@ -64,7 +64,7 @@ def test_every_type_has_a_form_in_every_format(said: Said) -> None:
 def test_of_many_rows_a_person_sees_a_thousand(said: Said) -> None:
     _, out = said("query", "SELECT * FROM range(1001)")
     assert len(out.splitlines()) < 1010
-    assert "there are more rows than these 1,000: --format csv or json has all" in out
+    assert "only the first 1,000 rows are shown: use --format csv or json for all" in out
     _, out = said("query", "SELECT * FROM range(1001)", "--format", "csv")
     assert len(out.splitlines()) == 1002
 
@@ -113,7 +113,7 @@ def test_without_duckdb_it_says_what_to_install(said: Said, monkeypatch: pytest.
     monkeypatch.setitem(sys.modules, "duckdb", None)
     status, out = said("--json", "query", "SELECT 1")
     assert status == Status.USAGE
-    assert json.loads(out)["hint"] == "install it beside this package: pip install 'audit-archiver[query]'"
+    assert json.loads(out)["hint"] == "install DuckDB with this package: pip install 'audit-archiver[query]'"
 
 
 CANARY = "canary-4f1d9c0b7a"

@@ -78,7 +78,7 @@ def test_it_warns_of_run_monitoring_only_where_runs_have_workers_that_are_asked_
         (home / "dagster.yaml").write_text("telemetry: {enabled: false}\nrun_monitoring: {enabled: true}\n")
     status, out = said("run", *WHERE)
     assert status == Status.DONE
-    assert ("warning: this instance monitors its runs" in out) is on_kubernetes
+    assert ("warning: this instance monitors runs" in out) is on_kubernetes
     with dg.DagsterInstance.from_config(str(home)) as instance:
         assert instance.run_monitoring_enabled
         assert [run.status for run in instance.get_runs()] == [dg.DagsterRunStatus.SUCCESS]
@@ -229,7 +229,7 @@ def test_a_bucket_that_is_not_there_ends_everything(lab: Lab, config: str, said:
     assert status == Status.FAILED
     assert out.count("FAILED") == 1
     assert "no-such-bucket" in out
-    assert "nothing more is run: the store" in out
+    assert "stopped: the store" in out
 
 
 def test_a_signal_in_mid_purge_ends_it_cleanly_and_the_next_run_goes_on(lab: Lab, config: str, home: Path, said: Said) -> None:
@@ -245,7 +245,7 @@ def test_a_signal_in_mid_purge_ends_it_cleanly_and_the_next_run_goes_on(lab: Lab
     assert process.returncode == Status.INTERRUPTED, err
     assert "interrupted" in out
     assert all(json.loads(line)["message"] for line in err.splitlines())
-    assert "interrupted; whatever was committed stays" in err.splitlines()[-1]
+    assert "interrupted; committed work is kept" in err.splitlines()[-1]
     left = lab.count()
     assert 0 < left < 60
     assert left % 5 == 0
