@@ -1,6 +1,6 @@
-"""What the commands that look at many tables share: going on after one that fails, and writing numbers for people.
+"""Reading many tables, whichever of them fail, and printing a block of text for each.
 
-What belongs here: that. What does not: what any command looks for, and how tables are chosen (`selection.py`).
+How tables are chosen is in `selection.py`.
 """
 
 import sys
@@ -30,7 +30,7 @@ _MARGIN = 16
 
 @dataclass(frozen=True)
 class Looked(Generic[Found]):
-    """What was found of a table, or why nothing was."""
+    """What was read of a table, or the error."""
 
     table: TableConfig
     found: Found | None
@@ -38,15 +38,15 @@ class Looked(Generic[Found]):
 
 
 def look_at_each(tables: Sequence[TableConfig], look: Callable[[TableConfig], Found]) -> list[Looked[Found]]:
-    """Look at every table, whatever becomes of another, and say on stderr how far it is.
+    """Call `look` for every table, even if others fail, and show progress on stderr.
 
-    A server that was not reached is not tried again for its next table, nor the store for any.
+    A database that could not be reached is not tried for its other tables, and an unreachable store for none.
     """
     unreachable: dict[str, ArchiverError] = {}
     results: list[Looked[Found]] = []
-    with working("looking at the tables") as at:
+    with working("reading the tables") as at:
         for number, table in enumerate(tables, start=1):
-            at(f"looking at {table.label}, {number} of {len(tables)}")
+            at(f"reading {table.label}, {number} of {len(tables)}")
             error = unreachable.get(table.database) or unreachable.get("")
             if error is None:
                 try:
@@ -62,9 +62,9 @@ def look_at_each(tables: Sequence[TableConfig], look: Callable[[TableConfig], Fo
 
 @contextmanager
 def working(what: str) -> Iterator[Callable[[str], None]]:
-    """Show on a terminal what is being done until the block ends; yield what changes it. Elsewhere say nothing.
+    """Show an activity on a terminal until the block ends; yield a function that changes its text. Without a terminal, show nothing.
 
-    On stderr, and what the block says on stdout stays there: rich would take it along, out of the file that it was redirected to.
+    It is drawn on stderr. The block's output stays on stdout: rich would redirect it, out of the file that it was meant for.
     """
     if not sys.stderr.isatty():
         yield lambda _what: None
@@ -75,18 +75,18 @@ def working(what: str) -> Iterator[Callable[[str], None]]:
 
 
 def say_error(answer: Answer, error: ArchiverError) -> None:
-    """Say why there is nothing to say of a table, and the next step, as part of its block."""
+    """Print a table's error and hint in its block."""
     entry(answer, "error", error.message)
     entry(answer, "HINT", error.hint)
 
 
 def entry(answer: Answer, name: str, text: str) -> None:
-    """Say a line of a block, `name` in the margin, wrapped for people."""
+    """Print an entry of a block, wrapped, with `name` in the margin."""
     paragraph(answer, f"  {name}", text, margin=_MARGIN)
 
 
 def paragraph(answer: Answer, name: str, text: str, *, margin: int) -> None:
-    """Say a text, wrapped for people, with `name` in the margin beside its first line."""
+    """Print a text, wrapped, with `name` in the margin of its first line."""
     first, *rest = wrap(text, WIDTH - margin, break_on_hyphens=False, break_long_words=False) or [""]
     answer.line(f"{name:<{margin}}{first}")
     for line in rest:

@@ -1,6 +1,6 @@
 """`archiver hold add|list|remove`: legal holds, as objects in the bucket.
 
-What belongs here: the commands, and what a hold says, in words. What does not: what a hold means (`config/legal.py`), and what it keeps
+What belongs here: the commands, and describing a hold. What does not: what a hold means (`config/legal.py`), and which rows it keeps
 (`lifecycle/holding/effect.py`).
 """
 
@@ -14,6 +14,7 @@ import click
 from pydantic import ValidationError
 
 from archiver_assets.cli.common import DAY, Json, Options, begin, common_options
+from archiver_assets.cli.formatting import plural
 from archiver_assets.config import Config, Hold, TableConfig
 from archiver_assets.errors import ArchiverError, ConfigError, ObjectExists, ObjectMissing
 from archiver_assets.lifecycle.holding.effect import kept_by
@@ -25,40 +26,43 @@ from archiver_assets.store.keys import hold_key
 _OPERATORS = ("is not null", "is null", "in", "!=", "<=", ">=", "=", "<", ">")
 """The longer ones first, so that none is taken for its beginning."""
 _CONDITION_HINT = (
-    f'operators are {", ".join(_OPERATORS)}; other columns and values as JSON: {{"column": "a b", "operator": "=", "values": ["1,2"]}}'
+    f"use one of the operators {', '.join(_OPERATORS)}; give other columns and values as JSON: "
+    '{"column": "a b", "operator": "=", "values": ["1,2"]}'
 )
 
 
 @click.group("hold", short_help="Place, list and remove legal holds.")
 @common_options
 def command() -> None:
-    """Legal holds: rows that no purge may delete. They are placed in the bucket; all places of them are listed."""
+    """Manage legal holds: rows that no purge may delete. Holds are placed in the bucket; those in the config or a table are listed too."""
 
 
 @command.command("add", short_help="Place a hold in the bucket.")
 @click.argument("hold_id", metavar="ID")
-@click.option("--table", "table_name", required=True, help="The table, as name or schema.name, in every database.")
-@click.option("--schema", "schema_name", help="Its schema.  [default: all]")
+@click.option("--table", "table_name", required=True, help="Table to hold, as name or schema.name, in every database.")
+@click.option("--schema", "schema_name", help="Schema of the table.  [default: all]")
 @click.option("--reason", required=True, help="Why the rows are held.")
-@click.option("--requestor", help="Who asked for it.")
-@click.option("--from", "first_day", type=DAY, help="The first day of the rows held.  [default: no limit]")
-@click.option("--to", "last_day", type=DAY, help="The last day of the rows held, included.  [default: no limit]")
-@click.option("--start", "start_date", help="The day or RFC 3339 time from which it is in force.  [default: always]")
-@click.option("--expires", "expiration_date", help="The last day, included, or the time until which it is in force.  [default: for ever]")
+@click.option("--requestor", help="Who requested the hold.")
+@click.option("--from", "first_day", type=DAY, help="First day of the held rows.  [default: no limit]")
+@click.option("--to", "last_day", type=DAY, help="Last day of the held rows, included.  [default: no limit]")
+@click.option("--start", "start_date", help="Day or RFC 3339 time from which the hold is in force.  [default: always]")
+@click.option(
+    "--expires", "expiration_date", help="Last day, included, or RFC 3339 time until which the hold is in force.  [default: forever]"
+)
 @click.option(
     "--condition",
     "conditions",
     multiple=True,
     metavar="CONDITION",
-    help="Only rows with it, such as 'office = Graz' or 'actor is null' or 'office in Graz,Linz'; or as JSON. More than once: all of them.",
+    help="Hold only rows that meet every CONDITION (repeatable), e.g. 'office = Graz', 'actor is null', 'office in Graz,Linz', or JSON.",
 )
 @click.option(
-    "--unchecked", is_flag=True, help="Do not ask the databases of the tables whether they understand it, and how many rows it keeps."
+    "--unchecked", is_flag=True, help="Place the hold without asking the databases whether it is valid and how many rows it keeps."
 )
 @common_options
 @click.pass_obj
 def add(options: Options, /, hold_id: str, unchecked: bool, conditions: tuple[str, ...], **said: Any) -> None:  # noqa: ANN401, FBT001 - click's
-    """Place the hold ID in the bucket. It never replaces one: a hold that is to be another gets another id."""
+    """Place the hold ID in the bucket. A hold is never replaced: to change one, place another hold with another ID."""
     answer, config = begin(options), options.config()
     hold, services = _hold({"id": hold_id, "conditions": [_condition(each) for each in conditions], **said}), Services(config)
     tables = _tables(config, hold)
@@ -69,41 +73,41 @@ def add(options: Options, /, hold_id: str, unchecked: bool, conditions: tuple[st
         uri = services.store.uri(hold_key(config.s3.prefix, hold.id))
         message = f"expected no hold {hold.id!r} yet, found one in {uri}"
         raise ObjectExists(
-            message, hint="look at it with archiver hold list; to hold more, or longer, place one with another id"
+            message, hint="show it with archiver hold list; to hold more rows, or longer, place a hold with another id"
         ) from error
     answer.fact("object", services.store.uri(key))
     answer.fact("rows_kept_now", rows)
     answer.line(f"placed {services.store.uri(key)}: {_words(hold)}")
     for label, number in rows.items():
-        answer.line(f"  {label}: it keeps {number:,} rows of days that are expired")
+        answer.line(f"  {label}: keeps {plural(number, 'row')} of expired days")
     if not tables:
-        answer.line("  warning: no table of the config has this name; it holds nothing here")
+        answer.line("  warning: no table in the config has this name; the hold keeps nothing here")
     answer.end()
 
 
-@command.command("list", short_help="List the holds of all places.")
+@command.command("list", short_help="List all holds.")
 @common_options
 @click.pass_obj
 def list_all(options: Options, /) -> None:
-    """List the holds of the config, the bucket and the table of holds, and whether they are in force by this machine's clock."""
+    """List the holds in the config, the bucket and the table of holds, and whether each is in force by this machine's clock."""
     answer, config = begin(options), options.config()
     placed, now = Services(config).hold_places().everywhere(), datetime.now(UTC)
     rows = [_row(config, each, now) for each in placed]
     answer.fact("holds", [_facts(config, each, now) for each in placed])
     if rows:
         answer.table(("id", "place", "in force", "holds", "tables", "until", "reason", "requestor"), rows)
-    answer.line(f"{len(rows)} holds")
+    answer.line(plural(len(rows), "hold"))
     answer.end()
 
 
 @command.command("remove", short_help="Remove a hold from the bucket.")
 @click.argument("hold_id", metavar="ID")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @common_options
 @click.pass_obj
 @click.pass_context
 def remove(ctx: click.Context, options: Options, /, hold_id: str, yes: bool) -> None:  # noqa: FBT001 - click's
-    """Remove the hold ID from the bucket, having said what can be purged then. Where versions are kept, it can still be read."""
+    """Remove the hold ID from the bucket, after printing what can then be purged. In a bucket with versions the hold stays readable."""
     answer, config = begin(options), options.config()
     services = Services(config)
     hold = _in_bucket(services, hold_id)
@@ -124,30 +128,30 @@ def remove(ctx: click.Context, options: Options, /, hold_id: str, yes: bool) -> 
 
 def _confirmed(options: Options) -> bool:
     if options.as_json or not sys.stdin.isatty():
-        message = "expected --yes, as there is no terminal to ask at, found none"
-        raise ConfigError(message, hint="add --yes if the hold is to be removed; nothing was removed")
+        message = "expected --yes, because there is no terminal for a confirmation, found none"
+        raise ConfigError(message, hint="add --yes to remove the hold; nothing was removed")
     return click.confirm("Remove it?")
 
 
 def _in_bucket(services: Services, hold_id: str) -> Hold:
-    """Return the hold of that id that lies in the bucket. Raises ObjectMissing, which says where else it is."""
+    """Return the hold of that id in the bucket. Raises ObjectMissing, which names the other places that have it."""
     found = [each for each in services.hold_places().everywhere() if each.hold.id == hold_id]
     for each in found:
         if each.place == "bucket":
             return each.hold
     elsewhere = ", ".join(sorted({f"the {each.place}" for each in found}))
     message = f"expected the hold {hold_id!r} in the bucket, found {f'it in {elsewhere}' if found else 'none'}"
-    hint = f"remove it from {elsewhere}, where it stands" if found else "archiver hold list names all of them"
+    hint = f"remove it from {elsewhere}" if found else "list all holds with archiver hold list"
     raise ObjectMissing(message, hint=hint)
 
 
 def _released(services: Services, table: TableConfig, hold: Hold) -> tuple[int | None, str]:
-    """Return how many rows nothing keeps any more without the hold; None, and why, where the database cannot be asked."""
+    """Return how many rows only this hold keeps; None, and the reason, if the database cannot be asked."""
     try:
         kept = kept_by(services.source(table), table, services.hold_places(), hold)
     except ArchiverError as error:
-        return None, f"cannot be asked what would be released: {error.message}"
-    return kept.alone, f"{kept.alone:,} rows of expired days can be purged then; it keeps {kept.rows:,}"
+        return None, f"unknown how many rows would be released: {error.message}"
+    return kept.alone, f"{plural(kept.alone, 'row')} of expired days could then be purged; the hold keeps {kept.rows:,}"
 
 
 def _tables(config: Config, hold: Hold) -> list[TableConfig]:
@@ -159,7 +163,7 @@ def _hold(said: dict[str, object]) -> Hold:
         return Hold.model_validate({name: value for name, value in said.items() if value is not None})
     except ValidationError as error:
         message = f"expected a legal hold, found: {why_invalid(error)}"
-        raise ConfigError(message, hint="correct it; nothing was placed") from error
+        raise ConfigError(message, hint="correct the options; nothing was placed") from error
 
 
 def _condition(text: str) -> object:
@@ -206,7 +210,7 @@ def _row(config: Config, placed: PlacedHold, now: datetime) -> tuple[str, ...]:
 
 
 def _day(value: date | None) -> str:
-    return "for ever" if value is None else value.isoformat()
+    return "forever" if value is None else value.isoformat()
 
 
 def _facts(config: Config, placed: PlacedHold, now: datetime) -> Json:

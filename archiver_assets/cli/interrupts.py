@@ -1,6 +1,6 @@
-"""Ctrl-C and SIGTERM: both end a command in the same way, whoever has put which handler in place meanwhile.
+"""Ctrl-C and SIGTERM: both end a command in the same way, whichever handlers are installed meanwhile.
 
-What belongs here: hearing of them. What does not: what becomes of work that is interrupted, which the lifecycle undoes or leaves whole.
+What belongs here: noticing the signals. What does not: interrupted work, which the lifecycle undoes or leaves whole.
 """
 
 import signal
@@ -13,7 +13,7 @@ from contextlib import contextmanager
 def stoppable() -> Iterator[Callable[[], bool]]:
     """Let SIGTERM raise KeyboardInterrupt too while the block lasts, and yield whether either signal has come.
 
-    Dagster has handlers of its own while a run lasts, and forgets a signal that comes between its steps; the wakeup descriptor does not.
+    Dagster has handlers of its own while a run lasts, and misses a signal between its steps; the wakeup descriptor does not.
     """
     ear, mouth = socket.socketpair()
     ear.setblocking(False)  # noqa: FBT003 - positional in the standard library

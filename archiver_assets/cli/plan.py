@@ -138,7 +138,7 @@ def _say_skipped(answer: Answer, table: TableConfig, plan: Plan) -> None:
     )
     before, without = plan.backlog.rows_before_start_date, plan.backlog.rows_without_day
     if before:
-        entry(answer, "never", f"{_counted(before)} before start_date, {table.start_date}: set start_date to the day of the oldest row")
+        entry(answer, "never", f"{_counted(before)} before start_date {table.start_date}: set start_date to the day of the oldest row")
     if without:
         entry(answer, "never", f"{_counted(without)} whose {table.timestamp_column} is NULL or infinite: they belong to no day")
 

@@ -1,4 +1,4 @@
-"""Progress on a terminal: a bar for each step that is at work. Elsewhere the log has a line now and then.
+"""Progress on a terminal: a bar for each step in progress. Without a terminal, the log has lines about progress.
 
 What belongs here: drawing what `lifecycle/progress.py` counts. What does not: counting.
 """
@@ -21,7 +21,7 @@ Watch = Callable[[Counted], None]
 
 
 class _Bars:
-    """The bars of one display; a step that has counted to its end leaves it."""
+    """The bars of one display; a finished step is removed."""
 
     def __init__(self, shown: Progress) -> None:
         self._shown = shown
@@ -29,7 +29,7 @@ class _Bars:
 
     @property
     def steps(self) -> list[str]:
-        """What has a bar now."""
+        """The steps with a bar."""
         return [step.what for step in self._bars]
 
     def __call__(self, step: Counted) -> None:
@@ -42,14 +42,14 @@ class _Bars:
 
 @contextmanager
 def watching(options: Options, *, terminal: Console | None = None) -> Iterator[Watch]:
-    """Yield what draws steps while the block lasts, on stderr if that is a terminal and nobody asked for JSON."""
+    """Yield a function that draws steps until the block ends, on stderr if it is a terminal and no JSON was requested."""
     console = terminal or Console(file=sys.stderr)
     if not console.is_terminal or options.as_json or options.log_format == "json":
         yield unwatched
         return
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), TextColumn("{task.percentage:>3.0f}%"))
     with Progress(*columns, TextColumn("{task.fields[rate]}"), TimeRemainingColumn(), console=console, transient=True) as shown:
-        # The bars say what lines at the level INFO would; lines go through the display, which now stands in the place of stderr.
+        # The bars replace the lines of level INFO; other lines go through the display, which now replaces stderr.
         log_to(sys.stderr, options.log_format, logging.WARNING)
         yield _Bars(shown)
     log_to(sys.stderr, options.log_format)

@@ -1,7 +1,7 @@
-"""`archiver status`: how each table stands, and what wants looking at.
+"""`archiver status`: backlog, archive and cost of each table, and what needs attention.
 
-What belongs here: the command, and how a standing is told. What does not: finding it (`lifecycle/reporting/table_status.py`,
-`orchestration/history.py`), and what waits too long (`orchestration/backlog_age.py`).
+What belongs here: the command, and printing. What does not: measuring (`lifecycle/reporting/table_status.py`,
+`orchestration/history.py`), and deciding which days wait too long (`orchestration/backlog_age.py`).
 """
 
 from collections.abc import Iterator
@@ -34,17 +34,17 @@ _COLUMNS = ["table", "waiting", "oldest", "archived", "purged", "in table", "arc
 
 @dataclass(frozen=True)
 class _Stands:
-    """How a table stands; the days that wait too long; and its runs, if a Dagster instance was asked and knows of any."""
+    """A table's standing, the days that wait too long, and its runs, if a Dagster instance has any."""
 
     standing: Standing
     stalled: tuple[str, ...]
     runs: "Runs | None"
 
 
-@click.command("status", short_help="Say how each table stands.")
+@click.command("status", short_help="Show backlog, archive and cost per table.")
 @tables_option
 @instance_option
-@click.option("--check", is_flag=True, help="End with status 4 if a table waits longer than its max_backlog_days, or cannot be looked at.")
+@click.option("--check", is_flag=True, help="Exit with status 4 if a table waits longer than its max_backlog_days, or cannot be read.")
 @common_options
 @click.pass_obj
 @click.pass_context
@@ -56,9 +56,9 @@ def command(
     check: bool,  # noqa: FBT001 - a flag of the command
     **names: str | None,
 ) -> None:
-    """Say how each table stands: what waits, when it was last archived and purged, what wants looking at, what both sides take up and cost.
+    """Show each table's backlog, last archive and purge, problems, and the size and cost of table and archive.
 
-    The times of archive and purge are those of manifests and receipts in the bucket. A Dagster instance adds its runs.
+    Times of archives and purges are from manifests and receipts in the bucket. With a Dagster instance, failed runs are shown too.
     """
     answer, config = begin(options), options.config()
     services, tables = Services(config), choose_tables(config, **names)
@@ -95,13 +95,13 @@ def _say(answer: Answer, config: Config, looked: list[Looked[_Stands]], now: dat
             entry(answer, name, text)
         answer.line("")
     if not troubles:
-        answer.line("nothing wants looking at")
+        answer.line("nothing needs attention")
     found = [each.found.standing for each in looked if each.found]
     here, there = sum(each.size.all_bytes for each in found), sum(each.archived.bytes for each in found)
     before = config.prices.monthly_database(here)
     after = sum(_dollars(config, each) for each in found)
-    answer.line(f"in all: {in_bytes(here)} in tables with their indexes, {in_dollars(before)} a month;")
-    answer.line(f"        {in_bytes(there)} in the bucket ({config.s3.storage_class}), {in_dollars(after)} a month")
+    answer.line(f"total: {in_bytes(here)} in tables and indexes, {in_dollars(before)} per month;")
+    answer.line(f"       {in_bytes(there)} in the bucket ({config.s3.storage_class}), {in_dollars(after)} per month")
 
 
 def _row(config: Config, table: TableConfig, found: _Stands | None, now: datetime) -> list[str]:
@@ -127,7 +127,7 @@ def _dollars(config: Config, standing: Standing) -> float:
 
 
 def _troubles(looked: Looked[_Stands]) -> Iterator[tuple[str, str]]:
-    """Yield what wants looking at: a word for the margin, and a sentence with the next step."""
+    """Yield what needs attention: a word for the margin, and a sentence with the next step."""
     if looked.error:
         yield "error", looked.error.message
         yield "HINT", looked.error.hint
@@ -141,15 +141,15 @@ def _of_backlog(table: TableConfig, found: _Stands) -> Iterator[tuple[str, str]]
     backlog, late = found.standing.backlog, found.standing.late
     if found.stalled:
         what = f"{plural(len(found.stalled), 'day')} waited longer than {table.max_backlog_days} days: {some(found.stalled)}"
-        yield "waiting", f"{what}; see why their runs failed, or, if there were none, that the schedule runs"
+        yield "waiting", f"{what}; check why their runs failed, or, without runs, whether the schedule is on"
     if late:
-        yield "late", f"rows came back into {plural(len(late), 'day')} purged before: {some(late)}; the next runs archive and purge them"
+        yield "late", f"new rows in {plural(len(late), 'day')} purged before: {some(late)}; the next runs archive and purge these rows"
     if backlog.days_held:
-        yield "held", f"{plural(backlog.days_held, 'expired day')}, all rows of which legal holds keep"
+        yield "held", f"{plural(backlog.days_held, 'expired day')} entirely under legal holds"
     if backlog.rows_before_start_date:
         yield (
             "never",
-            f"{_counted(backlog.rows_before_start_date)} before start_date, {table.start_date}: set it to the day of the oldest row",
+            f"{_counted(backlog.rows_before_start_date)} before start_date {table.start_date}: set start_date to the day of the oldest row",
         )
     if backlog.rows_without_day:
         yield "never", f"{_counted(backlog.rows_without_day)} whose {table.timestamp_column} is NULL or infinite stay in the table"
@@ -158,11 +158,11 @@ def _of_backlog(table: TableConfig, found: _Stands) -> Iterator[tuple[str, str]]
 def _of_archive(table: TableConfig, standing: Standing) -> Iterator[tuple[str, str]]:
     archived = standing.archived
     if archived.rejected:
-        what = f"{plural(len(archived.rejected), 'generation')} failed verification and does not count: {some(archived.rejected)}"
-        yield "rejected", f"{what}; _rejected-N.json beside it says why; its rows are archived again"
+        what = f"{plural(len(archived.rejected), 'generation')} failed verification, ignored: {some(archived.rejected)}"
+        yield "rejected", f"{what}; _rejected-N.json in its folder gives the reason; its rows are archived again"
     if archived.interrupted:
-        why = "rows are held, or the next run goes on with it" if table.purge else "a run goes on with it once purge is true again"
-        yield "unfinished", f"a purge of {some(archived.interrupted)} has begun and not ended: {why}"
+        why = "rows are held, or the next run continues it" if table.purge else "a run continues it once purge is true again"
+        yield "unfinished", f"the purge of {some(archived.interrupted)} is not complete: {why}"
     if archived.leftovers:
         yield "leftovers", f"{plural(archived.leftovers, 'object')} that no manifest names; the next archive of the day removes them"
     for message in archived.damaged:
@@ -171,8 +171,8 @@ def _of_archive(table: TableConfig, standing: Standing) -> Iterator[tuple[str, s
 
 def _of_runs(runs: "Runs | None") -> Iterator[tuple[str, str]]:
     if runs is not None and runs.failed:
-        last = f"the last one, {runs.last_run_id}, ended {runs.last_at.astimezone(UTC):%Y-%m-%d %H:%M} UTC as {runs.last_status}"
-        yield "failed", f"{plural(runs.failed, 'run')} within 7 days; {last}"
+        last = f"the latest, {runs.last_run_id}, ended {runs.last_at.astimezone(UTC):%Y-%m-%d %H:%M} UTC as {runs.last_status}"
+        yield "failed", f"{plural(runs.failed, 'run')} in the last 7 days; {last}"
 
 
 def _counted(rows: int) -> str:

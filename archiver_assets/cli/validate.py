@@ -1,4 +1,4 @@
-"""`archiver validate`: whether the config is valid, and what was understood. Nothing connects.
+"""`archiver validate`: checks the config, and shows how it was read. Nothing connects.
 
 What belongs here: the command and its summary. What does not: any rule (`config/`).
 """
@@ -14,11 +14,11 @@ from archiver_assets.cli.formatting import minute, plural
 from archiver_assets.config import Config, DatabaseConfig, TableConfig
 
 
-@click.command("validate", short_help="Say whether the config is valid, and what it says.")
+@click.command("validate", short_help="Check the config, and show how it was read.")
 @common_options
 @click.pass_obj
 def command(options: Options, /) -> None:
-    """Say whether the config is valid, with every problem of it at once, and what was understood. Nothing connects, no password is read."""
+    """Check the config, report all problems at once, and show how it was read. Nothing connects, and no password is read."""
     answer, config, now = begin(options), options.config(), datetime.now(UTC)
     tables = [each for _, each in config.tables()]
     answer.line(f"{options.config_file}: valid; {plural(len(config.databases), 'database')}, {plural(len(tables), 'table')}")
@@ -26,7 +26,7 @@ def command(options: Options, /) -> None:
     for database in config.databases:
         answer.line("")
         answer.line(_database(database))
-        answer.table(["table", "key", "day by", "retention", "schedule", "next run"], [_row(each, now) for each in database.tables])
+        answer.table(["table", "key", "timestamp", "retention", "schedule", "next run"], [_row(each, now) for each in database.tables])
     for line in _others(config):
         answer.line(line)
     answer.fact("config", str(options.config_file))
@@ -45,9 +45,9 @@ def _bucket(config: Config) -> str:
 def _database(database: DatabaseConfig) -> str:
     more = [
         f"rows read from {database.read_replica.host}:{database.read_replica.port}" if database.read_replica else "",
-        f"objects proven in {database.scratch_database.host}:{database.scratch_database.port}" if database.scratch_database else "",
+        f"objects verified in {database.scratch_database.host}:{database.scratch_database.port}" if database.scratch_database else "",
     ]
-    secret = f"password in ${database.password_env}" if database.password_env else "a token of AWS IAM for each connection"
+    secret = f"password in ${database.password_env}" if database.password_env else "an AWS IAM token for each connection"
     place = f"{database.dbname} at {database.host}:{database.port} as {database.user}, {secret}"
     return "; ".join([f"{database.name}: {place}", *filter(None, more)])
 
@@ -65,9 +65,9 @@ def _row(table: TableConfig, now: datetime) -> list[str]:
         f"{table.schema_name}.{table.name}",
         ", ".join(table.primary_key),
         f"{table.timestamp_column}, {table.timezone}",
-        f"{table.retention_days} days{'' if table.purge else ', and kept'}",
+        f"{table.retention_days} days{'' if table.purge else ', not purged'}",
         table.schedule or "none",
-        minute(upcoming) if upcoming else "never by itself",
+        minute(upcoming) if upcoming else "none",
     ]
 
 
@@ -76,8 +76,8 @@ def _others(config: Config) -> list[str]:
     lines = [f"legal holds: {len(holds.holds)} here, others below {config.s3.prefix}_holds/ in the bucket"]
     if holds.table:
         lines[0] += f", and in the table {holds.table.database}/{holds.table.schema_name}/{holds.table.name}"
-    lines.append(f"told of failures: {', '.join(each.name for each in targets) or 'nobody'}")
-    return [*lines, "next: archiver doctor, which connects and looks at rights, bucket and tables"]
+    lines.append(f"notified of failures: {', '.join(each.name for each in targets) or 'nobody'}")
+    return [*lines, "next: archiver doctor, which connects and checks permissions, bucket and tables"]
 
 
 def _facts(table: TableConfig, now: datetime) -> Json:

@@ -1,7 +1,7 @@
-"""`archiver verify`: prove the archive from the store alone, and name what is wrong with it.
+"""`archiver verify`: verifies the archive from the store alone, and reports what is wrong with it.
 
-What belongs here: the command and its report. What does not: proving (`lifecycle/verifying/inspection.py`), and what an earlier report says
-(`lifecycle/verifying/witness.py`).
+What belongs here: the command and its report. What does not: verifying (`lifecycle/verifying/archive_inspection.py`) and reading
+an earlier report (`lifecycle/verifying/witness.py`).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,26 +26,26 @@ from archiver_assets.services import Services
 from archiver_assets.store.manifest import format_instant
 
 _OTHER_VERSIONS = (
-    "the bucket has other versions than the manifests name. If somebody replaced objects, bring those versions back; if the bucket is a "
-    "copy, made by aws s3 sync or a backup, verify it with --copied; docs/operations/disaster-recovery.md says how to go on with either"
+    "the bucket has other versions than the manifests name. If objects were replaced, restore the named versions. If the bucket is a copy, "
+    "made by aws s3 sync or a backup, use --copied. docs/operations/disaster-recovery.md has the steps for both cases"
 )
 
 
-@click.command("verify", short_help="Prove the archive from the store alone, and name what is damaged.")
+@click.command("verify", short_help="Verify the archive using only the bucket.")
 @tables_option
 @days_options
-@click.option("--rows-only", is_flag=True, help="Compare bytes, digest and the number of rows, and do not decode every value.")
+@click.option("--rows-only", is_flag=True, help="Compare bytes, digests and row counts; do not decode every value.")
 @click.option(
     "--witness",
     "witness_file",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="The answer of an earlier verify --json, kept elsewhere: what is missing or changed since is damage.",
+    help="Compare with a saved `verify --json` report.",
 )
-@click.option("--against-dagster", is_flag=True, help="Compare with the manifests of which Dagster's materializations speak.")
+@click.option("--against-dagster", is_flag=True, help="Compare with the manifests recorded in Dagster's materializations.")
 @instance_option
-@click.option("--expect", metavar="DIGEST", help="The digest of the whole that an earlier verify of the same tables and days gave.")
-@click.option("--copied", is_flag=True, help="The bucket is a copy: other versions, etags and histories are no damage; digests still are.")
-@click.option("--strict", is_flag=True, help="End with status 4 for warnings too.")
+@click.option("--expect", metavar="DIGEST", help="Fail unless the overall digest equals DIGEST from an earlier verify.")
+@click.option("--copied", is_flag=True, help="The bucket is a copy: ignore versions, etags and history, but compare digests.")
+@click.option("--strict", is_flag=True, help="Exit with status 4 for warnings too.")
 @common_options
 @click.pass_obj
 @click.pass_context
@@ -65,9 +65,9 @@ def command(  # noqa: PLR0913 -- one for each option
     strict: bool,
     **names: str | None,
 ) -> None:
-    """Read every generation that counts back, whole, and compare it with its manifest, the marks beside it and the bucket's versions.
+    """Read every live generation back, and compare it with its manifest, the marks beside the manifest, and the bucket's versions.
 
-    No database is asked, and nothing is written: rights to list and to read objects are enough. Exit status 4 if anything is damaged.
+    No database is contacted and nothing is written: permission to list and read objects is enough. Exits with status 4 for damage.
     """
     answer, config = begin(options), options.config()
     level: VerificationLevel = "rows" if rows_only else "full"
@@ -99,7 +99,7 @@ def _dagster(home: Path | None, tables: Sequence[TableConfig]) -> Witness:
     with open_instance(home) as instance:
         if instance is None:
             message = "expected Dagster's home in the environment variable DAGSTER_HOME or in --dagster-home, found neither"
-            raise ConfigError(message, hint="name the folder of dagster.yaml, or leave --against-dagster out")
+            raise ConfigError(message, hint="give the folder of dagster.yaml, or leave out --against-dagster")
         from archiver_assets.orchestration.materialization_witness import dagster_witness  # noqa: PLC0415 -- Dagster is imported by now
 
         return dagster_witness(instance, tables)

@@ -386,7 +386,7 @@ def test_the_commands_read_well_for_such_a_table(lab: Lab, told: Said) -> None:
     (found,) = json.loads(out)["tables"]
     assert (found["purge"], found["days_waiting"], found["days_archived"], found["days_purged"]) == (False, 0, 2, 0)
     status, out = told("status", "--check")
-    assert (status, "nothing wants looking at" in out, " kept " in out) == (Status.DONE, True, True)
+    assert (status, "nothing needs attention" in out, " kept " in out) == (Status.DONE, True, True)
     _, out = told("list", "--json")
     assert {each["state"] for each in json.loads(out)["generations"]} == {"live"}
     assert told("verify")[0] == Status.DONE
@@ -401,7 +401,7 @@ def test_status_says_what_becomes_of_a_purge_that_had_begun(lab: Lab, told: Said
     with pytest.raises(Killed):
         purge(lab.task(reached=kill_at(Step.PURGE_MARKED)))
     _, out = told("status")
-    assert "has begun and not ended: a run goes on with it once purge is true again" in " ".join(out.split())
+    assert "is not complete: a run continues it once purge is true again" in " ".join(out.split())
 
 
 def test_a_purge_of_before_is_not_given_back_to_dagster_which_has_no_asset_for_it(

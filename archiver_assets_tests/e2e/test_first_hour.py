@@ -58,6 +58,6 @@ def test_from_init_to_the_first_purge(lab: Lab, tmp_path: Path, monkeypatch: pyt
     assert lab.count() == 0
 
     status, shown = typed("status", cwd=tmp_path)
-    assert (status, "nothing wants looking at" in shown) == (0, True), shown
+    assert (status, "nothing needs attention" in shown) == (0, True), shown
     status, shown = typed("verify", cwd=tmp_path)
     assert (status, "1 of 1 generation of 1 day" in shown) == (0, True), shown

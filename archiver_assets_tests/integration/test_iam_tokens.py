@@ -127,7 +127,7 @@ def test_the_whole_job_has_a_token_for_each_connection_and_shows_none(
         assert status == Status.DONE, out
         return out.out
 
-    assert f"as {ROLE}, a token of AWS IAM for each connection" in says("validate")
+    assert f"as {ROLE}, an AWS IAM token for each connection" in says("validate")
     assert signer.tokens == []
     assert "0 failed" in says("doctor")
     assert f"{DAY}: archived, 50 rows archived; purged, 50 rows purged" in says("run")
