@@ -390,7 +390,7 @@ def test_the_commands_read_well_for_such_a_table(lab: Lab, told: Said) -> None:
     _, out = told("list", "--json")
     assert {each["state"] for each in json.loads(out)["generations"]} == {"live"}
     assert told("verify")[0] == Status.DONE
-    assert "can be archived: rights, key, index on created_at; purge is false, so that no row is ever deleted" in " ".join(
+    assert "can be archived: permissions, key, index on created_at; purge is false, so no row is ever deleted" in " ".join(
         told("doctor")[1].split()
     )
 

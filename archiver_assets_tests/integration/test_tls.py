@@ -128,8 +128,8 @@ def test_the_whole_job_goes_over_tls_that_proves_the_server(
         return capsys.readouterr().out
 
     said = says("doctor")
-    assert "passed   database lab: TLS: encrypted, and the server has proven its name" in said
-    assert "passed   database lab: scratch: TLS: encrypted, and the server has proven its name" in said
+    assert "passed   database lab: TLS: encrypted, and the server's name is verified" in said
+    assert "passed   database lab: scratch: TLS: encrypted, and the server's name is verified" in said
     assert f"{DAY}: archived, 50 rows archived; held, 49 rows purged, 0 late, 1 held" in says("run")
     assert lab.count() == 1
     says("verify")

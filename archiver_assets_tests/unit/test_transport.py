@@ -15,7 +15,7 @@ AWAY = "10.1.2.3"
 @pytest.mark.parametrize(
     ("way", "verdict", "found"),
     [
-        (Way(AWAY, encrypted=True, mode="verify-full"), Verdict.PASSED, "encrypted, and the server has proven its name"),
+        (Way(AWAY, encrypted=True, mode="verify-full"), Verdict.PASSED, "encrypted, and the server's name is verified"),
         (Way(AWAY, encrypted=True, mode="verify-ca"), Verdict.WARNED, "encrypted, but sslmode verify-ca takes other servers"),
         (Way(AWAY, encrypted=True, mode="require"), Verdict.WARNED, "encrypted, but sslmode require takes other servers"),
         (Way(AWAY, encrypted=True, mode="prefer"), Verdict.WARNED, "encrypted, but sslmode prefer takes other servers"),

@@ -1,6 +1,6 @@
-"""What one hold keeps in a table: of it alone, and together with others.
+"""How many rows one hold keeps in a table, alone and together with other holds.
 
-What belongs here: counting, so that a person knows before a hold is placed or released. What does not: which holds there are (`holds.py`),
+What belongs here: counting. What does not: which holds there are (`holds.py`),
 and deleting.
 """
 

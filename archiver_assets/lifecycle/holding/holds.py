@@ -1,9 +1,9 @@
 """Legal holds: which of them are in force on a table now.
 
-What belongs here: reading all places where holds are kept, the config, the bucket and a table, and failing closed. What does not: the form
-of each place (`store/hold_objects.py`, `source/hold_rows.py`), and what a purge does with the rows that are held.
+What belongs here: reading holds from the config, the bucket and a table, and failing closed. What does not: the form of each
+place (`store/hold_objects.py`, `source/hold_rows.py`), and what a purge does with the rows that are held.
 
-Whatever cannot be read, or is not understood, raises HoldsUnreadable, also where it may be about another table: nobody can know.
+A hold that cannot be read or is not valid raises HoldsUnreadable, even if it may be about another table: that cannot be known.
 """
 
 from collections.abc import Callable, Iterator
@@ -26,7 +26,7 @@ _OPEN_ENDS = {("start_date", "-infinity"), ("expiration_date", "infinity")}
 
 @dataclass(frozen=True)
 class PlacedHold:
-    """A hold, and where it is kept: what is in the bucket can be removed there, what is elsewhere only where it stands."""
+    """A hold and its place; `archiver hold remove` removes holds only from the bucket."""
 
     hold: Hold
     place: Literal["config", "bucket", "table"]
@@ -43,18 +43,18 @@ class HoldPlaces:
     seen: Seen = field(default_factory=dict, repr=False, compare=False)
 
     def in_force(self, table: TableConfig, now: datetime) -> tuple[Hold, ...]:
-        """Read all places anew, and return the holds on a table that are in force at `now`, the clock of its database.
+        """Read all places again, and return the holds on a table that are in force at `now`, the clock of its database.
 
         Raises HoldsUnreadable.
         """
         return tuple(hold for hold in self.on(table) if in_force(hold, now, table.timezone))
 
     def on(self, table: TableConfig) -> tuple[Hold, ...]:
-        """Read all places anew, and return the holds on a table, whether they have begun, or ended, or not. Raises HoldsUnreadable."""
+        """Read all places again, and return the holds on a table, whether they have begun, or ended, or not. Raises HoldsUnreadable."""
         return tuple(placed.hold for placed in self.everywhere() if placed.hold.names(table.schema_name, table.name))
 
     def everywhere(self) -> tuple["PlacedHold", ...]:
-        """Read all places anew, and return every hold there is, in force or not. Raises HoldsUnreadable."""
+        """Read all places again, and return every hold there is, in force or not. Raises HoldsUnreadable."""
         return (
             *(PlacedHold(hold, "config") for hold in self.config.holds),
             *(PlacedHold(hold, "bucket") for hold in self._read("objects", self._objects)),
@@ -70,7 +70,7 @@ class HoldPlaces:
             return
         if self.source is None:
             message = f"expected a connection to the database of the table of holds {table.name}, found none"
-            raise HoldsUnreadable(message, hint="report this; every row of every table is held")
+            raise HoldsUnreadable(message, hint="report this as a bug; every row of every table is held")
         with self.source.connect() as connection:
             rows = read_holds_table(connection, table)
         for number, row in enumerate(rows, start=1):
@@ -94,9 +94,9 @@ def _hold(table: HoldsTable, number: int, row: dict[str, str | None]) -> Hold:
         # A list, or what the model will refuse. JSON's null is what NULL is: no conditions.
         return Hold.model_validate({"id": place, **given, "conditions": () if conditions is None else conditions})
     except (ValueError, RecursionError) as error:
-        found = why_invalid(error) if isinstance(error, ValidationError) else f"conditions that are no JSON: {error}"
+        found = why_invalid(error) if isinstance(error, ValidationError) else f"conditions that are not JSON: {error}"
         message = f"expected a legal hold in {place} in the database {table.database} (id {given.get('id')!r}), found: {found}"
-        hint = "correct the row, or delete it if it is no hold; until then every row of every table is held"
+        hint = "correct the row, or delete it if it is not a hold; until then every row of every table is held"
         raise HoldsUnreadable(message, hint=hint) from error
 
 

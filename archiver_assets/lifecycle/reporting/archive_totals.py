@@ -1,6 +1,6 @@
-"""What lies in the archive of a whole table, from one listing and a look at its newest manifests and receipts.
+"""Totals of a table's archive, from one listing and the newest manifests and receipts.
 
-What belongs here: counting what the names of objects say, and means over the newest generations. What does not: what counts for a row, for
+What belongs here: counts from the names of objects, and means over the newest generations. What does not: which rows are archived, for
 which each manifest of a partition is read (`generations.py`), and reading data.
 """
 

@@ -1,7 +1,7 @@
-"""A first config for a database: which of its tables look like audit tables, what speaks against each, and the file that says so.
+"""A first config for a database: which tables look like audit tables, what speaks against each, and the text of the file.
 
-What belongs here: judging candidates, and writing the file. What does not: reading the catalog (`source/candidates.py`), and what stops
-work on a table (`source/preflight.py`), which is asked here as every run asks it.
+What belongs here: judging candidates, and the text of the file. What does not: reading the catalog (`source/candidates.py`), and what stops
+work on a table (`source/preflight.py`).
 """
 
 import json
@@ -27,7 +27,7 @@ LARGE = 1 << 30
 _FIRST_DAY = date(2015, 1, 1)
 _OFTEN_CHANGED = 0.05
 _RIGHTS = {"no_usage", "no_select", "no_delete"}
-"""What an administrator mends with one GRANT: no reason to leave a table out."""
+"""What an administrator fixes with one GRANT: no reason to leave a table out."""
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 _WORDS = re.compile(
@@ -64,7 +64,7 @@ def judge_tables(source: Source, at: Callable[[str], None]) -> list[Judged]:
         read_server(connection)
         judged = []
         for candidate in read_candidates(connection):
-            at(f"looking at {candidate.schema}.{candidate.name}")
+            at(f"reading {candidate.schema}.{candidate.name}")
             column = best_column(candidate.times)
             findings = _findings(source, connection, candidate, column) if column and candidate.key else []
             oldest = read_oldest_day(connection, candidate, column) if column else None
@@ -83,7 +83,7 @@ def _findings(source: Source, connection: Connection, candidate: Candidate, colu
             retention_days=1,
         )
     except ValidationError:
-        return [Finding("name", "a name of its schema, its columns or its own is one that no config can hold", "rename it")]
+        return [Finding("name", "the name of the table, its schema or a column is not allowed in a config", "rename it")]
     return read_preflight(connection, config)
 
 
@@ -113,7 +113,7 @@ def judge(candidate: Candidate, column: TimeColumn | None, oldest: date | None, 
 
 def _weigh(candidate: Candidate, column: TimeColumn | None) -> Iterator[tuple[int, str]]:
     if _WORDS.search(candidate.name):
-        yield 3, "its name says that it keeps a record"
+        yield 3, "its name suggests a log"
     if candidate.bytes >= LARGE:
         yield 2, "it is large"
     if column and column.indexed:
@@ -123,16 +123,16 @@ def _weigh(candidate: Candidate, column: TimeColumn | None) -> Iterator[tuple[in
     if candidate.changed > _OFTEN_CHANGED * max(candidate.inserted, candidate.rows, 1):
         yield -2, "its rows are updated: each update of an archived row is archived again"
     elif candidate.inserted:
-        yield 1, "its rows are inserted, and hardly ever updated"
+        yield 1, "its rows are inserted and rarely updated"
 
 
 def _against(candidate: Candidate, column: TimeColumn | None, findings: Sequence[Finding]) -> Iterator[str]:
     if column is None:
-        yield "no column has a time by which rows expire"
+        yield "no timestamp column to expire rows by"
     if not candidate.key:
-        yield "no primary key, and no unique index of columns that are NOT NULL: rows cannot be told apart"
+        yield "no primary key, and no unique index on NOT NULL columns: rows cannot be identified"
     if column and _WHEN_CHANGED.search(column.name):
-        yield f"{column.name}, its best column with a time, seems to change later"
+        yield f"{column.name}, the best timestamp column, seems to be updated later"
     for finding in findings:
         if finding.stops != "nothing" and finding.name not in _RIGHTS:
             yield f"{finding.what} ({finding.hint})"
@@ -144,25 +144,28 @@ def draft_config(database: DatabaseConfig, s3: S3Config, retention_days: int, ta
     parts += [_table(each) for each in tables if each.recommended]
     others = [each for each in tables if not each.recommended]
     if others:
-        parts += ["\n      # Not recommended, and why. Take the # away from those that you want after all.\n", *map(_other, others)]
+        parts += [
+            "\n      # Not recommended, with the reasons. Remove the # of tables that you want to archive anyway.\n",
+            *map(_other, others),
+        ]
     return "".join(parts)
 
 
 _HEAD = """\
-# The config of Audit Archiver, drafted by `archiver init`. Read it and correct it; then come
-# archiver validate, archiver doctor and archiver plan. docs/reference/configuration.md lists every key.
+# Config of Audit Archiver, drafted by `archiver init`. Read and correct it, then run archiver
+# validate, archiver doctor and archiver plan. docs/reference/configuration.md lists every key.
 version: "2.0"
 
 """
 
 _DEFAULTS = """
 defaults:
-  # Rows stay in their table for so many days after the end of their day. The law and your
-  # application decide: look at this one first.
+  # Days to keep rows in the table after the end of their day. The law and your application
+  # decide: check this value first.
   retention_days: {retention_days}
   # true deletes the rows of a day once its archive is proven. false archives only.
   purge: true
-  # Days are archived every night at 2 o'clock UTC, the oldest first. null for no schedule.
+  # Days are archived every night at 02:00 UTC, oldest first. null for no schedule.
   schedule: "0 2 * * *"
 
 """
@@ -172,27 +175,29 @@ def _s3(s3: S3Config) -> str:
     values = {
         "endpoint": ("null for AWS S3, or the URL of another store", s3.endpoint),
         "bucket": ("it must exist", s3.bucket),
-        "prefix": ("what every key begins with", s3.prefix),
-        "region": ("null for the environment's own", s3.region),
+        "prefix": ("key prefix in the bucket", s3.prefix),
+        "region": ("null to use the environment's region", s3.region),
         "storage_class": ("STANDARD_IA costs about half, and bills small objects as 128 KiB", s3.storage_class),
         "path_style": ("true for most stores other than AWS", s3.path_style),
         "encryption": ("none, SSE-S3 or SSE-KMS (with kms_key_id)", s3.encryption),
     }
     lines = [f"  {key}: {_scalar(value)}  # {comment}\n" for key, (comment, value) in values.items()]
-    return "".join(["# Credentials come from AWS's default chain: the environment, a profile, or the role of the pod.\n", "s3:\n", *lines])
+    return "".join(
+        ["# Credentials come from AWS's default credential chain: the environment, a profile, or the pod's role.\n", "s3:\n", *lines]
+    )
 
 
 def _database(database: DatabaseConfig) -> str:
     lines = [
         "databases:\n",
-        f"  - name: {_scalar(database.name)}  # the label in Dagster and in the bucket: choose it well, it cannot change later\n",
+        f"  - name: {_scalar(database.name)}  # label in Dagster and in the bucket; it cannot be changed later\n",
         f"    host: {_scalar(database.host)}\n",
         f"    port: {database.port}\n",
         f"    user: {_scalar(database.user)}\n",
         (
-            f"    password_env: {_scalar(database.password_env)}  # the variable that holds the password, which never stands here\n"
+            f"    password_env: {_scalar(database.password_env)}  # the environment variable that holds the password\n"
             if database.password_env
-            else f"    auth: {database.auth}  # a token for each connection, by AWS's default chain\n"
+            else f"    auth: {database.auth}  # a token for each connection, from AWS's default credential chain\n"
         ),
         f"    database: {_scalar(database.dbname)}\n",
         *([f"    sslmode: {database.sslmode}\n"] if database.sslmode else []),
@@ -205,8 +210,8 @@ def _database(database: DatabaseConfig) -> str:
 def _table(judged: Judged) -> str:
     lines = [
         _comment(_facts(judged)),
-        *(_comment(f"Still to do: {each.what}: {each.hint}") for each in judged.findings if each.stops != "nothing"),
-        *(_comment(f"Mind: {each.what} ({each.hint})") for each in judged.findings if each.stops == "nothing"),
+        *(_comment(f"To do: {each.what}: {each.hint}") for each in judged.findings if each.stops != "nothing"),
+        *(_comment(f"Note: {each.what} ({each.hint})") for each in judged.findings if each.stops == "nothing"),
         *(f"      {line}\n" for line in _keys(judged)),
     ]
     return "".join(lines)
@@ -226,7 +231,7 @@ def _comment(text: str) -> str:
 def _facts(judged: Judged) -> str:
     candidate = judged.candidate
     name = f"{candidate.schema}.{candidate.name}: {size_of(candidate)}, about {candidate.rows:,} rows"
-    since = f", the oldest of {judged.oldest}" if judged.oldest else ""
+    since = f", oldest row {judged.oldest}" if judged.oldest else ""
     return f"{name}{since}{''.join(f'; {reason}' for reason in judged.reasons)}."
 
 

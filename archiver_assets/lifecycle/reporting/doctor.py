@@ -1,9 +1,9 @@
-"""Examining what the archiver works with, before it works: the bucket, the databases, the tables, the legal holds.
+"""Checks of everything that the archiver works with: the bucket, the databases, the tables, the legal holds.
 
-What belongs here: what is looked at, in which order, and what each answer means. What does not: the calls (`store/probing.py`,
-`source/preflight.py`), Dagster's instance (`orchestration/instance_checks.py`), and how lines are shown.
+What belongs here: which checks there are, their order, and what each answer means. What does not: the calls (`store/probing.py`,
+`source/preflight.py`), Dagster's instance (`orchestration/instance_checks.py`), and how lines are printed.
 
-Everything is looked at whatever becomes of the rest; what cannot be, because something before it failed, is skipped and says so.
+A failed check does not stop the others; checks that depend on it are skipped, and their lines give the reason.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -29,11 +29,11 @@ from archiver_assets.store.objects import StoredObject
 from archiver_assets.store.probing import Probe
 
 TOLERATED_SKEW = timedelta(seconds=5)
-"""S3 refuses requests at 15 minutes; names of days go by the database's clock alone. Beyond this, somebody's time is not kept."""
+"""S3 refuses requests at 15 minutes; days expire by the database's clock. A larger skew means that a clock is not synchronized."""
 
 
 class Verdict(StrEnum):
-    """What became of one look."""
+    """The result of one check."""
 
     PASSED = "passed"
     WARNED = "warned"
@@ -43,7 +43,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True)
 class Line:
-    """One look: at what, the verdict, what was found, and the next step unless it passed."""
+    """One check: its subject, the verdict, what was found, and the next step unless it passed."""
 
     verdict: Verdict
     subject: str
@@ -55,18 +55,18 @@ Lines = Iterator[Line]
 
 
 def passed(subject: str, found: str) -> Line:
-    """Return a look that found things as they should be."""
+    """Return a check that found nothing wrong."""
     return Line(Verdict.PASSED, subject, found)
 
 
 def failed(subject: str, error: ArchiverError) -> Line:
-    """Return a look that ended in an error."""
+    """Return a check that ended in an error."""
     return Line(Verdict.FAILED, subject, error.message, error.hint)
 
 
 def skipped(subjects: Iterable[str], why: str) -> Lines:
-    """Yield looks that could not be taken, because of what failed before."""
-    return (Line(Verdict.SKIPPED, subject, why, "mend that first, and look again") for subject in subjects)
+    """Yield checks that could not be made, because an earlier one failed."""
+    return (Line(Verdict.SKIPPED, subject, why, "fix that first, then run doctor again") for subject in subjects)
 
 
 def clock_line(subject: str, theirs: datetime, ours: datetime) -> Line:
@@ -75,33 +75,31 @@ def clock_line(subject: str, theirs: datetime, ours: datetime) -> Line:
     seconds = f"{skew.total_seconds():.0f} s {'ahead of' if theirs > ours else 'behind'} this machine's"
     if skew <= TOLERATED_SKEW:
         return passed(subject, f"within {TOLERATED_SKEW.seconds} s of this machine's")
-    hint = "set the clock of the one that is wrong, by NTP: days expire by the database's, and S3 refuses requests that are 15 minutes off"
+    hint = "synchronize the wrong clock by NTP: days expire by the database's clock, and S3 refuses requests that are 15 minutes off"
     return Line(Verdict.WARNED, subject, seconds, hint)
 
 
 def way_line(subject: str, way: Way) -> Line:
-    """Judge how a session reaches its server."""
+    """Judge the connection of a session."""
     if way.weakness is None:
-        return passed(subject, "encrypted, and the server has proven its name")
+        return passed(subject, "encrypted, and the server's name is verified")
     if way.local:
-        return passed(subject, f"{way.weakness}; but the way does not leave this machine")
+        return passed(subject, f"{way.weakness}; but the connection does not leave this machine")
     return Line(
-        Verdict.WARNED, subject, way.weakness, "set sslmode: verify-full, and sslrootcert to the certificate of the server's authority"
+        Verdict.WARNED, subject, way.weakness, "set sslmode: verify-full, and sslrootcert to the CA bundle of the server's certificate"
     )
 
 
 def examine_endpoint(endpoint: str) -> Lines:
-    """Warn of a store that is spoken to in plain text over a network; https always proves the store's name."""
+    """Warn of a store that is reached in plain text over a network; https always verifies the store's name."""
     url = urlsplit(endpoint)
     if url.scheme == "http" and not is_local(url.hostname or ""):
-        found = f"the way to {url.netloc} is not encrypted: who listens on it has the rows, and the answers could be others"
-        yield Line(
-            Verdict.WARNED, "bucket: TLS", found, "set https in s3.endpoint; AWS_CA_BUNDLE names the file of an authority of your own"
-        )
+        found = f"the connection to {url.netloc} is not encrypted: anyone on the network path can read the rows and change answers"
+        yield Line(Verdict.WARNED, "bucket: TLS", found, "use https in s3.endpoint; for a private CA, set AWS_CA_BUNDLE to its file")
 
 
 def examine_bucket(probe: Probe, clock: Callable[[], datetime]) -> Lines:
-    """Try every right and promise that the archiver relies on, with an object of its own, which is removed again."""
+    """Try every permission and guarantee that the archiver relies on, with a test object, which is removed again."""
     looks = ("write", "conditional writes", "read back", "encryption", "object lock", "multipart upload", "remove")
     try:
         theirs = probe.list()
@@ -141,9 +139,9 @@ def _examine_object(probe: Probe, made: StoredObject) -> Lines:
 def _conditions(probe: Probe) -> Line:
     subject = "bucket: conditional writes"
     if probe.conditions_are_kept():
-        return passed(subject, "a key that is taken is refused")
-    found = "a key that is taken was written again: the store ignores If-None-Match, by which a manifest is the only one of its name"
-    return Line(Verdict.FAILED, subject, found, "use a store that knows conditional writes; archives are refused on this one")
+        return passed(subject, "an existing key is refused")
+    found = "an existing key was overwritten: the store ignores If-None-Match, which keeps manifests from being replaced"
+    return Line(Verdict.FAILED, subject, found, "use a store that supports conditional writes; archives to this one are refused")
 
 
 def _read_back(probe: Probe, made: StoredObject) -> Line:
@@ -152,24 +150,24 @@ def _read_back(probe: Probe, made: StoredObject) -> Line:
         versions = f"by its version, {made.version_id}" if made.version_id else "whole; the bucket keeps no versions"
         return passed(subject, f"as it was written, {versions}")
     return Line(
-        Verdict.FAILED, subject, "other bytes than were written", "look at what stands between: a proxy, a gateway, the store itself"
+        Verdict.FAILED, subject, "read other bytes than were written", "check what is in between: a proxy, a gateway, the store itself"
     )
 
 
 def _encryption(wanted: Encryption, reported: str) -> Line:
     if not wanted.wanted:
-        return passed("bucket: encryption", f"none is asked for; the store reports {reported}")
-    return passed("bucket: encryption", f"{wanted.kind} was asked for, and the store reports {reported}")
+        return passed("bucket: encryption", f"none is requested; the store reports {reported}")
+    return passed("bucket: encryption", f"{wanted.kind} was requested, and the store reports {reported}")
 
 
 def _lock(probe: Probe, made: StoredObject) -> Line:
     subject = "bucket: object lock"
     if probe.store.lock is None:
-        return passed(subject, "none is asked for")
+        return passed(subject, "none is requested")
     found = f"this object is locked: {probe.retention(made)}"
     if not probe.lock_holds(made):
-        hint = "use a store that enforces Object Lock, or take s3.object_lock out of the config: it would promise what nothing keeps"
-        return Line(Verdict.FAILED, subject, f"{found}, and yet the store removed its version", hint)
+        hint = "use a store that enforces Object Lock, or remove s3.object_lock from the config: the lock would protect nothing"
+        return Line(Verdict.FAILED, subject, f"{found}, but the store removed its version", hint)
     try:
         default = probe.default_lock()
     except StoreError as error:
@@ -178,21 +176,21 @@ def _lock(probe: Probe, made: StoredObject) -> Line:
 
 
 def lock_length_line(lock: ObjectLock, tables: Iterable[TableConfig]) -> Line:
-    """Compare how long objects are locked with how long `verify` demands that no rule of the bucket removes them."""
+    """Compare how long objects are locked with how long `verify` requires that no rule of the bucket removes them."""
     subject, longest = "config: object lock", max(tables, key=lambda table: table.retention_days)
     if lock.days >= longest.retention_days:
-        return passed(subject, f"{lock.mode}, {lock.days} days from each write on")
-    found = f"{lock.days} days are fewer than the retention_days of {longest.label}, {longest.retention_days}: "
-    hint = "set s3.object_lock.days to as long as the law wants the archive kept; what is locked already stays as it is"
+        return passed(subject, f"{lock.mode}, {lock.days} days from each write")
+    found = f"{lock.days} days are fewer than the {longest.retention_days} retention_days of {longest.label}: "
+    hint = "set s3.object_lock.days to as long as the archive must be kept by law; locks of existing objects do not change"
     return Line(Verdict.WARNED, subject, f"{found}the archive can be removed before the rows would have been", hint)
 
 
 def _parts(probe: Probe) -> Line:
     subject = "bucket: multipart upload"
     if probe.upload_and_abort():
-        return passed(subject, "parts can be uploaded, unfinished uploads listed and ended")
-    hint = "set a rule of the bucket that aborts incomplete multipart uploads after a few days"
-    return Line(Verdict.WARNED, subject, "the store does not list unfinished uploads: those of crashes stay, and are paid for", hint)
+        return passed(subject, "parts can be uploaded, and unfinished uploads listed and aborted")
+    hint = "add a lifecycle rule to the bucket that aborts incomplete multipart uploads after a few days"
+    return Line(Verdict.WARNED, subject, "the store does not list unfinished uploads: crashed uploads remain and are billed", hint)
 
 
 def _removal(probe: Probe, made: StoredObject) -> Line:
@@ -200,18 +198,18 @@ def _removal(probe: Probe, made: StoredObject) -> Line:
     try:
         gone = probe.remove(made)
     except ArchiverError as error:
-        hint = f"remove {probe.key} by hand, or leave it; {error.hint}"
-        return Line(Verdict.WARNED, subject, f"{error.message}; archives work, and what crashes leave stays too", hint)
+        hint = f"remove {probe.key} manually, or leave it; {error.hint}"
+        return Line(Verdict.WARNED, subject, f"{error.message}; archives work, but leftovers of crashes remain", hint)
     if probe.is_there():
-        return Line(Verdict.WARNED, subject, f"{probe.store.uri(probe.key)} is still there", "remove it by hand, or leave it")
+        return Line(Verdict.WARNED, subject, f"{probe.store.uri(probe.key)} is still there", "remove it manually, or leave it")
     if gone:
-        return passed(subject, "the object of this look was removed")
-    found = "a delete marker hides the object of this look, whose version stays: Object Lock, or no right to s3:DeleteObjectVersion"
-    return passed(subject, f"{found}; the archiver needs none")
+        return passed(subject, "the test object was removed")
+    found = "a delete marker hides the test object, whose version remains: Object Lock, or no permission for s3:DeleteObjectVersion"
+    return passed(subject, f"{found}, which the archiver does not need")
 
 
 def examine_database(source: Source, places: HoldPlaces, clock: Callable[[], datetime]) -> Lines:
-    """Look at a database by one connection, at its replica and scratch database by one each, and at each of its tables."""
+    """Check a database over one connection, its replica and scratch database over one each, and each of its tables."""
     config, subject = source.config, f"database {source.config.name}"
     others = [f"{subject}: {what}" for what, there in (("replica", source.replica), ("scratch", source.scratch)) if there]
     try:
@@ -225,7 +223,7 @@ def examine_database(source: Source, places: HoldPlaces, clock: Callable[[], dat
     except ArchiverError as error:
         yield failed(subject, error)
         tables = [f"table {table.label}" for table in config.tables]
-        yield from skipped([*others, *tables], f"{subject} could not be looked at")
+        yield from skipped([*others, *tables], f"{subject} could not be checked")
         return
     yield from _examine_replica(source, server)
     yield from _examine_scratch(source)
@@ -240,7 +238,9 @@ def _examine_replica(source: Source, server: Server) -> Lines:
             require_standby_of(connection, server, source.config.name)
             way = Way.of(connection)
         yield way_line(f"{subject}: TLS", way)
-        yield passed(subject, f"{source.replica.config.host}:{source.replica.config.port} is a standby of it, on the same timeline")
+        yield passed(
+            subject, f"{source.replica.config.host}:{source.replica.config.port} is a standby of the database, on the same timeline"
+        )
     except ArchiverError as error:
         yield failed(subject, error)
 
@@ -260,9 +260,9 @@ def _examine_scratch(source: Source) -> Lines:
 def _temporary(subject: str, connection: Connection, where: str) -> Line:
     row = connection.execute(sql_overview.TEMPORARY).fetchone()
     if row and row["allowed"]:
-        return passed(subject, f"{where}: temporary tables can be made")
+        return passed(subject, f"{where}: temporary tables can be created")
     hint = f"GRANT TEMPORARY ON DATABASE {quoted(connection.info.dbname)} TO {quoted(connection.info.user)}; {ALL_RIGHTS}"
-    return Line(Verdict.FAILED, subject, f"{where}: no temporary table can be made, which verification: restore needs", hint)
+    return Line(Verdict.FAILED, subject, f"{where}: no temporary table can be created, which verification: restore needs", hint)
 
 
 def _examine_tables(source: Source, connection: Connection, places: HoldPlaces) -> Lines:
@@ -281,17 +281,17 @@ def _examine_table(connection: Connection, table: TableConfig, places: HoldPlace
     subject, findings = f"table {table.label}", read_preflight(connection, table)
     yield from (_of_finding(subject, each) for each in findings)
     if not any(each.stops != "nothing" for each in findings):
-        looked_at = f"rights, key, index on {table.timestamp_column}"
-        purged = f"can be archived and purged: {looked_at}, nothing that a DELETE sets off"
-        yield passed(subject, purged if table.purge else f"can be archived: {looked_at}; purge is false, so that no row is ever deleted")
+        checked = f"permissions, key, index on {table.timestamp_column}"
+        purged = f"can be archived and purged: {checked}, no side effects of DELETE"
+        yield passed(subject, purged if table.purge else f"can be archived: {checked}; purge is false, so no row is ever deleted")
     shape = describe_table(connection, table)
     try:
         holds = places.in_force(table, read_clock(connection)) if shape else ()
     except ArchiverError:
-        return  # said once, for all tables
+        return  # reported once, for all tables
     if shape and holds:
         held_rows(connection, table, shape, holds)
-        yield passed(f"{subject}: holds", f"in force, and understood: {', '.join(hold.id for hold in holds)}")
+        yield passed(f"{subject}: holds", f"in force and valid: {', '.join(hold.id for hold in holds)}")
 
 
 def _of_finding(subject: str, finding: Finding) -> Line:
@@ -310,13 +310,15 @@ def examine_holds(places: HoldPlaces, databases: Iterable[DatabaseConfig]) -> Li
         return
     names = [(table.schema_name, table.name) for database in databases for table in database.tables]
     idle = [hold for hold in holds if not any(hold.names(*name) for name in names)]
-    yield passed("legal holds", f"{len(holds)} can be read, in the config, in the bucket{' and in a table' if places.config.table else ''}")
+    yield passed("legal holds", f"read {len(holds)} from the config, the bucket{' and a table' if places.config.table else ''}")
     yield from (_of_idle(hold) for hold in idle)
 
 
 def _of_idle(hold: Hold) -> Line:
-    found = f"{hold.id} names the table {hold.table_name}, which is not configured: it holds nothing here"
-    return Line(Verdict.WARNED, "legal holds", found, "correct its table_name or schema_name, unless it is meant for another archiver")
+    found = f"{hold.id} names the table {hold.table_name}, which is not configured: the hold keeps nothing here"
+    return Line(
+        Verdict.WARNED, "legal holds", found, "correct the hold's table_name or schema_name, unless the hold is meant for another archiver"
+    )
 
 
 def utc_now() -> datetime:

@@ -1,7 +1,7 @@
 """What the next run of a table would do, from what the database and the archive say now. Nothing is changed.
 
-What belongs here: the days, rows, bytes and seconds of the next run, and what would be left out and why. What does not: what Dagster knows
-of runs, which may put days off (`orchestration/day_selection.py`), and words for people.
+What belongs here: the days, rows, bytes and seconds of the next run, and what would be skipped and why. What does not: what Dagster knows
+of runs, which may postpone days (`orchestration/day_selection.py`), and words for people.
 """
 
 from collections.abc import Callable, Sequence

@@ -1,6 +1,6 @@
-"""How a table stands: what waits in it, what lies in its archive, what both take up.
+"""The standing of a table: its backlog, its archive, and the size of both.
 
-What belongs here: putting together what the database and the store say. What does not: Dagster's records of runs, and words for people.
+What belongs here: combining what the database and the store report. What does not: Dagster's records of runs, and printing.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from archiver_assets.store.keys import TableKeys
 
 @dataclass(frozen=True)
 class Standing:
-    """How a table stands now. `late` are the waiting days that were archived and purged before: rows came back into them."""
+    """The standing of a table now. `late` are the waiting days that were archived and purged before: rows came back into them."""
 
     backlog: Backlog
     archived: Inventory
@@ -37,7 +37,7 @@ class Standing:
 
 
 def read_standing(source: Source, table: TableConfig, places: HoldPlaces, keys: TableKeys, storage_class: str) -> Standing:
-    """Return how a table stands. Costs and raises as `done_days`, `read_inventory` and `measure_backlog`."""
+    """Return the standing of a table. Costs and raises as `done_days`, `read_inventory` and `measure_backlog`."""
     with source.connect() as connection:
         size = read_size(connection, table)
     backlog = measure_backlog(source, table, places, done_days(places.store, keys, table))
