@@ -1,7 +1,7 @@
 """The config file: `config.yaml`, version "2.0", read into frozen and validated models.
 
-What belongs here: the models, what each key may hold, how the file is read, and the names that tables get in Dagster, since two that
-collide are a mistake in the file. What does not: connections, Dagster itself, and secrets, which the file only names by their variables.
+What belongs here: the models, the rules of each key, reading the file, and the names of tables in Dagster, since two names that collide are
+an error of the file. What does not: connections, Dagster itself, and secrets: the file has only the names of their variables.
 """
 
 from archiver_assets.config.fields import ACCEPTABLE_RISKS

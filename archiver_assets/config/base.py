@@ -1,4 +1,4 @@
-"""What all models of the config have in common: frozen, strict, without unknown keys. Nothing else belongs here."""
+"""The base of all models of the config: frozen, strict, without unknown keys."""
 
 from pydantic import BaseModel, ConfigDict
 

@@ -1,7 +1,7 @@
 """Names that two entries of a config file would share.
 
-What belongs here: duplicates in the file, and names that are different in the file and the same in Dagster. What does not: how the names
-are made (naming.py). Messages give places and not names, which may come from variables.
+What belongs here: duplicates in the file, and names that are the same only in Dagster. What does not: how the names are made
+(naming.py). Messages give places, not names, which may come from variables.
 """
 
 from archiver_assets.config.layout import DatabaseDraft, TableDraft
@@ -28,7 +28,7 @@ def _distinct_databases(databases: tuple[DatabaseDraft, ...], problems: Problems
         if label is None:
             continue
         if label in labels:
-            problems.add(database.line, f"{database.path}.name", f"duplicate database; the label is that of {_place(labels[label])}")
+            problems.add(database.line, f"{database.path}.name", f"duplicate database; {_place(labels[label])} has the same label")
         elif dagster_name(label) in groups:
             text = f"the label collides in Dagster with that of {_place(groups[dagster_name(label)])}; {_RULE}"
             problems.add(database.line, f"{database.path}.name", text)
@@ -42,7 +42,7 @@ def _distinct_tables(label: str, database: DatabaseDraft, problems: Problems) ->
     for table in database.tables:
         name = table.table_name(label)
         if name in distinct:
-            problems.add(table.line, table.path, f"duplicate table; schema and name are those of {_place(distinct[name])}")
+            problems.add(table.line, table.path, f"duplicate table; {_place(distinct[name])} has the same schema and name")
         elif name:
             distinct[name] = table
     return list(distinct.items())

@@ -1,9 +1,9 @@
 """From the nodes of YAML to a tree of values that know their places in the file, with `${VAR}` resolved.
 
-What belongs here: what no config file may hold, whatever its keys mean. What does not: the meaning of keys.
+What belongs here: what no config file may contain, whatever its keys mean. What does not: the meaning of keys.
 
-Whole numbers count only in decimal notation, since YAML 1.1 reads `010` as eight and `1:30` as ninety. Keys are text as it is written, so
-that a column may be called `on`.
+Whole numbers are accepted only in decimal notation, since YAML 1.1 reads `010` as eight and `1:30` as ninety. Keys are text as written, so
+a column may be called `on`.
 """
 
 import re
@@ -100,7 +100,7 @@ class Document:
                 self.problems.add(line, path, "expected a key that is plain text, found something else")
             elif key.value in entries:
                 first = entries[key.value]
-                self.problems.add(line, first.path, f"duplicate key; it stands on line {first.line} already, remove one")
+                self.problems.add(line, first.path, f"duplicate key; the first is on line {first.line}, remove one")
             else:
                 entries[key.value] = self._node(value, joined_path(path, key.value), line)
         return entries
@@ -119,9 +119,9 @@ class Document:
         if resolved.problems:
             return self._invalid(line, path, *resolved.problems)
         if len(resolved.text) > MAX_SCALAR_CHARACTERS:
-            return self._invalid(line, path, f"expected at most {MAX_SCALAR_CHARACTERS} characters after variables were put in, found more")
+            return self._invalid(line, path, f"expected at most {MAX_SCALAR_CHARACTERS} characters with variables resolved, found more")
         if _SURROGATE.search(resolved.text):
-            return self._invalid(line, path, "expected Unicode text, found half a character")
+            return self._invalid(line, path, "expected Unicode text, found half of a surrogate pair")
         return resolved.text
 
     def _constructed(self, node: yaml.ScalarNode, raw: str, path: str, line: int) -> Value | Invalid:
@@ -131,7 +131,7 @@ class Document:
         try:
             return cast("Value", SubsetLoader("").construct_object(node))
         except ValueError:  # a day like 2026-02-30
-            return self._invalid(line, path, f"expected a day of the calendar, found {shown(raw)}")
+            return self._invalid(line, path, f"expected a day that exists, found {shown(raw)}")
 
     def _invalid(self, line: int, path: str, *texts: str) -> Invalid:
         for text in texts:

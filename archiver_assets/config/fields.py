@@ -1,9 +1,8 @@
-"""What single values of the config file may be.
+"""Types of single values in the config file, each with its rule.
 
-What belongs here: one type per kind of value, with its rule. What does not: which key holds which kind (models.py), and rules over several
-values (collisions.py).
+Which key has which type is in models.py, and rules over several values are in collisions.py.
 
-A validator's message says why a value is refused and never holds the value, which may come from a variable.
+A validator's message explains why a value is refused and never contains the value, which may come from a variable.
 """
 
 import ipaddress
@@ -91,7 +90,7 @@ def identifier_problem(value: str) -> str | None:
 def _text_problem(value: str) -> str | None:
     if not value:
         return "it is empty"
-    return "it holds a control character" if _CONTROL.search(value) else None
+    return "it contains a control character" if _CONTROL.search(value) else None
 
 
 def _text(value: str) -> str:
@@ -110,14 +109,14 @@ def _identifier(value: str) -> str:
 
 def _path_part(value: str) -> str:
     if _identifier(value) in {".", ".."}:
-        reason = "it is a part of object keys, where . and .. mean something else"
+        reason = "it is part of object keys, where . and .. have another meaning"
         raise refusal(reason)
     return value
 
 
 def _label(value: str) -> str:
     if value == HOLDS_FOLDER:
-        reason = "the folder of this name holds the legal holds"
+        reason = "legal holds are stored in the folder of this name"
         raise refusal(reason)
     return value
 
@@ -159,7 +158,7 @@ def _when(value: object) -> date:
     except ValueError:
         reason = "the calendar has no such day or time"
         raise refusal(reason) from None
-    reason = "a day is written 2026-08-01, a time 2026-08-01T12:00:00Z"
+    reason = "write a day as 2026-08-01, a time as 2026-08-01T12:00:00Z"
     raise refusal(reason)
 
 
@@ -188,14 +187,14 @@ def _cron(value: str) -> str:
 
 def _cron_problem(value: str) -> str | None:
     if len(value) > _LONGEST_CRON or not _CRON.fullmatch(value):
-        return "the fields are minute, hour, day of month, month and day of week, of numbers, names, and * , - /"
+        return "the fields are minute, hour, day of month, month and day of week, with numbers, names and * , - /"
     try:
         CronSim(value, _MOMENT)
         # Dagster refuses a day that no month has even beside a day of the week, which would do for cron.
         CronSim(" ".join([*value.split()[:4], "*"]), _MOMENT)
     except CronSimError as error:
         return str(error).lower()
-    return "a step is longer than its range; it would run more often than it says" if _has_long_step(value) else None
+    return "a step is longer than its range, so it would run more often than the step" if _has_long_step(value) else None
 
 
 def _has_long_step(value: str) -> bool:
@@ -213,14 +212,14 @@ def _host(value: str) -> str:
     if value.startswith("/"):
         return _text(value)
     if re.search(r"[\s/@,?=]", _text(value)):
-        reason = "one server is named by its host alone: its port, user and database have keys of their own"
+        reason = "give the host of one server only; port, user and database have their own keys"
         raise refusal(reason)
     return value
 
 
 def _variable(value: str) -> str:
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", value):
-        reason = "it names the variable that holds the secret, and is not the secret"
+        reason = "give the name of the variable, not the secret itself"
         raise refusal(reason)
     return value
 
@@ -245,7 +244,7 @@ def _prefix(value: str) -> str:
         reason = "no //, no . or .. between slashes, no control characters"
         raise refusal(reason)
     if len(value.encode()) > MAX_PREFIX_BYTES:
-        reason = f"it is longer than {MAX_PREFIX_BYTES} bytes of UTF-8, and a key has 1024"
+        reason = f"it is longer than {MAX_PREFIX_BYTES} bytes of UTF-8, and a whole key may have 1024"
         raise refusal(reason)
     bare = value.strip("/")
     return bare and bare + "/"
@@ -258,7 +257,7 @@ def _url(value: str) -> str:
     except ValueError:
         sound = False
     if not sound or re.search(r"\s|[?#@]", value):
-        reason = "http or https, a host, and a port if it is not the usual one; no credentials, no query"
+        reason = "http or https, a host, and a port if it is not the default; no credentials, no query"
         raise refusal(reason)
     return value
 
@@ -269,14 +268,14 @@ def _listed(value: object) -> object:
 
 def _storage_class(value: object) -> object:
     if value in ("GLACIER", "DEEP_ARCHIVE"):
-        reason = "objects of this class cannot be read at once, and a verification must read the object back before rows are purged"
+        reason = "objects of this class cannot be read immediately, but each object must be read back before its rows are purged"
         raise refusal(reason)
     return value
 
 
 def _kms_key(value: str) -> str:
     if "alias/" in value:
-        reason = "an alias cannot be compared with the key that the store reports; name the key that it stands for"
+        reason = "an alias cannot be compared with the key that the store reports; give the key of the alias"
         raise refusal(reason)
     if not _KMS_KEY.fullmatch(value):
         reason = "a key's id such as 1234abcd-12ab-34cd-56ef-1234567890ab, or arn:aws:kms:REGION:ACCOUNT:key/ID"

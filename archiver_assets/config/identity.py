@@ -1,6 +1,6 @@
-"""Who the archiver says it is: where secrets belong, since none is in the file, and what goes with `auth`.
+"""How the archiver authenticates: where secrets belong, since none is in the file, and what `auth` requires.
 
-What belongs here: keys that people put secrets under, what they are told instead, and the rules between `auth`, `password_env`, `sslmode`
+What belongs here: keys that people put secrets under, hints for them, and the rules between `auth`, `password_env`, `sslmode`
 and `host`. What does not: reading a secret (`models.py`, `source/transport.py`).
 """
 
@@ -17,7 +17,7 @@ _CREDENTIALS_HINT: Final = (
     "credentials come from AWS's default credential chain: environment variables, a profile that AWS_PROFILE names, or the role of the pod "
     "or machine"
 )
-_AUTHORITY_HINT: Final = "the file of certificates to trust is named by the environment variable AWS_CA_BUNDLE"
+_AUTHORITY_HINT: Final = "the environment variable AWS_CA_BUNDLE names the CA bundle file"
 _PASSWORDS: Final = (
     *("password", "passwd", "pass", "pwd", "pgpassword", "secret", "token", "password_file", "passfile", "pgpass"),
     *("dsn", "url", "uri", "conninfo", "connection", "connection_string", "connection_uri", "connection_url", "database_url"),
@@ -47,9 +47,9 @@ _PLAINTEXT: Final = {"disable", "allow", "prefer"}
 
 
 def note_identity(node: Node, section: Section, values: Values, problems: Problems, sslmode: object = None) -> None:
-    """Note what does not go with the `auth` of a database; `sslmode` counts where its mapping has none.
+    """Note what does not go with the `auth` of a database; `sslmode` is used if the mapping has none.
 
-    A token is a password for a quarter of an hour, and PostgreSQL gets it as it is: without TLS whoever listens could use it.
+    A token is a password for a quarter of an hour, and PostgreSQL receives it as it is: without TLS, anyone on the path could use it.
     """
     if not isinstance(node, Entries) or values.get("auth") is INVALID:
         return
@@ -60,18 +60,18 @@ def note_identity(node: Node, section: Section, values: Values, problems: Proble
             _note(node, "password_env", f"expected {section.expected('password_env')}, found nothing; or set auth: aws_iam", problems)
         return
     if values.get("password_env") is not None:
-        _note(node, "password_env", "expected none, since auth is aws_iam, whose tokens take its place; remove one of the two", problems)
+        _note(node, "password_env", "expected none, because auth: aws_iam uses tokens instead; remove one of the two", problems)
     mode = values.get("sslmode") or sslmode
     if isinstance(mode, str) and mode in _PLAINTEXT:
-        text = f"expected verify-full, or at least require, found {mode}; auth is aws_iam, whose token would be sent without encryption"
+        text = f"expected verify-full, or at least require, found {mode}; with auth: aws_iam the token would be sent without encryption"
         _note(node, "sslmode", text, problems)
     note_endpoint(node, values, problems)
 
 
 def note_endpoint(node: Entries, values: Values, problems: Problems) -> None:
-    """Note a host that no token can be for."""
+    """Note a host for which no token can be made."""
     if str(values.get("host")).startswith("/"):
-        _note(node, "host", "expected the name of the server's endpoint, since auth is aws_iam, whose tokens are for one name", problems)
+        _note(node, "host", "expected the name of the server's endpoint, because each aws_iam token is for one name", problems)
 
 
 def _note(node: Entries, key: str, text: str, problems: Problems) -> None:

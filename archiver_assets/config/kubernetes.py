@@ -1,7 +1,7 @@
-"""What a table asks of Kubernetes for its runs: what is below a setting is in the words of Kubernetes, and can be pasted from a manifest.
+"""Settings of a table's runs on Kubernetes. Their contents have Kubernetes' own keys, and can be pasted from a manifest.
 
-What belongs here: the models, and the rules of single values, by which a pod that Kubernetes would refuse is a line of the file. What does
-not: how they reach a pod (`orchestration/pods.py`), and reading them (`nested.py`). See
+What belongs here: the models, and the rules of single values: what Kubernetes would refuse is an error of the file. What does not: how
+the settings reach a pod (`orchestration/pods.py`), and reading them (`nested.py`). See
 https://kubernetes.io/docs/concepts/scheduling-eviction/assign-pod-node and https://kubernetes.io/docs/concepts/configuration/manage-resources-containers.
 """
 
@@ -52,7 +52,7 @@ def _written(value: object) -> object:
 def _cpu(value: str) -> str:
     match = _QUANTITY.fullmatch(value)
     if match is None or match[2] not in ("", "m") or not 0 < quantity(value) <= _MOST_CPUS:
-        reason = f"a number of CPUs above 0 and up to {_MOST_CPUS}, such as 2, 0.5 or 500m, which is half of one"
+        reason = f"a number of CPUs above 0 and up to {_MOST_CPUS}, such as 2, 0.5 or 500m (half a CPU)"
         raise refusal(reason)
     return value
 
@@ -68,7 +68,7 @@ def _bytes(value: str) -> str:
 
 def _label_key(value: str) -> str:
     if not _LABEL_KEY.fullmatch(value):
-        reason = "a label's key is at most 63 letters, digits, _ . and -, with a domain and a / before it or not"
+        reason = "a label's key is at most 63 letters, digits, _ . and -, optionally after a domain and a /"
         raise refusal(reason)
     return value
 
@@ -94,27 +94,27 @@ class KubernetesModel(Model):
 
 
 class Quantities(KubernetesModel):
-    """What a container is promised, or may take at most."""
+    """Requests or limits of a container."""
 
-    cpu: Cpu | None = Field(default=None, description="a number of CPUs, such as 2 or 500m")
-    memory: Bytes | None = Field(default=None, description="bytes with their unit, such as 2Gi")
+    cpu: Cpu | None = Field(default=None, description="a number of CPUs up to 1024, such as 2 or 500m")
+    memory: Bytes | None = Field(default=None, description="bytes with their unit, 64Mi to 1Pi")
     ephemeral_storage: Bytes | None = Field(
-        default=None, serialization_alias="ephemeral-storage", description="bytes of disk with their unit, such as 20Gi"
+        default=None, serialization_alias="ephemeral-storage", description="bytes of disk with their unit, 64Mi to 1Pi"
     )
 
 
 class Resources(KubernetesModel):
-    """What the run's container is promised, and what it may take at most."""
+    """Requests and limits of a run's container."""
 
-    requests: Quantities | None = Field(default=None, description="a mapping with cpu, memory, ephemeral-storage or some of them")
-    limits: Quantities | None = Field(default=None, description="a mapping with cpu, memory, ephemeral-storage or some of them")
+    requests: Quantities | None = Field(default=None, description="a mapping with any of cpu, memory, ephemeral-storage")
+    limits: Quantities | None = Field(default=None, description="a mapping with any of cpu, memory, ephemeral-storage")
 
     @model_validator(mode="after")
     def _requests_within_limits(self) -> Self:
         for name in Quantities.model_fields:
             request, limit = (getattr(each, name, None) for each in (self.requests, self.limits))
             if request and limit and quantity(request) > quantity(limit):
-                reason = f"expected a request of {name.replace('_', '-')} that is not above its limit, found one that is"
+                reason = f"expected a request of {name.replace('_', '-')} up to its limit, found a higher one"
                 raise refusal(reason)
         return self
 
@@ -127,7 +127,7 @@ class NodeRequirement(KubernetesModel):
         description="one of In, NotIn, Exists, DoesNotExist, Gt, Lt"
     )
     values: LabelValues = Field(
-        default=(), description="a list of texts: one or more for In and NotIn, one number for Gt and Lt, else none"
+        default=(), description="a list of strings: one or more for In and NotIn, one number for Gt and Lt, otherwise none"
     )
 
     @model_validator(mode="after")
@@ -148,7 +148,7 @@ class NodeRequirement(KubernetesModel):
 
 
 class NodeTerm(KubernetesModel):
-    """Conditions that a node has to meet all."""
+    """Conditions, all of which a node must meet."""
 
     match_expressions: Annotated[tuple[NodeRequirement, ...], Listed] = Field(
         min_length=1, description="a list of conditions, each with key, operator and values"
@@ -156,10 +156,10 @@ class NodeTerm(KubernetesModel):
 
 
 class NodeTerms(KubernetesModel):
-    """Terms of which a node has to meet one."""
+    """Terms, one of which a node must meet."""
 
     node_selector_terms: Annotated[tuple[NodeTerm, ...], Listed] = Field(
-        min_length=1, description="a list of terms, one of which is enough"
+        min_length=1, description="a list of terms, one of which a node must meet"
     )
 
 
@@ -171,18 +171,18 @@ class PreferredNodes(KubernetesModel):
 
 
 class NodeAffinity(KubernetesModel):
-    """The nodes where a run may be, and those where it is best."""
+    """The nodes where a run must be placed, and where it should be placed."""
 
     required_during_scheduling_ignored_during_execution: NodeTerms | None = Field(
-        default=None, description="a mapping with nodeSelectorTerms"
+        default=None, description="a mapping with nodeSelectorTerms, or null"
     )
     preferred_during_scheduling_ignored_during_execution: Annotated[tuple[PreferredNodes, ...], Listed] | None = Field(
-        default=None, description="a list of weights, each with a preference"
+        default=None, description="a list of weights, each with a preference, or null"
     )
 
 
 class Toleration(KubernetesModel):
-    """A taint that does not keep a run from a node."""
+    """A taint that runs tolerate."""
 
     key: LabelKey | None = Field(default=None, description="the key of the taint, or null for every taint")
     operator: Literal["Exists", "Equal"] = Field(default="Equal", description="Exists, or Equal with a value")
@@ -191,38 +191,41 @@ class Toleration(KubernetesModel):
         default=None, description="one of NoSchedule, PreferNoSchedule, NoExecute, or null for all"
     )
     toleration_seconds: int | None = Field(
-        default=None, ge=0, le=604_800, description="a whole number of seconds, 0 to 604800, with the effect NoExecute, or null for ever"
+        default=None,
+        ge=0,
+        le=604_800,
+        description="a whole number of seconds, 0 to 604800, with effect NoExecute, or null for no limit",
     )
 
     @model_validator(mode="after")
     def _as_kubernetes_takes_it(self) -> Self:
         reason = None
         if self.operator == "Exists" and self.value:
-            reason = "expected no value beside the operator Exists, found one"
+            reason = "expected no value with the operator Exists, found one"
         elif self.operator == "Equal" and self.key is None:
             reason = "expected a key, or the operator Exists for every taint, found neither"
         elif self.toleration_seconds is not None and self.effect != "NoExecute":
-            reason = "expected the effect NoExecute beside tolerationSeconds, found another or none"
+            reason = "expected the effect NoExecute with tolerationSeconds, found another or none"
         if reason:
             raise refusal(reason)
         return self
 
 
 class PodSettings(Model):
-    """The settings of a table's runs on Kubernetes; null is what the run launcher says for all runs."""
+    """The settings of a table's runs on Kubernetes; null uses the run launcher's settings for all runs."""
 
     resources: Resources | None = Field(
-        default=None, description="a mapping with requests and limits of a run's container, or null for the run launcher's own"
+        default=None, description="a mapping with requests and limits of a run's container, or null to use the run launcher's"
     )
     node_affinity: NodeAffinity | None = Field(
-        default=None, description="a mapping of the nodes where a run must or should be, or null for the run launcher's own"
+        default=None, description="a mapping of the nodes where runs must or should be placed, or null to use the run launcher's"
     )
     tolerations: Annotated[tuple[Toleration, ...], Listed] | None = Field(
-        default=None, description="a list of taints that do not keep a run from a node, or null for the run launcher's own"
+        default=None, description="a list of taints that runs tolerate, or null to use the run launcher's"
     )
     deadline_seconds: int | None = Field(
         default=None,
         ge=SHORTEST_DEADLINE,
         le=604_800,
-        description="a whole number of seconds, 2400 to 604800, after which Kubernetes ends a run, or null for the run launcher's own",
+        description="a whole number of seconds, 2400 to 604800, after which Kubernetes ends a run, or null to use the run launcher's",
     )

@@ -1,7 +1,7 @@
 """Owners and tags of a table, as Dagster takes them for its assets.
 
-What belongs here: Dagster's rules for both, without Dagster, so that a bad one is a line of the file and no failure of the code location.
-What does not: what else Dagster shows of a table. See https://docs.dagster.io/guides/build/assets/metadata-and-tags.
+What belongs here: Dagster's rules for both, without Dagster, so that an invalid one is an error of the file and not of the code
+location. See https://docs.dagster.io/guides/build/assets/metadata-and-tags.
 """
 
 import re
@@ -24,15 +24,15 @@ def owner_problem(value: str) -> str | None:
     """Return why `value` cannot be an owner in Dagster, None if it can."""
     if _EMAIL.fullmatch(value) or _TEAM.fullmatch(value):
         return None
-    return "an owner is an e-mail address, or team: and the name of a team"
+    return "an owner is an e-mail address or team:NAME"
 
 
 def tag_problem(key: str, value: str) -> str | None:
     """Return why this cannot be a tag in Dagster, None if it can."""
     if not _TAG_KEY.fullmatch(key):
-        return "a tag's key is 1 to 63 letters, digits, _ . and -, with a namespace of as many and a / before it or not"
+        return "a tag's key is 1 to 63 letters, digits, _ . and -, optionally after a namespace of as many and a /"
     if key.startswith(_TAKEN):
-        return f"tags that begin with {' or '.join(_TAKEN)} have a meaning of their own"
+        return f"tags that begin with {' or '.join(_TAKEN)} are reserved"
     return None if _TAG_VALUE.fullmatch(value) else "a tag's value is at most 63 letters, digits, _ . and -"
 
 

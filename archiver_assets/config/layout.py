@@ -1,6 +1,6 @@
-"""The sections of a config file, and what each holds before it becomes a model.
+"""The sections of a config file, and their values before they become models.
 
-What belongs here: which keys stand where, and which level's setting wins. What does not: the rules of single values (fields.py).
+What belongs here: the keys of each section, and which level's setting wins. What does not: the rules of single values (fields.py).
 """
 
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ from archiver_assets.config.problems import Problems, joined_path
 from archiver_assets.config.sections import Section, Values, child, found, items, read
 
 _PODS: Final = frozenset(parts(PodSettings))
-_PODS_HINTS: Final = {"nodeselector": "node_affinity says it, with a condition for each label"}
+_PODS_HINTS: Final = {"nodeselector": "use node_affinity, with a condition for each label"}
 
 DEFAULTS = Section(models=(Settings,), required=frozenset(), nested=_PODS, hints=IN_DATABASE | _PODS_HINTS)
 S3 = Section(
@@ -188,7 +188,7 @@ def _s3(node: Node, problems: Problems) -> Values:
         return values
     place = child(node, "encryption" if key is None else "kms_key_id") or node
     missing = f"missing key; expected {S3.expected('kms_key_id')}; encryption is SSE-KMS"
-    surplus = "expected none, since encryption is not SSE-KMS; remove it, or set encryption to SSE-KMS"
+    surplus = "expected none, because encryption is not SSE-KMS; remove it, or set encryption to SSE-KMS"
     problems.add(place.line, joined_path(node.path, "kms_key_id"), missing if key is None else surplus)
     return values
 
@@ -267,5 +267,5 @@ def _tags(node: Node, problems: Problems) -> Values:
         else:
             reason = None if value is INVALID else f"found {found(entry)}; put text in quotes"
         if reason:
-            problems.add(entry.line, entry.path, f"expected a tag that Dagster takes; {reason}")
+            problems.add(entry.line, entry.path, f"expected a tag that Dagster accepts; {reason}")
     return dict(tags)

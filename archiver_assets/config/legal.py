@@ -1,9 +1,9 @@
 """Legal holds and compliance: the models.
 
-What belongs here: what a hold says, wherever it is kept (the config, the bucket, a table), and the limits on other settings. What does not:
-reading holds, and what follows from them (`lifecycle/holding/holds.py`).
+What belongs here: the form of a hold, wherever it is kept (config, bucket, table), and limits on other settings. What does not: reading
+holds, and which rows they keep (`lifecycle/holding/`).
 
-A hold can be narrowed by days and by conditions; whatever it leaves out narrows nothing, so that what is forgotten holds more.
+Days and conditions narrow a hold. A field that is left out narrows nothing, so a forgotten field holds more rows, not fewer.
 """
 
 from collections.abc import Iterator
@@ -24,12 +24,12 @@ _VALUES = {"is null": (0, 0), "is not null": (0, 0), "in": (1, 1000)}
 class HoldCondition(Model):
     """A condition on one column. As in SQL, a NULL is matched by `is null` alone: it is not equal, not unequal, not less, not greater."""
 
-    column: Identifier = Field(description="the column whose value decides, at most 63 bytes")
+    column: Identifier = Field(description="the column to compare, at most 63 bytes")
     operator: Operator = Field(description="one of =, !=, <, <=, >, >=, in, is null, is not null")
     values: Annotated[tuple[str, ...], Listed] = Field(
         default=(),
-        description="a list of texts in quotes, as PostgreSQL reads them for the column's type: one to 1000 for in, none for is null and "
-        "is not null, else one",
+        description="a list of strings in quotes, as PostgreSQL reads them for the column's type: 1 to 1000 for in, none for is null and "
+        "is not null, otherwise one",
     )
 
     @model_validator(mode="after")
@@ -47,31 +47,31 @@ class HoldCondition(Model):
 class Hold(Model):
     """One legal hold: rows of a table that no purge may delete while it is in force."""
 
-    id: PlainText = Field(max_length=200, description="the name of the hold, at most 200 characters")
+    id: PlainText = Field(max_length=200, description="the id of the hold, at most 200 characters")
     reason: str = Field(min_length=1, max_length=10_000, description="why the rows are held, at most 10000 characters")
-    requestor: str | None = Field(default=None, max_length=10_000, description="who asked for the hold, or null")
-    schema_name: PlainText | None = Field(default=None, description="the schema of the table, or null for all of them")
-    table_name: PlainText = Field(
-        description="the table whose rows are held, as name or schema.name, in every database; upper and lower case are the same"
-    )
+    requestor: str | None = Field(default=None, max_length=10_000, description="who requested the hold, at most 10000 characters, or null")
+    schema_name: PlainText | None = Field(default=None, description="the schema of the table, or null for all schemas")
+    table_name: PlainText = Field(description="the table whose rows are held, as name or schema.name, in every database; case is ignored")
     first_day: Day | None = Field(
         default=None, description="the first day of the rows held as YYYY-MM-DD, in the table's time zone, or null for no limit"
     )
-    last_day: Day | None = Field(default=None, description="the last day of the rows held, included, or null for no limit")
+    last_day: Day | None = Field(default=None, description="the last day of the rows held as YYYY-MM-DD, included, or null for no limit")
     start_date: When | None = Field(
         default=None, description="the day or RFC 3339 time from which the hold is in force, by the database's clock, or null for always"
     )
     expiration_date: When | None = Field(
-        default=None, description="the last day, included, or the RFC 3339 time until which the hold is in force, or null for ever"
+        default=None, description="the last day, included, or the RFC 3339 time until which the hold is in force, or null for no end"
     )
     conditions: Annotated[tuple[HoldCondition, ...], Listed] = Field(
-        default=(), max_length=100, description="a list of conditions, all of which a row has to meet to be held; none holds all rows"
+        default=(),
+        max_length=100,
+        description="a list of at most 100 conditions that held rows must all meet; without any, all rows are held",
     )
 
     @model_validator(mode="after")
     def _days_in_order(self) -> Self:
         if self.first_day and self.last_day and self.first_day > self.last_day:
-            reason = "expected a last_day that is not before first_day, found one that is; it would hold nothing"
+            reason = "expected last_day on or after first_day, found an earlier day; the hold would keep nothing"
             raise refusal(reason)
         return self
 
@@ -113,19 +113,19 @@ class Compliance(Model):
     """Limits on the settings of all tables, checked when the config is loaded, and by every archive and purge."""
 
     min_retention_days: int = Field(
-        default=1, ge=1, le=36_500, description="a whole number of days, 1 to 36500: no table may have a lower retention_days"
+        default=1, ge=1, le=36_500, description="a whole number of days, 1 to 36500: the lowest retention_days that tables may have"
     )
     max_retention_days: int = Field(
-        default=36_500, ge=1, le=36_500, description="a whole number of days, 1 to 36500: no table may have a higher retention_days"
+        default=36_500, ge=1, le=36_500, description="a whole number of days, 1 to 36500: the highest retention_days that tables may have"
     )
     enforce_encryption: bool = Field(
-        default=True, description="true if tables that are critical need an s3.encryption other than none, or false"
+        default=True, description="true to require an s3.encryption other than none for critical tables, or false"
     )
 
     @model_validator(mode="after")
     def _limits_in_order(self) -> Self:
         if self.min_retention_days > self.max_retention_days:
-            reason = "expected a max_retention_days that is not below min_retention_days, found one that is"
+            reason = "expected max_retention_days of at least min_retention_days, found a lower one"
             raise refusal(reason)
         return self
 

@@ -1,7 +1,7 @@
-"""What a config file's holds, targets and limits say of its own databases and tables.
+"""Checks of a config file's holds, targets and limits against its own databases and tables.
 
-What belongs here: holds that would hold nothing, targets of no database, and settings beyond the limits of `compliance`. What does not:
-holds that are kept outside the file, which may speak of the tables of others.
+What belongs here: holds that would keep nothing, targets of no database, and settings beyond the limits of `compliance`. What does not:
+holds outside the file, which may be about tables of other configs.
 """
 
 from pydantic import ValidationError
@@ -34,10 +34,10 @@ def _note_holds(draft: FileDraft, problems: Problems) -> None:
             problems.add(placed.line, placed.path, error.errors()[0]["msg"])
             continue
         if not any(hold.names(*name) for name in _names(draft)):
-            problems.add(placed.line, placed.path, "expected the names of a configured table, found those of none; it would hold nothing")
+            problems.add(placed.line, placed.path, "expected the name of a configured table, found another; the hold would keep nothing")
         earlier = first.setdefault(hold.id, placed)
         if earlier is not placed:
-            problems.add(placed.line, f"{placed.path}.id", f"duplicate hold; the id is that of {earlier.path} on line {earlier.line}")
+            problems.add(placed.line, f"{placed.path}.id", f"duplicate hold; {earlier.path} on line {earlier.line} has the same id")
 
 
 def _names(draft: FileDraft) -> list[tuple[str, str]]:
@@ -63,7 +63,7 @@ def _note_targets(draft: FileDraft, problems: Problems) -> None:
             problems.add(placed.line, f"{placed.path}.databases", "expected labels of configured databases, found another name")
         earlier = first.setdefault(placed.values.get("name"), placed)
         if earlier is not placed:
-            problems.add(placed.line, f"{placed.path}.name", f"duplicate target; the name is that of {earlier.path} on line {earlier.line}")
+            problems.add(placed.line, f"{placed.path}.name", f"duplicate target; {earlier.path} on line {earlier.line} has the same name")
 
 
 def _note_beyond(table: TableDraft, compliance: Compliance, encryption: str, problems: Problems) -> None:

@@ -1,7 +1,7 @@
-"""From the path of a config file to the config: the one way in.
+"""From the path of a config file to the config.
 
-What belongs here: the order of the steps. What does not: the steps. Text becomes nodes (syntax.py), nodes a tree with its variables
-resolved (document.py), the tree drafts (drafts.py), drafts the models (models.py). A file with any problem becomes nothing.
+What belongs here: the order of the steps. Text becomes nodes (syntax.py), nodes become a tree with variables resolved (document.py), the
+tree becomes drafts (layout.py), and drafts become models (models.py). A file with any problem is refused as a whole.
 """
 
 import os

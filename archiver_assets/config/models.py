@@ -49,7 +49,7 @@ SSLMODES = Literal["disable", "allow", "prefer", "require", "verify-ca", "verify
 Auth = Literal["password", "aws_iam"]
 Encryption = Literal["none", "SSE-S3", "SSE-KMS"]
 VerificationLevel = Literal["rows", "full", "restore"]
-"""What proves an object, each level more than the one before."""
+"""How an object is verified; each level includes the ones before."""
 READABLE_STORAGE_CLASSES = Literal[
     "STANDARD", "STANDARD_IA", "ONEZONE_IA", "INTELLIGENT_TIERING", "GLACIER_IR", "REDUCED_REDUNDANCY", "EXPRESS_ONEZONE"
 ]
@@ -58,19 +58,20 @@ READABLE_STORAGE_CLASSES = Literal[
 class ColumnConfig(Model):
     """How one column is archived when not by its type's own Arrow type."""
 
-    store_as: Literal["text"] = Field(
-        description="text: the column travels and is stored as PostgreSQL's own text, which can hold every value"
-    )
+    store_as: Literal["text"] = Field(description="text: the column is stored as PostgreSQL's own text, which can represent every value")
 
 
 class Settings(PodSettings):
-    """The settings that may stand in `defaults`, in a database and in a table; the nearest wins."""
+    """The settings that `defaults`, databases and tables may have; the innermost wins."""
 
     retention_days: int = Field(
-        ge=1, le=36_500, description="a whole number of days, 1 to 36500, that rows are kept in the table after the end of their day"
+        ge=1, le=36_500, description="a whole number of days, 1 to 36500, to keep rows in the table after the end of their day"
     )
     batch_size: int = Field(
-        default=10_000, ge=1, le=100_000, description="a whole number of rows, 1 to 100000, that one transaction of a purge deletes at most"
+        default=10_000,
+        ge=1,
+        le=100_000,
+        description="a whole number of rows, 1 to 100000: the most that a transaction of a purge deletes",
     )
     start_date: Day = Field(
         default=date(2015, 1, 1),
@@ -78,39 +79,39 @@ class Settings(PodSettings):
         le=date(2999, 12, 31),
         description="the day of the first partition as YYYY-MM-DD, 1900-01-01 to 2999-12-31; older rows are not archived",
     )
-    timezone: Zone = Field(default="UTC", description="an IANA time zone such as UTC or Europe/Berlin, in which the days are counted")
+    timezone: Zone = Field(default="UTC", description="an IANA time zone such as UTC or Europe/Berlin, whose days are the partitions")
     schedule: Cron | None = Field(
         default="0 2 * * *",
         description='a cron expression of five fields, in schedule_timezone, such as "0 2 * * *"; or null for no schedule',
     )
-    schedule_timezone: Zone = Field(default="UTC", description="an IANA time zone such as UTC or Europe/Berlin, in which schedule is read")
+    schedule_timezone: Zone = Field(default="UTC", description="an IANA time zone such as UTC or Europe/Berlin, for schedule")
     max_partitions_per_tick: int = Field(
-        default=10, ge=1, le=1000, description="a whole number of partitions, 1 to 1000, that one tick of the schedule starts at most"
+        default=10, ge=1, le=1000, description="a whole number of partitions, 1 to 1000: the most that one tick of the schedule starts"
     )
     max_backlog_days: int | None = Field(
         default=7,
         ge=1,
         le=36_500,
-        description="a whole number of days, 1 to 36500, that rows of an expired day may wait before the check backlog fails, or null",
+        description="a whole number of days, 1 to 36500, that an expired day may wait before the check backlog fails, or null for no limit",
     )
     parallelism: int = Field(
-        default=1, ge=1, le=8, description="a whole number of sessions, 1 to 8, that read one day for an archive, all in one snapshot"
+        default=1, ge=1, le=8, description="a whole number of sessions, 1 to 8, that read a day in parallel, in one snapshot"
     )
     sleep_between_batches: float = Field(
-        default=0.0, ge=0, le=3600, allow_inf_nan=False, description="a number of seconds, 0 to 3600, that a purge rests between batches"
+        default=0.0, ge=0, le=3600, allow_inf_nan=False, description="a number of seconds, 0 to 3600, that a purge pauses between batches"
     )
     purge: bool = Field(
         default=True,
-        description="true, or false to archive only: no row is deleted, and rows that come late into an archived day wait until it is true",
+        description="true, or false to archive only: no row is deleted, and late rows are not archived until purge is true",
     )
     purge_method: Literal["delete", "drop_partition"] = Field(
         default="delete",
-        description="delete, or drop_partition: leaves of a natively partitioned table are dropped, whole days at once, others when empty",
+        description="delete, or drop_partition to drop leaves of a natively partitioned table: whole days at once, others when empty",
     )
     verification: VerificationLevel = Field(
         default="full",
-        description="one of rows, full, restore: what proves an object before a purge, its bytes and counts, all its values too, or "
-        "loading it as well",
+        description="one of rows (bytes and row counts), full (all values too), restore (loading the object too): what is verified "
+        "before a purge",
     )
     max_replication_lag_seconds: float | None = Field(
         default=30.0,
@@ -120,7 +121,7 @@ class Settings(PodSettings):
         description="a number of seconds, 1 to 86400, that a replica may lag before a purge pauses, or null for no limit",
     )
     vacuum_strategy: Literal["none", "analyze", "standard"] = Field(
-        default="none", description="one of none, analyze, standard: what follows a purge, nothing, ANALYZE, or VACUUM with ANALYZE"
+        default="none", description="one of none, analyze (ANALYZE), standard (VACUUM with ANALYZE): what follows a purge"
     )
 
 
@@ -130,23 +131,24 @@ class TableConfig(Settings):
     database: PathPart = Field(description="the label of the table's database")
     schema_name: PathPart = Field(default="public", description="the table's schema, at most 63 bytes")
     name: PathPart = Field(description="the table's name, at most 63 bytes")
-    timestamp_column: Identifier = Field(description="the column whose value decides the day of a row, at most 63 bytes")
-    primary_key: Columns = Field(min_length=1, description="the column of the primary key, or the list of its columns in their order")
+    timestamp_column: Identifier = Field(description="the column that determines the day of a row, at most 63 bytes")
+    primary_key: Columns = Field(min_length=1, description="the column of the primary key, or a list of its columns in order")
     columns: Annotated[Mapping[str, ColumnConfig], Copied, AfterValidator(FrozenMapping), PlainSerializer(dict, return_type=dict)] = Field(
-        default=FrozenMapping({}), description="a mapping from columns to how they are stored; the others go by their types"
+        default=FrozenMapping({}), description="a mapping from column names to how each is stored; other columns are stored by their types"
     )
     accepted_risks: Risks = Field(
         default=(),
-        description=f"a list of risks to take, of {', '.join(ACCEPTABLE_RISKS)}; preflight says which there are, and warns of those taken",
+        description=f"a list of risks to accept, of {', '.join(ACCEPTABLE_RISKS)}; preflight warns of accepted risks, and refuses others",
     )
     allow_sequential_scan: bool = Field(
-        default=False, description="true to let a large table without an index on the timestamp be read whole for each day, or false"
+        default=False,
+        description="true to read a whole large table for each day if no index begins with the timestamp, or false",
     )
-    critical: bool = Field(default=False, description="true if compliance.enforce_encryption is meant for this table, or false")
-    description: str | None = Field(default=None, max_length=2000, description="a text for people, at most 2000 characters, or null")
-    owners: Owners = Field(default=(), description="a list of owners, each an e-mail address, or team: and the name of a team")
+    critical: bool = Field(default=False, description="true if compliance.enforce_encryption applies to this table, or false")
+    description: str | None = Field(default=None, max_length=2000, description="a text for Dagster's UI, at most 2000 characters, or null")
+    owners: Owners = Field(default=(), description="a list of owners, each an e-mail address or team:NAME")
     tags: Tags = Field(
-        default=FrozenMapping({}), description="a mapping from keys to values, both texts: what Dagster's UI filters the table's assets by"
+        default=FrozenMapping({}), description="a mapping of tags to text values, by which Dagster's UI filters the table's assets"
     )
 
     @property
@@ -173,7 +175,7 @@ class TableConfig(Settings):
 class ReplicaConfig(Model):
     """A streaming standby of a database, from which its rows may be read; role, password and TLS are those of the primary."""
 
-    host: Host = Field(max_length=255, description="the name or address of the standby, or the absolute path of its socket's directory")
+    host: Host = Field(max_length=255, description="the standby's host name or address, or the absolute path of its socket directory")
     port: int = Field(default=5432, ge=1, le=65_535, description="the standby's port, 1 to 65535")
 
 
@@ -184,26 +186,26 @@ class ScratchConfig(Model):
     """
 
     host: Host = Field(
-        max_length=255, description="the name or address of the scratch server, or the absolute path of its socket's directory"
+        max_length=255, description="the scratch server's host name or address, or the absolute path of its socket directory"
     )
     port: int = Field(default=5432, ge=1, le=65_535, description="the scratch server's port, 1 to 65535")
     database: Identifier | None = Field(
-        default=None, description="the scratch database's name on its server, at most 63 bytes, or null for the database's own"
+        default=None, description="the name of the scratch database, at most 63 bytes, or null to use the database's name"
     )
     user: Identifier | None = Field(
-        default=None, description="the role to connect to the scratch server as, at most 63 bytes, or null for the database's own"
+        default=None, description="the role to connect to the scratch server as, at most 63 bytes, or null to use the database's role"
     )
     auth: Auth = Field(
-        default="password", description="password, or aws_iam: a token of AWS IAM for each connection; never the database's own unless said"
+        default="password", description="password, or aws_iam: an AWS IAM token for each connection; not inherited from the database"
     )
     password_env: VariableName | None = Field(
-        default=None, description="the name of the environment variable that holds the password of that role: letters, digits, _"
+        default=None, description="the name of the environment variable that holds the password of this role: letters, digits, _"
     )
     sslmode: SSLMODES | None = Field(
-        default=None, description="one of disable, allow, prefer, require, verify-ca, verify-full, or null for the database's own"
+        default=None, description="one of disable, allow, prefer, require, verify-ca, verify-full, or null to use the database's value"
     )
     sslrootcert: PlainText | None = Field(
-        default=None, description="the path of a file of certificates to trust, or system, or null for the database's own"
+        default=None, description="the path of a CA bundle file, or system, or null to use the database's value"
     )
 
 
@@ -215,41 +217,39 @@ class DatabaseConfig(Model):
 
     name: Label = Field(description="the database's label in Dagster and in object keys, at most 63 bytes")
     host: Host = Field(
-        max_length=255, description="the name or address of the PostgreSQL server, or the absolute path of its socket's directory"
+        max_length=255, description="the PostgreSQL server's host name or address, or the absolute path of its socket directory"
     )
-    port: int = Field(default=5432, ge=1, le=65_535, description="a port, 1 to 65535")
+    port: int = Field(default=5432, ge=1, le=65_535, description="the server's port, 1 to 65535")
     user: Identifier = Field(description="the role to connect as, at most 63 bytes")
-    auth: Auth = Field(default="password", description="password, or aws_iam: a token of AWS IAM for each connection")
+    auth: Auth = Field(default="password", description="password, or aws_iam: an AWS IAM token for each connection")
     password_env: VariableName | None = Field(
         default=None, description="the name of the environment variable that holds the password: letters, digits, _"
     )
     database: Identifier | None = Field(
-        default=None, description="the database's name on the server if it is not the label, at most 63 bytes, or null"
+        default=None, description="the database's name on the server, at most 63 bytes, or null if it is the label"
     )
     sslmode: SSLMODES | None = Field(
         default=None,
         description="one of disable, allow, prefer, require, verify-ca, verify-full, or null: verify-full with auth: aws_iam or with "
-        "sslrootcert, else libpq's own default",
+        "sslrootcert, otherwise libpq's default",
     )
-    sslrootcert: PlainText | None = Field(
-        default=None, description="the path of a file of certificates to trust, or system, or null for libpq's own default"
-    )
+    sslrootcert: PlainText | None = Field(default=None, description="the path of a CA bundle file, or system, or null for libpq's default")
     read_replica: ReplicaConfig | None = Field(
-        default=None, description="a mapping with host and port of a streaming standby, from which the archive reads its rows, or null"
+        default=None, description="a mapping with host and port of a streaming standby that archives read rows from, or null"
     )
     scratch_database: ScratchConfig | None = Field(
         default=None,
         description="a mapping with host and password_env of a database where verification: restore loads objects, or null for this one",
     )
     statement_timeout_seconds: int = Field(
-        default=21_600, ge=1, le=604_800, description="a whole number of seconds, 1 to 604800, after which the server ends a statement"
+        default=21_600, ge=1, le=604_800, description="a whole number of seconds, 1 to 604800, after which the server cancels a statement"
     )
     checks_schedule: Cron | None = Field(
         default="0 8 * * *",
-        description="a cron expression of five fields, in UTC, of the checks preflight and backlog of all tables, or null for no schedule",
+        description="a cron expression of five fields, in UTC, for the checks preflight and backlog of all tables, or null for no schedule",
     )
     max_concurrent_runs: int = Field(
-        default=2, ge=1, le=1000, description="a whole number of runs, 1 to 1000, that are at work on the database at once at most"
+        default=2, ge=1, le=1000, description="a whole number of runs, 1 to 1000: the most that work on the database at once"
     )
     tables: tuple[TableConfig, ...] = Field(min_length=1, description="a list of at least one table")
 
@@ -285,14 +285,14 @@ class DatabaseConfig(Model):
     @model_validator(mode="after")
     def _one_secret(self) -> Self:
         if (self.auth == "password") == (self.password_env is None):
-            reason = "auth: password goes with password_env, and auth: aws_iam without it"
+            reason = "auth: password requires password_env, and auth: aws_iam excludes it"
             raise refusal(reason)
         return self
 
     @model_validator(mode="after")
     def _own_tables(self) -> Self:
         if any(table.database != self.name for table in self.tables):
-            reason = "a table names another database than the one that it stands in"
+            reason = "a table names a database other than its own"
             raise refusal(reason)
         return self
 
@@ -301,10 +301,12 @@ class S3Config(Model):
     """Where the objects go. Credentials come from AWS's default chain and never from the config."""
 
     endpoint: Url | None = Field(default=None, description="the http or https URL of an S3-compatible store, or null for AWS")
-    bucket: Bucket = Field(description="the name of a bucket")
-    prefix: Prefix = Field(default="", description="what every key begins with, such as archives/, at most 400 bytes")
+    bucket: Bucket = Field(description="the name of a bucket, 3 to 63 characters")
+    prefix: Prefix = Field(default="", description="the prefix of all keys, such as archives/, at most 400 bytes")
     region: str | None = Field(
-        default=None, pattern=r"^[A-Za-z0-9_-]{1,64}\z", description="a region such as us-east-1, or null for the environment's own"
+        default=None,
+        pattern=r"^[A-Za-z0-9_-]{1,64}\z",
+        description="a region such as us-east-1, or null to use the environment's",
     )
     storage_class: Annotated[READABLE_STORAGE_CLASSES, StorageClass] = Field(
         default="STANDARD",
@@ -314,13 +316,14 @@ class S3Config(Model):
         default=False, description="true for URLs like host/bucket/key, which many stores other than AWS need, or false"
     )
     encryption: Encryption = Field(
-        default="none", description="one of none, SSE-S3, SSE-KMS: the encryption that every write asks for and finds confirmed"
+        default="none", description="one of none, SSE-S3, SSE-KMS: the encryption that every write requests and the store must confirm"
     )
     kms_key_id: KmsKey | None = Field(
-        default=None, description="the id or the ARN of a KMS key, and no alias, if encryption is SSE-KMS, else null"
+        default=None, description="the id or ARN of a KMS key, not an alias, if encryption is SSE-KMS, otherwise null"
     )
     object_lock: ObjectLock | None = Field(
-        default=None, description="a mapping with mode and days of the Object Lock that every write asks for and finds confirmed, or null"
+        default=None,
+        description="a mapping with mode and days of the Object Lock that every write requests, or null",
     )
 
 
@@ -328,19 +331,19 @@ class Config(Model):
     """The whole config file, valid and resolved, in the order of the file."""
 
     version: Annotated[Literal["2.0"], Version] = Field(description='"2.0"')
-    s3: S3Config = Field(description="a mapping that says where the objects go")
+    s3: S3Config = Field(description="a mapping of the bucket's settings")
     databases: tuple[DatabaseConfig, ...] = Field(min_length=1, description="a list of at least one database")
-    legal_holds: LegalHolds = Field(default=LegalHolds(), description="a mapping with holds, and the table where more of them are")
-    compliance: Compliance = Field(default=Compliance(), description="a mapping with limits on the settings of all tables")
-    notifications: Notifications = Field(default=Notifications(), description="a mapping that says who is told of failures")
-    prices: Prices = Field(default=Prices(), description="a mapping of what storage costs, for plan and status")
+    legal_holds: LegalHolds = Field(default=LegalHolds(), description="a mapping with holds, and a table that has more holds")
+    compliance: Compliance = Field(default=Compliance(), description="a mapping of limits on the settings of all tables")
+    notifications: Notifications = Field(default=Notifications(), description="a mapping of who is notified of failures")
+    prices: Prices = Field(default=Prices(), description="a mapping of storage prices, for plan and status")
 
     def table(self, database: str, schema: str, name: str) -> TableConfig:
         """Return the table of these names. Raises ConfigError if there is none."""
         tables = {(table.database, table.schema_name, table.name): table for _, table in self.tables()}
         if (database, schema, name) not in tables:
-            message = f"expected a table of the config, found {database}/{schema}/{name}"
-            raise ConfigError(message, hint=f"the config has: {', '.join('/'.join(each) for each in tables)}")
+            message = f"expected a table in the config, found {database}/{schema}/{name}"
+            raise ConfigError(message, hint=f"choose one of: {', '.join('/'.join(each) for each in tables)}")
         return tables[database, schema, name]
 
     def tables(self) -> Iterator[tuple[DatabaseConfig, TableConfig]]:

@@ -1,7 +1,7 @@
-"""The names that a table gets in Dagster.
+"""The names of a table in Dagster.
 
-What belongs here: pure functions from true names to Dagster's names. What does not: Dagster, and the keys of objects, which hold the true
-names. Dagster allows `[A-Za-z0-9_]` in the names of ops, schedules and groups
+What belongs here: pure functions from true names to Dagster's names. What does not: Dagster, and object keys, which have the true names.
+Dagster allows `[A-Za-z0-9_]` in the names of ops, schedules and groups
 (https://docs.dagster.io/api/dagster/assets, `group_name`); it joins the parts of an asset's key with `__` to name the asset's op.
 """
 

@@ -1,7 +1,7 @@
 """From a mapping of the file to the values of a model that holds other models, at any depth.
 
-What belongs here: which of a model's fields are mappings or lists of mappings, and reading them. What does not: reading one mapping
-(`sections.py`), and what the models are.
+What belongs here: finding the fields of a model that are mappings or lists of mappings, and reading them. What does not: reading one
+mapping (`sections.py`).
 """
 
 from dataclasses import dataclass

@@ -1,6 +1,6 @@
 """Notifications: the models.
 
-What belongs here: who is told of what, and how often at most. What does not: the URLs of the targets, which are secrets and stay in the
+What belongs here: who is notified of what, and how often at most. What does not: the URLs of the targets, which are secrets and stay in the
 environment, and sending (`telemetry/`).
 """
 
@@ -29,20 +29,20 @@ class NotificationTarget(Model):
 
     name: PathPart = Field(description="the name of the target in messages about it, at most 63 bytes")
     url_env: VariableName = Field(
-        description="the name of the environment variable that holds the target's URL, as Apprise reads it: letters, digits, _"
+        description="the name of the environment variable that holds the target's URL in Apprise's form: letters, digits, _"
     )
     databases: Annotated[tuple[PathPart, ...], Listed, AfterValidator(_distinct)] | None = Field(
-        default=None, min_length=1, description="a list of labels of databases whose failures the target is told of, or null for all"
+        default=None, min_length=1, description="a list of labels of the databases whose failures are sent to the target, or null for all"
     )
     min_interval_minutes: int = Field(
         default=60,
         ge=1,
         le=10_080,
-        description="a whole number of minutes, 1 to 10080, between two messages to the target about the same trouble",
+        description="a whole number of minutes, 1 to 10080, between two messages to the target about the same problem",
     )
     digest: Cron | None = Field(
         default=None,
-        description='a cron expression of five fields, in UTC, such as "0 7 * * *", of when a summary is sent; or null for none',
+        description='a cron expression of five fields, in UTC, such as "0 7 * * *", for a summary; or null for none',
     )
 
     def wants(self, database: str | None) -> bool:
@@ -62,11 +62,11 @@ class NotificationTarget(Model):
 
 
 class Notifications(Model):
-    """Who is told of failures."""
+    """Who is notified of failures."""
 
     base_url: Url | None = Field(
-        default=None, description="the http or https URL of Dagster's UI, for links in messages, or null for messages without"
+        default=None, description="the http or https URL of Dagster's UI, for links in messages, or null for no links"
     )
     targets: Annotated[tuple[NotificationTarget, ...], Listed] = Field(
-        default=(), max_length=MOST_TARGETS, description="a list of at most 20 targets; without any nothing is sent"
+        default=(), max_length=MOST_TARGETS, description="a list of at most 20 targets; without targets nothing is sent"
     )

@@ -1,7 +1,7 @@
-"""Prices: what a month of storage costs, so that people can be told what the archive saves them.
+"""Prices of storage, for estimates of what the archive costs and saves.
 
-What belongs here: list prices, which a config may replace by those of the bill. What does not: what anything measures; nothing is decided
-by a price.
+What belongs here: list prices, which a config may replace with actual prices. What does not: measuring sizes. No decision depends on a
+price.
 """
 
 from collections.abc import Mapping
@@ -37,14 +37,14 @@ class Prices(Model):
         ge=0,
         le=100,
         allow_inf_nan=False,
-        description="a price in USD, 0 to 100, of a GiB in the bucket for a month, or null for AWS's list price of the storage class",
+        description="a price in USD, 0 to 100, per GiB and month in the bucket, or null for AWS's list price of the storage class",
     )
     database_per_gib_month: float = Field(
         default=0.115,
         ge=0,
         le=100,
         allow_inf_nan=False,
-        description="a price in USD, 0 to 100, of a GiB of the database's disk for a month; RDS gp3 in us-east-1 unless set",
+        description="a price in USD, 0 to 100, per GiB and month on the database's disk; the default is RDS gp3 in us-east-1",
     )
 
     def of_storage(self, storage_class: str) -> float:

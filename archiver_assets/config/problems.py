@@ -1,6 +1,6 @@
 """The list of everything that is wrong with a config file.
 
-What belongs here: collecting problems, their order and form, and the one error that holds them all. What does not: finding them.
+What belongs here: collecting problems, their order and form, and the one error with all of them. What does not: finding them.
 """
 
 import difflib
@@ -39,7 +39,7 @@ class Problems:
         """Raise one ConfigError with all problems, a line each, in the order of the file."""
         if self.found:
             count = "the line" if len(self.found) == 1 else f"the {len(self.found)} problems"
-            hint = f"correct {count} above in {self.source}; nothing of the file is used until all of it is valid"
+            hint = f"correct {count} above in {self.source}; no part of the file is used until all of it is valid"
             raise ConfigError("\n".join(map(self._line, sorted(self.found))), hint=hint)
 
     def fail(self, line: int, text: str, *, hint: str) -> NoReturn:

@@ -1,6 +1,6 @@
 """From a mapping of the file to the values of its keys, checked.
 
-What belongs here: unknown and missing keys, types and bounds, for any section. What does not: which sections a file has (drafts.py). The
+What belongs here: unknown and missing keys, types and bounds, for any section. What does not: which sections a file has (layout.py). The
 rules are those of the models, applied to the keys that are there, so that one bad value hides no other.
 """
 
@@ -113,7 +113,7 @@ def found(node: Node) -> str:
 
 def _found_at(node: Node, name: str) -> str:
     hidden = name in _NOT_SHOWN and not (isinstance(node, Scalar) and node.value is None)
-    return "something else, which is not repeated here since it could be a secret" if hidden else found(node)
+    return "another value, which is not shown because it could be a secret" if hidden else found(node)
 
 
 def _note_unknown(node: Entries, section: Section, problems: Problems) -> None:

@@ -1,7 +1,7 @@
 """From the path of a config file to the nodes of its YAML.
 
-What belongs here: reading, UTF-8, YAML's syntax, and the bounds that keep a hostile file from costing more than its size. What does not:
-what the values are (document.py) and mean (sections.py).
+What belongs here: reading, UTF-8, YAML's syntax, and limits against hostile files. What does not: the types of values (document.py) and
+their meaning (sections.py).
 
 The YAML is a deliberate subset: no aliases (with them a small file can stand for an enormous one, and `defaults` serves the same purpose),
 no tags, one document.
@@ -29,9 +29,9 @@ class SubsetLoader(yaml.SafeLoader):
         """Compose one node, unless it is an alias, has a tag, or lies deeper than MAX_DEPTH."""
         event = self.peek_event()  # type: ignore[no-untyped-call] # types-pyyaml leaves the parser untyped
         if isinstance(event, yaml.AliasEvent):
-            self._refuse("aliases are not supported; write the value again, or put it under defaults", event)
+            self._refuse("aliases are not supported; repeat the value, or put it under defaults", event)
         if getattr(event, "tag", None) is not None:
-            self._refuse("tags are not supported; leave the tag away", event)
+            self._refuse("tags are not supported; remove the tag", event)
         if self.depth >= MAX_DEPTH:
             self._refuse(f"expected at most {MAX_DEPTH} levels, found more", event)
         self.depth += 1
@@ -51,7 +51,7 @@ def read_text(path: Path, problems: Problems) -> str:
     """
     data = _read_bytes(path, problems)
     if len(data) > MAX_BYTES:
-        problems.fail(0, "expected at most 1 MiB, found more", hint="name the config file, or shorten it")
+        problems.fail(0, "expected at most 1 MiB, found more", hint="give the path of the config file, or shorten the file")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -77,7 +77,7 @@ def compose(text: str, problems: Problems) -> yaml.Node | None:
 
     Raises ConfigError for a syntax error and for YAML beyond the subset.
     """
-    hint = "correct the YAML; indentation, quotes and colons are the usual suspects"
+    hint = "correct the YAML; common causes are indentation, quotes and colons"
     try:
         loader = SubsetLoader(text)
     except ReaderError as error:

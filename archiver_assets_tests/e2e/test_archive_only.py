@@ -361,7 +361,7 @@ WHERE = ("--database", "lab", "--table", "audit_logs")
 
 def test_the_commands_read_well_for_such_a_table(lab: Lab, told: Said) -> None:
     fill(lab, march(5, 6), rows=10)
-    assert "30 days, and kept" in told("validate")[1]
+    assert "30 days, not purged" in told("validate")[1]
     _, out = told("plan")
     assert "2 days, 2024-03-05 to 2024-03-06, with 20 rows, counted" in out
     assert "purge is false: days are archived, and rows stay in the table" in out

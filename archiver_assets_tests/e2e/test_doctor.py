@@ -211,7 +211,7 @@ def test_a_store_that_reports_a_lock_and_does_not_keep_it_fails(lab: Lab, s3_ser
 
 def test_bytes_that_were_damaged_on_the_way_fail(lab: Lab) -> None:
     lines = probed(lab, int(lab.endpoint.rpartition(":")[2]), Rule(Fault.WRONG_BYTE, "GET", "_probe-[0-9a-f]{16}$", times=None))
-    assert lines["bucket: read back"][:2] == (Verdict.FAILED, "other bytes than were written")
+    assert lines["bucket: read back"][:2] == (Verdict.FAILED, "read other bytes than were written")
 
 
 def test_a_clock_that_is_off_is_a_warning_that_says_which_way() -> None:

@@ -97,7 +97,7 @@ def test_init_says_what_stands_in_the_way(lab: Lab, tmp_path: Path, capsys: Capt
     assert "leave   public.audit_log" in said
     assert "nothing was written" in said
     assert init(lab.database, path, "--bucket", "Not_A_Bucket") == Status.USAGE
-    assert "--bucket: expected the name of a bucket" in capsys.readouterr().err
+    assert "--bucket: expected the name of a bucket, 3 to 63 characters" in capsys.readouterr().err
     assert init(lab.database, tmp_path / "no" / "folder.yaml", "--json") == Status.FOUND
     assert document(capsys)["config"] is None
     assert not path.exists()
@@ -150,7 +150,7 @@ def test_plan_says_what_the_next_run_would_do_and_changes_nothing(lab: Lab, tmp_
     said = capsys.readouterr().out
     assert re.search(r"next run +3 days, 2024-03-05 to 2024-03-07, with 30 rows, counted; 1 more day in", said)
     assert "(assumed: 4 to 1)" in said
-    assert re.search(r"not expired +\d{4}-\d\d-\d\d and later: 30 days of retention", said)
+    assert re.search(r"not expired +\d{4}-\d\d-\d\d and later: kept 30 days", said)
     assert (lab.objects(), lab.count()) == ([], 40)
 
 

@@ -102,7 +102,7 @@ def test_an_empty_archive_is_no_error(said: Said) -> None:
 def test_a_table_that_the_config_does_not_have_is_wrong_usage(said: Said, capsys: pytest.CaptureFixture[str]) -> None:
     status, out = said("--json", "verify", "--table", "audit_log")
     assert status == Status.USAGE
-    assert json.loads(out)["hint"] == "the config has: lab/public/audit_logs"
+    assert json.loads(out)["hint"] == "choose one of: lab/public/audit_logs"
     assert capsys.readouterr().err == ""
 
 

@@ -152,7 +152,7 @@ def test_the_command_accepts_and_says_so(
         monkeypatch.setenv(name, value)
 
     assert main(["accept-source", "--database", "lab", "--table", "audit_log"]) == 2
-    assert "the config has: lab/public/audit_logs" in capsys.readouterr().err
+    assert "choose one of: lab/public/audit_logs" in capsys.readouterr().err
     assert main(["accept-source", "--database", "lab", "--table", "audit_logs"]) == 0
     assert "accepted system identifier" in capsys.readouterr().out
     assert main(["accept-source", "--database", "lab", "--table", "audit_logs"]) == 0

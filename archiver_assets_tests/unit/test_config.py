@@ -296,7 +296,7 @@ def test_a_model_made_in_code_is_checked_as_a_file_is() -> None:
     for wrong in ({"retention_days": True}, {"retention_days": "5"}, {"timezone": "localtime"}, {"columns": 5}, {"size": 1}):
         with pytest.raises(ValidationError):
             a_table(**wrong)
-    with pytest.raises(ValidationError, match="another database"):
+    with pytest.raises(ValidationError, match="other than its own"):
         a_database(name="other")
 
 

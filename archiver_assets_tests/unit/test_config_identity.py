@@ -85,7 +85,7 @@ def test_a_host_with_more_than_a_name_in_it_is_refused_unseen(tmp_path: Path, va
         with_database_key(f'read_replica: {{host: "{value}"}}'),
     ):
         problem = problem_of(tmp_path, text)
-        assert "one server is named by its host alone" in problem
+        assert "give the host of one server only" in problem
         assert CANARY not in problem
 
 
@@ -101,10 +101,10 @@ def test_the_mode_of_tls_is_the_one_that_is_said_or_meant(tmp_path: Path, line: 
 
 def test_a_password_and_tokens_exclude_each_other(tmp_path: Path) -> None:
     assert problem_of(tmp_path, with_database_key("auth: aws_iam")) == (
-        "config.yaml:7: databases[0].password_env: expected none, since auth is aws_iam, whose tokens take its place; remove one of the two"
+        "config.yaml:7: databases[0].password_env: expected none, because auth: aws_iam uses tokens instead; remove one of the two"
     )
     scratch = "scratch_database: {host: h, auth: aws_iam, password_env: P}"
-    assert "scratch_database.password_env: expected none, since auth is aws_iam" in problem_of(tmp_path, with_database_key(scratch))
+    assert "scratch_database.password_env: expected none, because auth: aws_iam" in problem_of(tmp_path, with_database_key(scratch))
 
 
 @pytest.mark.parametrize("text", [SHORTEST.replace("    password_env: PW\n", ""), SHORTEST.replace("env: PW", "env: null")])
@@ -117,7 +117,7 @@ def test_without_a_password_tokens_are_the_way_out(tmp_path: Path, text: str) ->
 @pytest.mark.parametrize("mode", ["disable", "allow", "prefer"])
 def test_tokens_are_refused_without_tls(tmp_path: Path, mode: str) -> None:
     expected = (
-        f"sslmode: expected verify-full, or at least require, found {mode}; auth is aws_iam, whose token would be sent without encryption"
+        f"sslmode: expected verify-full, or at least require, found {mode}; with auth: aws_iam the token would be sent without encryption"
     )
     assert problem_of(tmp_path, BY_TOKEN.replace("    host:", f"    sslmode: {mode}\n    host:")).endswith(f"databases[0].{expected}")
     scratch = f"sslmode: {mode}\n    scratch_database: {{host: h, auth: aws_iam}}"
@@ -133,4 +133,4 @@ def test_tokens_are_refused_for_a_socket(tmp_path: Path) -> None:
 
 def test_an_auth_that_is_none_is_the_only_problem(tmp_path: Path) -> None:
     (problem,) = problems_of(tmp_path, with_database_key("auth: kerberos"))
-    assert "databases[0].auth: expected password, or aws_iam: a token of AWS IAM for each connection, found 'kerberos'" in problem
+    assert "databases[0].auth: expected password, or aws_iam: an AWS IAM token for each connection, found 'kerberos'" in problem

@@ -48,14 +48,14 @@ def test_dagster_accepts_every_name_that_is_made(part: str) -> None:
 
 def test_a_duplicate_database_is_refused(tmp_path: Path) -> None:
     assert problem_of(tmp_path, a_file([("a", [("s", "t")]), ("a", [("s", "t")])])) == (
-        "config.yaml:11: databases[1].name: duplicate database; the label is that of databases[0] on line 4"
+        "config.yaml:11: databases[1].name: duplicate database; databases[0] on line 4 has the same label"
     )
 
 
 def test_a_duplicate_table_is_refused_also_when_its_schema_is_implied(tmp_path: Path) -> None:
     text = a_file([("a", [("public", "t"), ("s", "t"), ("public", "t")])]).replace("schema: 'public', ", "", 1)
     assert problem_of(tmp_path, text) == (
-        "config.yaml:12: databases[0].tables[2]: duplicate table; schema and name are those of databases[0].tables[0] on line 10"
+        "config.yaml:12: databases[0].tables[2]: duplicate table; databases[0].tables[0] on line 10 has the same schema and name"
     )
 
 

@@ -86,27 +86,42 @@ def test_a_table_with_everything_can_be_the_key_of_a_dict(tmp_path: Path) -> Non
         ("node_affinity: {nodeAffinity: {}}", "node_affinity.nodeAffinity: unknown key; expected one of preferredDuring"),
         (
             "node_affinity: [a]",
-            "node_affinity: expected a mapping of the nodes where a run must or should be, or null for the run launcher's ",
+            "node_affinity: expected a mapping of the nodes where runs must or should be placed, or null to use the run launcher's",
         ),
-        ("resources: 3", "resources: expected a mapping with requests and limits of a run's container, or null for the run launcher's "),
+        ("resources: 3", "resources: expected a mapping with requests and limits of a run's container, or null to use the run launcher's"),
         (TERMS % "{key: a/b/c, operator: Exists}", f"{AT_TERMS}.key: expected the key of a node's label, found 'a/b/c'; a label's key "),
         (TERMS % "{key: -a.io/b, operator: Exists}", f"{AT_TERMS}.key: expected the key of a node's label, found '-a.io/b'; a "),
-        (TERMS % "{key: a, operator: In, values: [b c]}", f"{AT_TERMS}.values: expected a list of texts: one or more for In and NotIn, "),
-        (TERMS % "{key: a, operator: In, values: [1]}", f"{AT_TERMS}.values: expected a list of texts: one or more for In and NotIn, "),
+        (TERMS % "{key: a, operator: In, values: [b c]}", f"{AT_TERMS}.values: expected a list of strings: one or more for In and NotIn, "),
+        (TERMS % "{key: a, operator: In, values: [1]}", f"{AT_TERMS}.values: expected a list of strings: one or more for In and NotIn, "),
         ("resources: {limit: {cpu: 1}}", "resources.limit: unknown key; did you mean limits?"),
         ("resources: {limits: {gpu: 1}}", "resources.limits.gpu: unknown key; did you mean cpu?"),
         (
             "resources: {limits: {cpu: 2Gi}}",
-            "resources.limits.cpu: expected a number of CPUs, such as 2 or 500m, found '2Gi'; a number of ",
+            "resources.limits.cpu: expected a number of CPUs up to 1024, such as 2 or 500m, found '2Gi'; a number of ",
         ),
-        ("resources: {limits: {cpu: 0}}", "resources.limits.cpu: expected a number of CPUs, such as 2 or 500m, found 0; a number of CPUs "),
-        ("resources: {limits: {cpu: true}}", "resources.limits.cpu: expected a number of CPUs, such as 2 or 500m, found true; put text "),
-        ("resources: {limits: {memory: 512m}}", "resources.limits.memory: expected bytes with their unit, such as 2Gi, found '512m'; a "),
-        ("resources: {limits: {memory: 2}}", "resources.limits.memory: expected bytes with their unit, such as 2Gi, found 2; a number of "),
-        ("resources: {limits: {memory: 2 GB}}", "resources.limits.memory: expected bytes with their unit, such as 2Gi, found '2 GB'; a "),
+        (
+            "resources: {limits: {cpu: 0}}",
+            "resources.limits.cpu: expected a number of CPUs up to 1024, such as 2 or 500m, found 0; a number of CPUs ",
+        ),
+        (
+            "resources: {limits: {cpu: true}}",
+            "resources.limits.cpu: expected a number of CPUs up to 1024, such as 2 or 500m, found true; put text ",
+        ),
+        (
+            "resources: {limits: {memory: 512m}}",
+            "resources.limits.memory: expected bytes with their unit, 64Mi to 1Pi, found '512m'; a ",
+        ),
+        (
+            "resources: {limits: {memory: 2}}",
+            "resources.limits.memory: expected bytes with their unit, 64Mi to 1Pi, found 2; a number of ",
+        ),
+        (
+            "resources: {limits: {memory: 2 GB}}",
+            "resources.limits.memory: expected bytes with their unit, 64Mi to 1Pi, found '2 GB'; a ",
+        ),
         (
             "resources: {requests: {ephemeral-storage: 2Gi}, limits: {ephemeral-storage: 2G}}",
-            "resources: expected a request of ephemeral-storage that is not above its limit, found one that is",
+            "resources: expected a request of ephemeral-storage up to its limit, found a higher one",
         ),
         ("deadline_seconds: 1200", "deadline_seconds: expected a whole number of seconds, 2400 to 604800, after which "),
         (TERMS % "{key: a, operator: in, values: [b]}", f"{AT_TERMS}.operator: expected one of In, NotIn, Exists, DoesNotExist, Gt, Lt, "),
@@ -119,13 +134,13 @@ def test_a_table_with_everything_can_be_the_key_of_a_dict(tmp_path: Path) -> Non
         (TERMS % "{key: a, operator: Exists, values: [b, c]}", f"{AT_TERMS}: expected no values for Exists, found 2"),
         (TERMS % "{operator: Exists}", f"{AT_TERMS}.key: missing key; expected the key of a node's label"),
         (TERMS % "", f"{AT_TERMS[:-3]}: expected a list of conditions, each with key, operator and values, found an empty list"),
-        ("tolerations: {operator: Exists}", "tolerations: expected a list of taints that do not keep a run from a node, or null for "),
+        ("tolerations: {operator: Exists}", "tolerations: expected a list of taints that runs tolerate, or null to "),
         ("tolerations: [{operator: Exist}]", "tolerations[0].operator: expected Exists, or Equal with a value, found 'Exist'"),
         ("tolerations: [{value: a}]", "tolerations[0]: expected a key, or the operator Exists for every taint, found neither"),
-        ("tolerations: [{key: a, operator: Exists, value: b}]", "tolerations[0]: expected no value beside the operator Exists, found one"),
+        ("tolerations: [{key: a, operator: Exists, value: b}]", "tolerations[0]: expected no value with the operator Exists, found one"),
         (
             "tolerations: [{key: a, operator: Exists, effect: NoSchedule, tolerationSeconds: 1}]",
-            "tolerations[0]: expected the effect NoExecute beside tolerationSeconds, found another or none",
+            "tolerations[0]: expected the effect NoExecute with tolerationSeconds, found another or none",
         ),
     ],
 )
@@ -145,7 +160,7 @@ def test_at_every_level_a_node_selector_is_answered_with_the_setting_that_says_t
     text = with_table_keys("nodeSelector: {a: b}").replace("databases:", "defaults: {nodeSelector: {a: b}}\ndatabases:")
     problems = problems_of(tmp_path, text.replace("    tables:\n", "    nodeSelector: {a: b}\n    tables:\n"))
     assert [problem.split("nodeSelector: ")[1] for problem in problems] == [
-        "unknown key; node_affinity says it, with a condition for each label"
+        "unknown key; use node_affinity, with a condition for each label"
     ] * 3
 
 

@@ -67,22 +67,22 @@ def test_a_file_may_hold_holds_and_name_their_table(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("entry", "problem"),
     [
-        ("{reason: r, table_name: log}", "holds[0].id: missing key; expected the name of the hold"),
+        ("{reason: r, table_name: log}", "holds[0].id: missing key; expected the id of the hold"),
         ("{id: a, table_name: log}", "holds[0].reason: missing key"),
-        ("{id: a, reason: r, table_name: logs}", "holds[0]: expected the names of a configured table, found those of none"),
-        ("{id: a, reason: r, table_name: log, schema_name: private}", "found those of none; it would hold nothing"),
+        ("{id: a, reason: r, table_name: logs}", "holds[0]: expected the name of a configured table, found another"),
+        ("{id: a, reason: r, table_name: log, schema_name: private}", "found another; the hold would keep nothing"),
         ("{id: a, reason: r, table_name: log, where: x = 1}", "holds[0].where: unknown key"),
-        ("{id: a, reason: r, table_name: log, expiration_date: soon}", "a day is written 2026-08-01"),
+        ("{id: a, reason: r, table_name: log, expiration_date: soon}", "write a day as 2026-08-01"),
         ('{id: a, reason: r, table_name: log, start_date: "2024-02-30"}', "the calendar has no such day"),
-        ("{id: a, reason: r, table_name: log, first_day: 2024-01-02, last_day: 2024-01-01}", "it would hold nothing"),
-        ("{id: a, reason: r, table_name: log, conditions: x = 1}", "holds[0].conditions: expected a list of conditions"),
+        ("{id: a, reason: r, table_name: log, first_day: 2024-01-02, last_day: 2024-01-01}", "the hold would keep nothing"),
+        ("{id: a, reason: r, table_name: log, conditions: x = 1}", "holds[0].conditions: expected a list of at most 100 conditions"),
         ("{id: a, reason: r, table_name: log, conditions: [x = 1]}", "conditions[0]: expected a mapping"),
         ("{id: a, reason: r, table_name: log, conditions: [{column: x, operator: ~}]}", "operator: expected one of =, !="),
         ("{id: a, reason: r, table_name: log, conditions: [{column: x, operator: =}]}", "expected 1 values for =, found 0"),
         ('{id: a, reason: r, table_name: log, conditions: [{column: x, operator: is null, values: ["1"]}]}', "expected 0 values"),
         ("{id: a, reason: r, table_name: log, conditions: [{column: x, operator: in, values: []}]}", "expected 1 to 1000 values"),
-        ("{id: a, reason: r, table_name: log, conditions: [{column: x, operator: =, values: [5]}]}", "a list of texts in quotes"),
-        ("{id: a, reason: r, table_name: log}, {id: a, reason: r, table_name: log}", "holds[1].id: duplicate hold; the id is that of"),
+        ("{id: a, reason: r, table_name: log, conditions: [{column: x, operator: =, values: [5]}]}", "a list of strings in quotes"),
+        ("{id: a, reason: r, table_name: log}, {id: a, reason: r, table_name: log}", "holds[1].id: duplicate hold; legal_holds.holds[0]"),
     ],
 )
 def test_a_hold_that_is_not_one_is_a_problem_of_the_file(tmp_path: Path, entry: str, problem: str) -> None:
@@ -98,7 +98,7 @@ def test_the_table_of_holds_lies_in_a_configured_database(tmp_path: Path) -> Non
 
 
 def test_no_database_has_the_folder_of_the_holds(tmp_path: Path) -> None:
-    assert "the folder of this name holds the legal holds" in problem_of(tmp_path, SHORTEST.replace("name: app", "name: _holds"))
+    assert "legal holds are stored in the folder of this name" in problem_of(tmp_path, SHORTEST.replace("name: app", "name: _holds"))
 
 
 def test_limits_are_checked_for_every_table_when_the_file_is_loaded(tmp_path: Path) -> None:
@@ -111,7 +111,7 @@ def test_limits_are_checked_for_every_table_when_the_file_is_loaded(tmp_path: Pa
     ]
     assert list(config_from(tmp_path, SHORTEST + "compliance: {min_retention_days: 30, max_retention_days: 30}\n").tables())
     reversed_limits = problem_of(tmp_path, SHORTEST + "compliance: {min_retention_days: 31, max_retention_days: 30}\n")
-    assert reversed_limits.startswith("config.yaml:13: compliance: expected a max_retention_days that is not below")
+    assert reversed_limits.startswith("config.yaml:13: compliance: expected max_retention_days of at least")
 
 
 @pytest.mark.parametrize("name", ["log", "LOG", ' "Log" ', "app.log", '"App"."Log"', "production.app.log"])

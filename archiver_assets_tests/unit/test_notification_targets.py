@@ -25,7 +25,7 @@ SECRET = "https://hooks.example.com/secret"  # noqa: S105 - nobody's
         ("{name: a, url_env: U, min_interval_minutes: 0}", "expected a whole number of minutes, 1 to 10080"),
         ("{name: a, url_env: U, digest: daily}", "expected a cron expression of five fields"),
         ("{name: a, url_env: U, database: [app]}", "targets[0].database: unknown key; did you mean databases?"),
-        ("{name: a, url_env: U}, {name: a, url_env: V}", "targets[1].name: duplicate target; the name is that of notifications.targets[0]"),
+        ("{name: a, url_env: U}, {name: a, url_env: V}", "targets[1].name: duplicate target; notifications.targets[0]"),
         (", ".join(f"{{name: t{n}, url_env: U}}" for n in range(21)), "targets[20]: expected at most 20 targets, found 21"),
     ],
 )
