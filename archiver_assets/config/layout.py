@@ -3,15 +3,15 @@
 What belongs here: the keys of each section, and which level's setting wins. What does not: the rules of single values (fields.py).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
+from archiver_assets.config.base import Model
 from archiver_assets.config.document import INVALID, Entries, Items, Node, Scalar
 from archiver_assets.config.fields import identifier_problem
 from archiver_assets.config.identity import IN_DATABASE, IN_S3, IN_TARGET, note_endpoint, note_identity
 from archiver_assets.config.kubernetes import PodSettings
 from archiver_assets.config.labels import tag_problem
-from archiver_assets.config.legal import Compliance, Hold, HoldCondition, HoldsTable, LegalHolds
 from archiver_assets.config.models import (
     ColumnConfig,
     Config,
@@ -23,52 +23,29 @@ from archiver_assets.config.models import (
     TableConfig,
 )
 from archiver_assets.config.naming import TableName
-from archiver_assets.config.nested import parts, read_parts
-from archiver_assets.config.notifications import Notifications, NotificationTarget
-from archiver_assets.config.prices import Prices
+from archiver_assets.config.nested import Hints, parts, read_model, read_parts, section_of
+from archiver_assets.config.notifications import NotificationTarget
 from archiver_assets.config.problems import Problems, joined_path
 from archiver_assets.config.sections import Section, Values, child, found, items, read
 
-_PODS: Final = frozenset(parts(PodSettings))
-_PODS_HINTS: Final = {"nodeselector": "use node_affinity, with a condition for each label"}
+HINTS: Final[Hints] = {S3Config: IN_S3, ReplicaConfig: IN_DATABASE, ScratchConfig: IN_DATABASE, NotificationTarget: IN_TARGET}
 
-DEFAULTS = Section(models=(Settings,), required=frozenset(), nested=_PODS, hints=IN_DATABASE | _PODS_HINTS)
-S3 = Section(
-    models=(S3Config,),
-    required=frozenset({"bucket"}),
-    nested=frozenset(parts(S3Config)),
-    hints=IN_S3,
+_PODS: Final = frozenset(parts(PodSettings))
+_IN_TABLES: Final = IN_DATABASE | {"nodeselector": "use node_affinity, with a condition for each label"}
+_INHERITED: Final = {"retention_days"}
+"""Without a default, and required where nothing is inherited."""
+
+FILE = replace(section_of(Config), nested=section_of(Config).nested | {"defaults"}, hints=IN_DATABASE)
+DEFAULTS = replace(section_of(Settings), required=section_of(Settings).required - _INHERITED, hints=_IN_TABLES)
+DATABASE = replace(
+    section_of(DatabaseConfig), models=(DatabaseConfig, Settings), nested=section_of(DatabaseConfig).nested | _PODS, hints=_IN_TABLES
 )
-DATABASE = Section(
-    models=(DatabaseConfig, Settings),
-    required=frozenset({"name", "host", "user", "tables"}),
-    nested=_PODS | {"tables", "read_replica", "scratch_database"},
-    hints=IN_DATABASE | _PODS_HINTS,
-)
-REPLICA = Section(models=(ReplicaConfig,), required=frozenset({"host"}), hints=IN_DATABASE)
-SCRATCH = Section(models=(ScratchConfig,), required=frozenset({"host"}), hints=IN_DATABASE)
-TABLE = Section(
-    models=(TableConfig,),
-    required=frozenset({"name", "timestamp_column", "primary_key"}),
+TABLE = replace(
+    section_of(TableConfig),
+    required=section_of(TableConfig).required - _INHERITED - {"database"},
     nested=_PODS | {"columns", "tags"},
     derived=frozenset({"database"}),
-    hints=IN_DATABASE | _PODS_HINTS,
-)
-COLUMN = Section(models=(ColumnConfig,), required=frozenset({"store_as"}))
-LEGAL_HOLDS = Section(models=(LegalHolds,), required=frozenset(), nested=frozenset({"holds", "table"}))
-# The keys of a hold are the same in a config, in an object and in a table of holds.
-HOLD = Section(models=(Hold,), required=frozenset({"id", "reason", "table_name"}), nested=frozenset({"conditions"}), renamed={})
-CONDITION = Section(models=(HoldCondition,), required=frozenset({"column", "operator"}))
-HOLDS_TABLE = Section(models=(HoldsTable,), required=frozenset({"database", "name"}))
-COMPLIANCE = Section(models=(Compliance,), required=frozenset())
-NOTIFICATIONS = Section(models=(Notifications,), required=frozenset(), nested=frozenset({"targets"}))
-NOTIFICATION_TARGET = Section(models=(NotificationTarget,), required=frozenset({"name", "url_env"}), hints=IN_TARGET)
-PRICES = Section(models=(Prices,), required=frozenset())
-FILE = Section(
-    models=(Config,),
-    required=frozenset({"version", "s3", "databases"}),
-    nested=frozenset({"s3", "defaults", "databases", "legal_holds", "compliance", "notifications", "prices"}),
-    hints=IN_DATABASE,
+    hints=_IN_TABLES,
 )
 
 
@@ -116,78 +93,56 @@ class PlacedValues:
 
 @dataclass(frozen=True)
 class FileDraft:
-    """The whole file; complete and valid only if no problem was noted."""
+    """The whole file; complete and valid only if no problem was noted. `values` has all sections but the databases."""
 
     values: Values
-    s3: Values
     databases: tuple[DatabaseDraft, ...]
     holds: tuple[PlacedValues, ...]
     holds_table: PlacedValues | None
-    compliance: Values
-    notifications: Values
-    notification_targets: tuple[PlacedValues, ...]
-    prices: Values
+    targets: tuple[PlacedValues, ...]
+
+    def section(self, name: str) -> Values:
+        """Return the values of a section, none if the file does not have it."""
+        values = self.values.get(name, {})
+        return values if isinstance(values, dict) else {}
 
 
 def read_file(root: Node, problems: Problems) -> FileDraft:
     """Read the whole tree; whatever is wrong with it is noted in `problems`, except for collisions."""
-    values = read(root, FILE, problems)
-    s3, defaults = child(root, "s3"), child(root, "defaults")
+    values, defaults = read(root, FILE, problems), child(root, "defaults")
+    for key, part in parts(Config).items():
+        if part.name != "databases" and (node := child(root, key)):
+            values[part.name] = _s3(node, problems) if part.model is S3Config else read_model(node, part.model, problems, HINTS)
     inherited = _settings(defaults, DEFAULTS, {}, problems) if defaults else {}
     databases = items(child(root, "databases"), FILE.expected("databases"), problems)
-    legal_holds, compliance = child(root, "legal_holds"), child(root, "compliance")
-    if legal_holds:
-        read(legal_holds, LEGAL_HOLDS, problems)
-    holds_table = child(legal_holds, "table") if legal_holds else None
-    notifications, prices = child(root, "notifications"), child(root, "prices")
-    return FileDraft(
-        values=values,
-        s3=_s3(s3, problems) if s3 else {},
-        databases=tuple(_database(node, inherited, problems) for node in databases),
-        holds=_holds(child(legal_holds, "holds") if legal_holds else None, problems),
-        holds_table=None if holds_table is None or _is_null(holds_table) else _placed(holds_table, HOLDS_TABLE, problems),
-        compliance=read(compliance, COMPLIANCE, problems) if compliance else {},
-        notifications=read(notifications, NOTIFICATIONS, problems) if notifications else {},
-        notification_targets=_targets(child(notifications, "targets") if notifications else None, problems),
-        prices=read(prices, PRICES, problems) if prices else {},
-    )
+    holds, targets = _placed_items(root, "legal_holds", "holds", values), _placed_items(root, "notifications", "targets", values)
+    return FileDraft(values, tuple(_database(node, inherited, problems) for node in databases), holds, _placed_table(root, values), targets)
 
 
-def _placed(node: Node, section: Section, problems: Problems) -> PlacedValues:
-    return PlacedValues(node.path, node.line, read(node, section, problems))
-
-
-def _holds(node: Node | None, problems: Problems) -> tuple[PlacedValues, ...]:
-    if node is None or _is_empty(node):
+def _placed_items(root: Node, section: str, key: str, values: Values) -> tuple[PlacedValues, ...]:
+    """Return the values of the items of a list with their places."""
+    node, read_values = child(root, section), values.get(section)
+    listed = child(node, key) if node else None
+    if not isinstance(listed, Items) or not isinstance(read_values, dict):
         return ()
-    return tuple(_hold(each, problems) for each in items(node, LEGAL_HOLDS.expected("holds"), problems))
+    return tuple(PlacedValues(each.path, each.line, of_item) for each, of_item in zip(listed.items, read_values[key], strict=True))
 
 
-def _hold(node: Node, problems: Problems) -> PlacedValues:
-    hold, conditions = _placed(node, HOLD, problems), child(node, "conditions")
-    if conditions is not None and not _is_empty(conditions):
-        found_conditions = items(conditions, HOLD.expected("conditions"), problems)
-        hold.values["conditions"] = [read(each, CONDITION, problems) for each in found_conditions]
-    return hold
-
-
-def _targets(node: Node | None, problems: Problems) -> tuple[PlacedValues, ...]:
-    if node is None or _is_empty(node):
-        return ()
-    return tuple(_placed(each, NOTIFICATION_TARGET, problems) for each in items(node, NOTIFICATIONS.expected("targets"), problems))
-
-
-def _is_empty(node: Node) -> bool:
-    return isinstance(node, Items) and not node.items
+def _placed_table(root: Node, values: Values) -> PlacedValues | None:
+    node, read_values = child(root, "legal_holds"), values.get("legal_holds")
+    table = child(node, "table") if node else None
+    if table is None or not isinstance(read_values, dict) or not read_values["table"]:
+        return None
+    return PlacedValues(table.path, table.line, read_values["table"])
 
 
 def _s3(node: Node, problems: Problems) -> Values:
-    values = read(node, S3, problems) | read_parts(node, S3Config, problems)
+    values = read_model(node, S3Config, problems, HINTS)
     kind, key = values.get("encryption", "none"), values.get("kms_key_id")
     if INVALID in (kind, key) or (kind == "SSE-KMS") == (key is not None):
         return values
     place = child(node, "encryption" if key is None else "kms_key_id") or node
-    missing = f"missing key; expected {S3.expected('kms_key_id')}; encryption is SSE-KMS"
+    missing = f"missing key; expected {section_of(S3Config).expected('kms_key_id')}; encryption is SSE-KMS"
     surplus = "expected none, because encryption is not SSE-KMS; remove it, or set encryption to SSE-KMS"
     problems.add(place.line, joined_path(node.path, "kms_key_id"), missing if key is None else surplus)
     return values
@@ -199,7 +154,7 @@ def _database(node: Node, inherited: Values, problems: Problems) -> DatabaseDraf
     tables = items(child(node, "tables"), DATABASE.expected("tables"), problems)
     note_identity(node, DATABASE, values, problems)
     standby = child(node, "read_replica")
-    replica = _optional(standby, REPLICA, problems)
+    replica = _optional(standby, ReplicaConfig, problems)
     if isinstance(standby, Entries) and replica and values.get("auth") == "aws_iam":
         note_endpoint(standby, replica, problems)
     return DatabaseDraft(
@@ -217,14 +172,14 @@ def _settings(node: Node, section: Section, inherited: Values, problems: Problem
     return inherited | read(node, section, problems) | read_parts(node, PodSettings, problems)
 
 
-def _optional(node: Node | None, section: Section, problems: Problems) -> Values | None:
-    return None if node is None or _is_null(node) else read(node, section, problems)
+def _optional(node: Node | None, model: type[Model], problems: Problems) -> Values | None:
+    return None if node is None or _is_null(node) else read_model(node, model, problems, HINTS)
 
 
 def _scratch(node: Node | None, sslmode: object, problems: Problems) -> Values | None:
-    values = _optional(node, SCRATCH, problems)
+    values = _optional(node, ScratchConfig, problems)
     if node is not None and values is not None:
-        note_identity(node, SCRATCH, values, problems, sslmode)
+        note_identity(node, section_of(ScratchConfig), values, problems, sslmode)
     return values
 
 
@@ -252,7 +207,7 @@ def _columns(node: Node, problems: Problems) -> dict[str, Values]:
         reason = identifier_problem(column)
         if reason:
             problems.add(entry.line, entry.path, f"expected the name of a column, at most 63 bytes; {reason}")
-    return {column: read(entry, COLUMN, problems) for column, entry in node.entries.items()}
+    return {column: read_model(entry, ColumnConfig, problems) for column, entry in node.entries.items()}
 
 
 def _tags(node: Node, problems: Problems) -> Values:

@@ -98,7 +98,9 @@ class HoldsTable(Model):
     """A table of a configured database that holds are read from, a row each."""
 
     database: PathPart = Field(description="the label of the configured database that has the table of holds")
-    schema_name: Identifier = Field(default="public", description="the schema of the table of holds, at most 63 bytes")
+    schema_name: Identifier = Field(
+        default="public", serialization_alias="schema", description="the schema of the table of holds, at most 63 bytes"
+    )
     name: Identifier = Field(description="the name of the table or view of holds, at most 63 bytes")
 
 

@@ -4,11 +4,8 @@ What belongs here: holds that would keep nothing, targets of no database, and se
 holds outside the file, which may be about tables of other configs.
 """
 
-from pydantic import ValidationError
-
 from archiver_assets.config.layout import FileDraft, PlacedValues, TableDraft
 from archiver_assets.config.legal import Compliance, Hold
-from archiver_assets.config.notifications import MOST_TARGETS
 from archiver_assets.config.problems import Problems
 
 
@@ -19,20 +16,16 @@ def note_limits(draft: FileDraft, problems: Problems) -> None:
     _note_holds(draft, problems)
     _note_holds_table(draft, problems)
     _note_targets(draft, problems)
-    compliance = Compliance.model_validate(draft.compliance)
+    compliance, encryption = Compliance.model_validate(draft.section("compliance")), str(draft.section("s3").get("encryption", "none"))
     for database in draft.databases:
         for table in database.tables:
-            _note_beyond(table, compliance, str(draft.s3.get("encryption", "none")), problems)
+            _note_beyond(table, compliance, encryption, problems)
 
 
 def _note_holds(draft: FileDraft, problems: Problems) -> None:
     first: dict[object, PlacedValues] = {}
     for placed in draft.holds:
-        try:
-            hold = Hold.model_validate(placed.values)
-        except ValidationError as error:
-            problems.add(placed.line, placed.path, error.errors()[0]["msg"])
-            continue
+        hold = Hold.model_validate(placed.values)
         if not any(hold.names(*name) for name in _names(draft)):
             problems.add(placed.line, placed.path, "expected the name of a configured table, found another; the hold would keep nothing")
         earlier = first.setdefault(hold.id, placed)
@@ -54,10 +47,7 @@ def _note_holds_table(draft: FileDraft, problems: Problems) -> None:
 def _note_targets(draft: FileDraft, problems: Problems) -> None:
     labels = {database.label for database in draft.databases}
     first: dict[object, PlacedValues] = {}
-    if len(draft.notification_targets) > MOST_TARGETS:
-        place = draft.notification_targets[MOST_TARGETS]
-        problems.add(place.line, place.path, f"expected at most {MOST_TARGETS} targets, found {len(draft.notification_targets)}")
-    for placed in draft.notification_targets:
+    for placed in draft.targets:
         named = placed.values.get("databases") or ()
         if isinstance(named, list) and not labels.issuperset(named):
             problems.add(placed.line, f"{placed.path}.databases", "expected labels of configured databases, found another name")

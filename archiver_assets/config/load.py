@@ -12,11 +12,8 @@ from typing import Final
 from archiver_assets.config.collisions import note_collisions
 from archiver_assets.config.document import Document
 from archiver_assets.config.layout import DatabaseDraft, FileDraft, TableDraft, read_file
-from archiver_assets.config.legal import Compliance, Hold, HoldsTable, LegalHolds
 from archiver_assets.config.limits import note_limits
-from archiver_assets.config.models import ColumnConfig, Config, DatabaseConfig, ReplicaConfig, S3Config, ScratchConfig, TableConfig
-from archiver_assets.config.notifications import Notifications, NotificationTarget
-from archiver_assets.config.prices import Prices
+from archiver_assets.config.models import Config, DatabaseConfig, TableConfig
 from archiver_assets.config.problems import Problems
 from archiver_assets.config.syntax import compose, read_text
 
@@ -46,36 +43,15 @@ def load_config(path: Path | str, environ: Mapping[str, str] = os.environ) -> Co
 
 
 def _config(draft: FileDraft) -> Config:
-    databases = tuple(map(_database, draft.databases))
-    sections = {
-        "s3": S3Config.model_validate(draft.s3),
-        "databases": databases,
-        "legal_holds": _legal_holds(draft),
-        "compliance": Compliance.model_validate(draft.compliance),
-        "notifications": _notifications(draft),
-        "prices": Prices.model_validate(draft.prices),
-    }
-    return Config.model_validate({**draft.values, **sections})
-
-
-def _notifications(draft: FileDraft) -> Notifications:
-    targets = tuple(NotificationTarget.model_validate(target.values) for target in draft.notification_targets)
-    return Notifications.model_validate({**draft.notifications, "targets": targets})
-
-
-def _legal_holds(draft: FileDraft) -> LegalHolds:
-    holds = tuple(Hold.model_validate(hold.values) for hold in draft.holds)
-    table = None if draft.holds_table is None else HoldsTable.model_validate(draft.holds_table.values)
-    return LegalHolds(holds=holds, table=table)
+    return Config.model_validate({**draft.values, "databases": tuple(map(_database, draft.databases))})
 
 
 def _database(draft: DatabaseDraft) -> DatabaseConfig:
     tables = tuple(_table(table, draft.label) for table in draft.tables)
-    replica = None if draft.replica is None else ReplicaConfig.model_validate(draft.replica)
-    scratch = None if draft.scratch is None else ScratchConfig.model_validate(draft.scratch)
-    return DatabaseConfig.model_validate({**draft.values, "read_replica": replica, "scratch_database": scratch, "tables": tables})
+    return DatabaseConfig.model_validate(
+        {**draft.values, "read_replica": draft.replica, "scratch_database": draft.scratch, "tables": tables}
+    )
 
 
 def _table(draft: TableDraft, database: str | None) -> TableConfig:
-    columns = {name: ColumnConfig.model_validate(values) for name, values in draft.columns.items()}
-    return TableConfig.model_validate({**draft.values, "database": database, "columns": columns})
+    return TableConfig.model_validate({**draft.values, "database": database, "columns": draft.columns})

@@ -129,7 +129,7 @@ class TableConfig(Settings):
     """One table, with every setting resolved. Equal configs are equal objects, and can be keys of a dict."""
 
     database: PathPart = Field(description="the label of the table's database")
-    schema_name: PathPart = Field(default="public", description="the table's schema, at most 63 bytes")
+    schema_name: PathPart = Field(default="public", serialization_alias="schema", description="the table's schema, at most 63 bytes")
     name: PathPart = Field(description="the table's name, at most 63 bytes")
     timestamp_column: Identifier = Field(description="the column that determines the day of a row, at most 63 bytes")
     primary_key: Columns = Field(min_length=1, description="the column of the primary key, or a list of its columns in order")

@@ -17,8 +17,6 @@ from archiver_assets.config.document import INVALID, Entries, Items, Node, Scala
 from archiver_assets.config.fields import REFUSED
 from archiver_assets.config.problems import Problems, joined_path, nearest, shown
 
-# The key in the file where it is not the name of the model's field: pydantic keeps `schema` for itself.
-KEYS: Final = {"schema_name": "schema"}
 # People put credentials here by mistake, so these values are not repeated in messages.
 _NOT_SHOWN: Final = {"password_env", "url_env", "base_url", "endpoint", "host"}
 _MOST_ITEMS_SHOWN: Final = 5
@@ -41,7 +39,7 @@ class Section:
     nested: frozenset[str] = frozenset()
     derived: frozenset[str] = frozenset()
     hints: Mapping[str, str] = field(default_factory=dict)
-    renamed: Mapping[str, str] = field(default_factory=lambda: KEYS)
+    renamed: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def fields(self) -> dict[str, tuple[str, FieldInfo]]:

@@ -67,16 +67,14 @@ PARTS = tuple(
 def keys(model: type[BaseModel]) -> str:
     """Return the keys that may stand in the file where this model is, in the model's order."""
     hidden = {*Settings.model_fields, "database"} if model is TableConfig else set()
-    shown = {_key(model, name, field): field for name, field in model.model_fields.items() if name not in hidden}
+    shown = {_key(name, field): field for name, field in model.model_fields.items() if name not in hidden}
     rows = [(f"`{key}`", field.description or "", _default(field)) for key, field in shown.items()]
     if model is Config:
         rows.insert(2, ("`defaults`", "a mapping of settings for all tables", "none"))
     return table((TITLES[model], "what", "default"), rows)
 
 
-def _key(model: type[BaseModel], name: str, field: FieldInfo) -> str:
-    if name == "schema_name" and model is not Hold:
-        return "schema"
+def _key(name: str, field: FieldInfo) -> str:
     return field.serialization_alias or name
 
 

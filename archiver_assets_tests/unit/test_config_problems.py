@@ -688,3 +688,37 @@ def test_a_variable_cannot_make_a_small_file_large(tmp_path: Path) -> None:
 )
 def test_no_tag_makes_an_object(tmp_path: Path, value: str) -> None:
     assert "tags are not supported" in problem_of(tmp_path, with_table_key(f"description: {value}"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        with_s3_key("object_lock: {mode: '${UNSET}', days: 1}"),
+        SHORTEST + "legal_holds: {holds: [{id: a, reason: r, table_name: log, expiration_date: '${UNSET}'}]}\n",
+        SHORTEST + "legal_holds: {holds: [{id: a, reason: r, table_name: log, conditions: [{column: '${UNSET}', operator: is null}]}]}\n",
+        SHORTEST + "notifications: {targets: [{name: a, url_env: U, digest: '${UNSET}'}]}\n",
+    ],
+)
+def test_a_variable_that_is_not_set_is_named_once_in_a_part_of_a_section(tmp_path: Path, text: str) -> None:
+    assert "the environment variable UNSET is not set" in problem_of(tmp_path, text)
+
+
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [
+        ("legal_holds: {holds: null}", "legal_holds.holds: expected a list of holds, found null"),
+        ("legal_holds: {holds: a}", "legal_holds.holds: expected a list of holds, found 'a'"),
+        ("legal_holds: [a]", "legal_holds: expected a mapping, found ['a']"),
+        ("legal_holds: {table: holds}", "legal_holds.table: expected a mapping with database, schema and name"),
+        ("notifications: {targets: {name: a}}", "notifications.targets: expected a list of at most 20 targets"),
+        ("compliance: null", "compliance: expected a mapping, found null"),
+    ],
+)
+def test_a_part_of_another_kind_is_named_with_what_it_should_be(tmp_path: Path, text: str, path: str) -> None:
+    assert path in problem_of(tmp_path, SHORTEST + text + "\n")
+
+
+def test_more_conditions_than_a_hold_takes_are_a_problem_of_the_first_that_is_too_many(tmp_path: Path) -> None:
+    conditions = ", ".join(["{column: a, operator: is null}"] * 101)
+    text = f"{SHORTEST}legal_holds: {{holds: [{{id: a, reason: r, table_name: log, conditions: [{conditions}]}}]}}\n"
+    assert "holds[0].conditions[100]: expected a list of at most 100 conditions" in problem_of(tmp_path, text)

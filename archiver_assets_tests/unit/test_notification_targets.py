@@ -26,7 +26,7 @@ SECRET = "https://hooks.example.com/secret"  # noqa: S105 - nobody's
         ("{name: a, url_env: U, digest: daily}", "expected a cron expression of five fields"),
         ("{name: a, url_env: U, database: [app]}", "targets[0].database: unknown key; did you mean databases?"),
         ("{name: a, url_env: U}, {name: a, url_env: V}", "targets[1].name: duplicate target; notifications.targets[0]"),
-        (", ".join(f"{{name: t{n}, url_env: U}}" for n in range(21)), "targets[20]: expected at most 20 targets, found 21"),
+        (", ".join(f"{{name: t{n}, url_env: U}}" for n in range(21)), "targets[20]: expected a list of at most 20 targets"),
     ],
 )
 def test_a_target_that_is_none_is_a_problem_of_the_file(tmp_path: Path, entry: str, problem: str) -> None:
