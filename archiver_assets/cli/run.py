@@ -20,7 +20,7 @@ from archiver_assets.cli.dagster_instance import instance_option, open_instance
 from archiver_assets.cli.formatting import plural
 from archiver_assets.cli.interrupts import stoppable
 from archiver_assets.cli.progress_bars import watching
-from archiver_assets.cli.selection import choose_tables, days_options, tables_option
+from archiver_assets.cli.selection import choose_tables, tables_option
 from archiver_assets.config import TableConfig
 from archiver_assets.errors import ArchiverError, ConfigError
 from archiver_assets.orchestration.in_process_runs import DayRun, Failed, Runner, Scope
@@ -61,7 +61,8 @@ class _Session:
 @click.command("run", short_help="Archive, check and purge days in this process.")
 @tables_option
 @click.option("--partition", type=DAY, help="Run only this day, YYYY-MM-DD.")
-@days_options
+@click.option("--from", "first", type=DAY, help="First day to run, YYYY-MM-DD.")
+@click.option("--to", "last", type=DAY, help="Last day to run, included.  [default: the first day]")
 @click.option("--all", "every", is_flag=True, help="Run all waiting days, not just one tick's worth.")
 @click.option("--dry-run", is_flag=True, help="Only print what would be done, and everything that would stop it.")
 @click.option("--force", is_flag=True, help="Run even if Dagster has a run of the table; the database lock still excludes duplicates.")

@@ -93,7 +93,7 @@ NO_HOLDS = {
     ("--condition", "office"): "expected a condition of a column, an operator and a value, found 'office'",
     ("--condition", "{office"): "expected a condition as JSON",
     ("--condition", "id ="): "expected 1 values for =, found 0",
-    ("--from", "2024-02-01", "--to", "2024-01-01"): "last_day that is not before first_day",
+    ("--from", "2024-02-01", "--to", "2024-01-01"): "last_day on or after first_day",
     ("--expires", "soon"): "expiration_date",
 }
 

@@ -205,7 +205,7 @@ def test_the_command_verifies_a_copy_as_one_if_it_is_told_to(
     status, out = said()
     assert status == Status.FOUND
     assert "DAMAGED lab/public/audit_logs" in out
-    assert "verify it with --copied; docs/operations/disaster-recovery.md" in out
+    assert "use --copied. docs/operations/disaster-recovery.md" in out
     status, out = said("--copied", "--strict")
     assert status == Status.DONE, out
     assert "1 of 1 generation of 1 day proven, 40 rows" in out
