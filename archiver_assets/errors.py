@@ -18,6 +18,7 @@ What belongs here: the tree of errors below, and nothing that knows how they com
     ├── StoreError               the object store
     │   ├── StoreUnavailable     no answer, or a server-side error
     │   ├── ObjectMissing        a key that should be there is not
+    │   ├── ObjectDamaged        content that is not what the checksum beside it says
     │   └── ObjectExists         a conditional create met an object
     ├── ManifestInvalid          a manifest that cannot be believed
     ├── HoldsUnreadable          legal holds that cannot be read, so that every row is held
@@ -112,6 +113,10 @@ class StoreUnavailable(StoreError):
 
 class ObjectMissing(StoreError):
     """An object that should be there is not."""
+
+
+class ObjectDamaged(StoreError):
+    """The content of an object is not what the store's own checksum says, whether it was damaged there or on the way."""
 
 
 class ObjectExists(StoreError):

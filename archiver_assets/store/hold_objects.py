@@ -11,7 +11,7 @@ from typing import Literal, NoReturn
 from pydantic import ValidationError
 
 from archiver_assets.config import Hold
-from archiver_assets.errors import HoldsUnreadable
+from archiver_assets.errors import HoldsUnreadable, ManifestInvalid
 from archiver_assets.store.keys import hold_key, holds_folder, parse_hold_key
 from archiver_assets.store.manifest import FORMAT, encode
 from archiver_assets.store.objects import ObjectStore, StoredObject, read_whole
@@ -100,9 +100,11 @@ def _read(store: ObjectStore, prefix: str, found: StoredObject) -> Hold:
             store, found.key, f"a key of another form, or {found.bytes} bytes, in place of an {{id}}.json of at most {MAX_BYTES}"
         )
     try:
-        document = HoldDocument.model_validate(parse_json(b"".join(store.read(found.key))))
+        document = HoldDocument.model_validate(parse_json(read_whole(store, found.key)))
     except ValidationError as error:
         raise _unreadable(store, found.key, why_invalid(error)) from error
+    except ManifestInvalid as error:
+        raise _unreadable(store, found.key, error.message) from error
     except (ValueError, RecursionError) as error:
         raise _unreadable(store, found.key, f"no JSON: {error}") from error
     if document.id != hold_id:

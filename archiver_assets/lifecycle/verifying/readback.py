@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from archiver_assets.errors import NotVerified, ObjectMissing
+from archiver_assets.errors import NotVerified, ObjectDamaged, ObjectMissing
 from archiver_assets.lifecycle.generations import Generation
 from archiver_assets.lifecycle.progress import Progress
 from archiver_assets.lifecycle.task import Task, log
@@ -198,6 +198,8 @@ def _compare(task: Task, generation: Generation, file: IO[bytes], *, copied: boo
         size, sha256 = _fetch(task, generation, file, None if copied else manifest.object.version_id)
     except ObjectMissing as error:
         compared.wrong("object", "there", error.message)
+    except ObjectDamaged as error:
+        compared.wrong("object", "what the store's own checksum says", error.message)
     else:
         compared.same("bytes", manifest.object.bytes, size)
         compared.same("sha256", manifest.object.sha256, sha256)
