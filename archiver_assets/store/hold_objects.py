@@ -11,7 +11,7 @@ from typing import Literal, NoReturn
 from pydantic import ValidationError
 
 from archiver_assets.config import Hold
-from archiver_assets.errors import HoldsUnreadable, ManifestInvalid
+from archiver_assets.errors import HoldsUnreadable
 from archiver_assets.store.keys import hold_key, holds_folder, parse_hold_key
 from archiver_assets.store.manifest import FORMAT, encode
 from archiver_assets.store.objects import ObjectStore, StoredObject, read_whole
@@ -103,8 +103,6 @@ def _read(store: ObjectStore, prefix: str, found: StoredObject) -> Hold:
         document = HoldDocument.model_validate(parse_json(read_whole(store, found.key)))
     except ValidationError as error:
         raise _unreadable(store, found.key, why_invalid(error)) from error
-    except ManifestInvalid as error:
-        raise _unreadable(store, found.key, error.message) from error
     except (ValueError, RecursionError) as error:
         raise _unreadable(store, found.key, f"no JSON: {error}") from error
     if document.id != hold_id:
