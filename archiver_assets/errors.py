@@ -8,6 +8,7 @@ What belongs here: the tree of errors below, and nothing that knows how they com
     ├── PartitionBusy            another session works on the partition
     ├── SourceError              PostgreSQL
     │   ├── SourceUnavailable    cannot connect, or the connection was lost
+    │   ├── SourceLoginRefused   the server does not know the role, its password, or the database
     │   ├── SourceConflict       a conflict with other transactions, or with a standby's recovery
     │   ├── SourceTimeout        a statement took longer than it may, or somebody cancelled it
     │   ├── SourceStrained       a purge had to pause for longer than it waits
@@ -67,6 +68,10 @@ class SourceUnavailable(SourceError):
     """No connection to PostgreSQL, or a connection that was lost."""
 
     transient = True
+
+
+class SourceLoginRefused(SourceError):
+    """PostgreSQL answered and refused the login: by the role, its password or token, the database, or pg_hba.conf."""
 
 
 class SourceConflict(SourceError):

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from archiver_assets.errors import ArchiverError, PartitionBusy, SourceConflict, SourceUnavailable
+from archiver_assets.errors import ArchiverError, PartitionBusy, SourceConflict, SourceLoginRefused, SourceUnavailable
 from archiver_assets.lifecycle.archiving.archive import count_uncovered, open_reader
 from archiver_assets.lifecycle.coverage import read_coverage
 from archiver_assets.lifecycle.generations import Generation, Generations, own_generations
@@ -40,12 +40,12 @@ class Findings:
     def noting(self, stops: Stops = "archive and purge") -> Iterator[None]:
         """Note the error that would end a real run here, and go on after the block.
 
-        A connection that was lost or given up for another transaction is raised: of what comes after it nothing could be known.
+        A connection that was refused, lost or given up for another transaction is raised: of what comes after it nothing could be known.
         """
         try:
             with self.task.source.errors():
                 yield
-        except (SourceUnavailable, SourceConflict):
+        except (SourceUnavailable, SourceLoginRefused, SourceConflict):
             raise
         except ArchiverError as error:
             self.met.append(finding_of(error, stops))

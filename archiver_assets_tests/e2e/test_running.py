@@ -29,7 +29,7 @@ from archiver_assets.store.objects import StoredObject
 from archiver_assets.store.s3 import S3ObjectStore
 from archiver_assets.telemetry.runs import TABLE_TAG
 from archiver_assets_tests.e2e.conftest import Said
-from archiver_assets_tests.lab import DAY, PREFIX, Lab
+from archiver_assets_tests.lab import DAY, PASSWORD_VARIABLE, PREFIX, Lab
 from archiver_assets_tests.pods import pod_instance, pod_variables
 from archiver_assets_tests.proxies import Fault, HttpProxy, Rule
 
@@ -125,6 +125,20 @@ def test_a_table_whose_objects_come_back_damaged_keeps_no_other_from_being_run(
     (failure,) = json.loads(out)["failures"]
     assert (failure["error"], "checksum" in failure["message"]) == ("NotVerified", True)
     assert (lab.count(), lab.count("other_logs")) == (10, 0)
+
+
+def test_a_login_that_is_refused_is_no_failure_that_passes_and_keeps_the_other_tables_of_its_database_from_being_tried(
+    lab: Lab, config: str, said: Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    document = lab.document()
+    (database,) = document["databases"]
+    database["tables"].append({**database["tables"][0], "name": "other_logs"})
+    Path(config).write_text(yaml.safe_dump(document))
+    monkeypatch.setenv(PASSWORD_VARIABLE, "no longer this")
+    status, out = said("run")
+    assert status == Status.FAILED
+    assert "FAILED lab/public/audit_logs: SourceLoginRefused: " in out
+    assert "lab/public/other_logs: not run, as its database failed before" in out
 
 
 def test_a_partition_that_is_busy_is_to_be_tried_again(lab: Lab, said: Said) -> None:

@@ -7,13 +7,22 @@ from collections.abc import Iterator
 from contextlib import closing, nullcontext
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from botocore.retries.standard import ExponentialBackoff
 
 from archiver_assets.config import Hold
 from archiver_assets.demo.seaweed import EmbeddedS3
-from archiver_assets.errors import HoldsUnreadable, ManifestInvalid, NotVerified, SourceUnavailable, StoreError, StoreUnavailable
+from archiver_assets.errors import (
+    HoldsUnreadable,
+    ManifestInvalid,
+    NotVerified,
+    SourceLoginRefused,
+    SourceUnavailable,
+    StoreError,
+    StoreUnavailable,
+)
 from archiver_assets.lifecycle.archiving.archive import archive
 from archiver_assets.lifecycle.purging.purge import purge
 from archiver_assets.lifecycle.verifying.verify import verify
@@ -22,6 +31,7 @@ from archiver_assets.source.sql_session import PINNED_SETTINGS
 from archiver_assets.store.hold_objects import place_hold
 from archiver_assets.store.s3 import Patience, S3ObjectStore
 from archiver_assets.store.s3_upload import PART_SIZE
+from archiver_assets_tests.doubles import MemoryObjectStore
 from archiver_assets_tests.lab import PREFIX, Lab, only
 from archiver_assets_tests.proxies import Fault, HttpProxy, Rule, TcpProxy
 
@@ -296,6 +306,20 @@ def test_a_database_that_stays_away_is_named_and_nothing_is_deleted(lab: Lab, da
             verb(harmed.task())
 
     assert lab.count() == ROWS
+
+
+@pytest.mark.parametrize("wrong", [{"password": "no longer this"}, {"name": "nowhere"}, {"user": "nobody"}])
+def test_a_login_that_is_refused_is_no_fault_that_passes(lab: Lab, wrong: dict[str, Any]) -> None:
+    lab.fill(rows=ROWS)
+    archive(lab.task())
+    refused, pauses = replace(lab, database=replace(lab.database, **wrong)), list[float]()
+
+    for verb in (archive, verify, purge):
+        task = refused.task(sleep=pauses.append, store=MemoryObjectStore() if verb is verify else lab.store)
+        with pytest.raises(SourceLoginRefused, match=r"database lab .*(authentication failed|does not exist)"):
+            verb(task)
+
+    assert (pauses, lab.count()) == ([], ROWS)
 
 
 def vanish(connection: Connection) -> None:
