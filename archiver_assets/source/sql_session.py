@@ -12,8 +12,9 @@ from psycopg import sql
 # one whose machine is gone without a word, within a minute: the system's own would hold the lock of its partition for two hours. They do
 # nothing while a client is slow to read, which `tcp_user_timeout` would take for dead. A session that waits for an upload or a pause holds
 # the lock of its partition and no transaction: `idle_session_timeout` must not end it. Without `array_nulls` the NULL of an archived row
-# would be read as a text of four letters, and a row that came to have that text be deleted for it. The timeouts that the config decides are
-# added by `Source.settings`.
+# would be read as a text of four letters, and a row that came to have that text be deleted for it. The transaction that holds an archive's
+# snapshot lasts as long as its reading, which `transaction_timeout` must not end. The timeouts that the config decides are added by
+# `Source.settings`.
 PINNED_SETTINGS = {
     "TimeZone": "UTC",
     "DateStyle": "ISO, YMD",
@@ -29,14 +30,21 @@ PINNED_SETTINGS = {
     "synchronous_commit": "on",
     "lock_timeout": "30s",
     "idle_session_timeout": "0",
+    "transaction_timeout": "0",
     "client_connection_check_interval": "10s",
     "tcp_keepalives_idle": "30",
     "tcp_keepalives_interval": "10",
     "tcp_keepalives_count": "3",
 }
 
+# Settings that PostgreSQL 14, the oldest that is supported, does not have; one that is missing is not pinned.
+_SINCE_14 = {"transaction_timeout"}
+
 # Catalog only; no lock on the table.
-PIN = "SELECT set_config(name, value, false) FROM unnest($1::text[], $2::text[]) AS pinned(name, value)"
+PIN = f"""
+    SELECT set_config(name, value, false) FROM unnest($1::text[], $2::text[]) AS pinned(name, value)
+    WHERE name NOT IN ({", ".join(f"'{name}'" for name in sorted(_SINCE_14))}) OR current_setting(name, true) IS NOT NULL
+"""  # noqa: S608 - of the names above
 
 # Catalog only. `pg_walfile_name` names the current timeline; that of the control file is the one of the last checkpoint.
 SERVER = """
@@ -124,7 +132,12 @@ BACKEND_PID = "SELECT pg_backend_pid() AS pid"
 
 def pin(settings: Mapping[str, str]) -> sql.Composed:
     """Pin settings as `PIN` does, on a connection that cannot bind."""
-    each = [sql.SQL("set_config({}, {}, false)").format(sql.Literal(name), sql.Literal(value)) for name, value in settings.items()]
+    always = sql.SQL("set_config({name}, {value}, false)")
+    where_known = sql.SQL("CASE WHEN current_setting({name}, true) IS NOT NULL THEN set_config({name}, {value}, false) END")
+    each = [
+        (where_known if name in _SINCE_14 else always).format(name=sql.Literal(name), value=sql.Literal(value))
+        for name, value in settings.items()
+    ]
     return sql.SQL("SELECT {}").format(sql.SQL(", ").join(each))
 
 

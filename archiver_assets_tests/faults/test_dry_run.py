@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -9,9 +10,9 @@ import psycopg
 import pytest
 
 from archiver_assets.config import Hold
-from archiver_assets.errors import StoreError
+from archiver_assets.errors import SourceLoginRefused, StoreError
 from archiver_assets.lifecycle.archiving.archive import archive
-from archiver_assets.lifecycle.dry_run import dry_archive, look_at
+from archiver_assets.lifecycle.dry_run import Findings, dry_archive, look_at
 from archiver_assets.lifecycle.purging.dry_purge import DryPurge, dry_purge
 from archiver_assets.lifecycle.purging.purge import purge
 from archiver_assets.lifecycle.task import Step
@@ -52,6 +53,14 @@ def damage(lab: Lab) -> None:
 
 def stops(found: DryPurge) -> list[str]:
     return [each.name for each in found.findings if "purge" in each.stops]
+
+
+def test_a_login_that_is_refused_is_no_finding_because_nothing_after_it_could_be_known(lab: Lab) -> None:
+    wrong = replace(lab, database=replace(lab.database, password=""))
+    findings = Findings(wrong.task())
+    with pytest.raises(SourceLoginRefused), findings.noting(), wrong.task().source.connect():
+        pytest.fail("a session was opened")
+    assert findings.met == []
 
 
 def test_a_dry_archive_counts_what_the_archive_then_archives(lab: Lab) -> None:
