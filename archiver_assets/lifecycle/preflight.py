@@ -26,7 +26,7 @@ def require_preflight(task: Task, connection: Connection, work: Work) -> None:
     """Raise TableRefused, with every finding that stops `work` in one message; log the warnings."""
     findings = read_preflight(connection, task.table)
     for finding in findings:
-        if finding.stops == "nothing":
+        if finding.is_warning:
             log.warning("%s: %s", task.table.label, finding.line)
     refuse(findings, task.table, work)
 

@@ -56,7 +56,7 @@ def stops(found: DryPurge) -> list[str]:
 
 
 def test_a_login_that_is_refused_is_no_finding_because_nothing_after_it_could_be_known(lab: Lab) -> None:
-    wrong = replace(lab, database=replace(lab.database, password=""))
+    wrong = replace(lab, database=replace(lab.database, user="nobody"))
     findings = Findings(wrong.task())
     with pytest.raises(SourceLoginRefused), findings.noting(), wrong.task().source.connect():
         pytest.fail("a session was opened")
@@ -154,7 +154,7 @@ def test_a_damaged_object_is_not_rejected_and_its_rows_would_be_archived_again(l
     before = state(lab)
     dry = dry_archive(lab.task())
     assert state(lab) == before
-    assert (dry.rows, [(each.name, each.stops) for each in dry.findings]) == (5, [("not_verified", "nothing")])
+    assert (dry.rows, [(each.name, each.stopped) for each in dry.findings]) == (5, [("not_verified", "nothing")])
 
 
 def test_a_damaged_object_stops_a_purge_but_for_one_that_archives_its_rows_again(lab: Lab) -> None:

@@ -86,7 +86,7 @@ def test_what_is_never_acceptable_is_refused_by_both_even_where_other_risks_are_
     lab.execute(statement)
     table = lab.table(accepted_risks=("after_delete_trigger", "inbound_foreign_key", "connection_pooler"))
 
-    assert found(lab, table)[name].stops == "archive and purge"
+    assert found(lab, table)[name].stopped == "archive and purge"
     refused_by_both(lab, "cannot be archived and purged safely", table)
 
 
@@ -110,7 +110,7 @@ def test_a_risk_is_refused_until_it_is_accepted_by_name_and_then_archive_and_pur
     refused_by_both(lab, "would make a DELETE do more or less")
 
     table = lab.table(accepted_risks=(name,))
-    assert found(lab, table)[name].stops == "nothing"
+    assert found(lab, table)[name].stopped == "nothing"
     archive(lab.task(table=table))
     assert (purge(lab.task(table=table)).tally.purged, lab.count()) == (3, 0)
 
@@ -133,7 +133,7 @@ def test_a_trigger_that_is_disabled_or_not_for_deletes_is_none(lab: Lab) -> None
 )
 def test_what_a_leaf_alone_has_counts(lab: Lab, statement: str, name: str) -> None:
     lab.execute(DAYS + statement)
-    assert found(lab, lab.table(**EV))[name].stops == "archive and purge"
+    assert found(lab, lab.table(**EV))[name].stopped == "archive and purge"
 
 
 def test_a_leaf_that_is_a_foreign_or_an_unlogged_table_is_refused(lab: Lab) -> None:
@@ -158,13 +158,13 @@ def test_a_large_table_without_an_index_on_the_timestamp_is_refused_with_the_sta
 ) -> None:
     lab.fill(rows=50)
     lab.execute("DROP INDEX audit_logs_created_at_idx")
-    assert found(lab)["no_timestamp_index"].stops == "nothing"  # it is small
+    assert found(lab)["no_timestamp_index"].stopped == "nothing"  # it is small
     monkeypatch.setattr(source_preflight, "SCANNED_ANYWAY", 100)
     lab.execute("CREATE INDEX half ON audit_logs (created_at) WHERE id > 5; CREATE INDEX other ON audit_logs (id, created_at)")
     finding = found(lab)["no_timestamp_index"]
-    assert finding.stops == "archive and purge"
+    assert finding.stopped == "archive and purge"
     refused_by_both(lab, "no index begins with 'created_at'")
-    assert found(lab, lab.table(allow_sequential_scan=True))["no_timestamp_index"].stops == "nothing"
+    assert found(lab, lab.table(allow_sequential_scan=True))["no_timestamp_index"].stopped == "nothing"
 
     run_the_hint(lab, finding)
     assert found(lab) == {}
@@ -208,7 +208,7 @@ def test_missing_rights_are_named_with_the_grants_and_a_missing_delete_stops_onl
     assert {"no_usage", "no_select", "no_delete"} <= set(names())
     for name in ("no_usage", "no_select"):
         lab.execute(names()[name].hint)
-    assert {name: each.stops for name, each in names().items()} == {"no_delete": "purge"}
+    assert {name: each.stopped for name, each in names().items()} == {"no_delete": "purge"}
     assert archive(as_role(lab.task(), role)).rows == 3
     with pytest.raises(TableRefused, match="may not delete") as refused:
         purge(as_role(lab.task(), role))
@@ -238,7 +238,7 @@ def test_a_publication_is_a_warning_and_without_a_replica_identity_it_stops_the_
 ) -> None:
     lab.fill(rows=3)
     lab.execute(f"ALTER TABLE audit_logs REPLICA IDENTITY {identity}; CREATE PUBLICATION p FOR TABLE audit_logs")
-    assert {each.name: each.stops for each in found(lab).values()} == {name: stops}
+    assert {each.name: each.stopped for each in found(lab).values()} == {name: stops}
     archive(lab.task())
     if stops == "purge":
         with pytest.raises(TableRefused, match="has no replica identity"):
@@ -269,7 +269,7 @@ def test_a_pooler_is_refused_until_it_is_accepted(lab: Lab) -> None:
 
 def test_a_server_newer_than_the_tested_ones_is_a_warning(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(source_preflight, "NEWEST_TESTED", 13)
-    assert found(lab)["untested_version"].stops == "nothing"
+    assert found(lab)["untested_version"].stopped == "nothing"
     lab.fill(rows=3)
     assert archive(lab.task()).rows == 3
 
