@@ -7,9 +7,11 @@ What belongs here: one query for each question, and what its answer stops. What 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import psycopg
+
 from archiver_assets.config import TableConfig
 from archiver_assets.source import sql, sql_catalog
-from archiver_assets.source.catalog import Connection, find_relation, read_findings
+from archiver_assets.source.catalog import Connection, find_relation, read_findings, wrong_server
 from archiver_assets.source.findings import EVERYTHING, NOTHING, PURGE, Finding, Work, as_accepted, refuse
 from archiver_assets.source.maintenance import missing_right, not_maintained
 from archiver_assets.source.session import is_pooled
@@ -30,6 +32,16 @@ def read_preflight(connection: Connection, config: TableConfig) -> list[Finding]
 
     Asks the catalog only, and takes no lock, so that it works where rights are missing. Raises SourceUnavailable.
     """
+    server = wrong_server(connection)
+    try:
+        return [*server, *_of_table(connection, config)]
+    except psycopg.ProgrammingError:
+        if any(each.name == "unsupported_version" for each in server):
+            return server  # its catalog does not have what is asked for
+        raise
+
+
+def _of_table(connection: Connection, config: TableConfig) -> list[Finding]:
     found = find_relation(connection, config)
     if found is None:
         return [Finding("missing_table", f"expected a table {config.label}, found none", "compare schema and name in the config")]

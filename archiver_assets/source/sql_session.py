@@ -37,21 +37,20 @@ PINNED_SETTINGS = {
     "tcp_keepalives_count": "3",
 }
 
-# Settings that PostgreSQL 14, the oldest that is supported, does not have; one that is missing is not pinned.
-_SINCE_14 = {"transaction_timeout"}
+# Settings that only some servers have, from 14 or 17 on; where one is missing it is not pinned. The oldest supported has those of 14, but a
+# session has to be open before it can be said that the server is too old.
+_NOT_EVERYWHERE = {"idle_session_timeout", "client_connection_check_interval", "transaction_timeout"}
 
 # Catalog only; no lock on the table.
 PIN = f"""
     SELECT set_config(name, value, false) FROM unnest($1::text[], $2::text[]) AS pinned(name, value)
-    WHERE name NOT IN ({", ".join(f"'{name}'" for name in sorted(_SINCE_14))}) OR current_setting(name, true) IS NOT NULL
+    WHERE name NOT IN ({", ".join(f"'{name}'" for name in sorted(_NOT_EVERYWHERE))}) OR current_setting(name, true) IS NOT NULL
 """  # noqa: S608 - of the names above
 
 # Catalog only. `pg_walfile_name` names the current timeline; that of the control file is the one of the last checkpoint.
 SERVER = """
     SELECT now() AS now,
            current_setting('server_version') AS server_version,
-           current_setting('server_version_num')::int AS server_version_num,
-           current_setting('server_encoding') AS server_encoding,
            (SELECT system_identifier::text FROM pg_control_system()) AS system_identifier,
            (SELECT oid::bigint FROM pg_database WHERE datname = current_database()) AS database_oid,
            ('x' || substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8))::bit(32)::int AS timeline,
@@ -135,7 +134,7 @@ def pin(settings: Mapping[str, str]) -> sql.Composed:
     always = sql.SQL("set_config({name}, {value}, false)")
     where_known = sql.SQL("CASE WHEN current_setting({name}, true) IS NOT NULL THEN set_config({name}, {value}, false) END")
     each = [
-        (where_known if name in _SINCE_14 else always).format(name=sql.Literal(name), value=sql.Literal(value))
+        (where_known if name in _NOT_EVERYWHERE else always).format(name=sql.Literal(name), value=sql.Literal(value))
         for name, value in settings.items()
     ]
     return sql.SQL("SELECT {}").format(sql.SQL(", ").join(each))
