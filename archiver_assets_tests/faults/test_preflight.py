@@ -324,6 +324,8 @@ def test_an_encoding_that_has_no_utf8_form_is_refused_and_what_else_is_wrong_is_
             assert {name: each.stopped for name, each in found(ascii_lab).items()} == dict.fromkeys(
                 ("wrong_encoding", "delete_rule"), "archive and purge"
             )
+            with pytest.raises(TableRefused, match="SQL_ASCII"), ascii_lab.task().source.connect() as connection:
+                catalog.read_server(connection)
             refused_by_both(ascii_lab, "whose encoding has a UTF-8 form, found SQL_ASCII")
         finally:
             admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
