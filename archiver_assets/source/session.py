@@ -168,7 +168,9 @@ class Source:
         slow = (
             f"if it took statement_timeout_seconds, {self.config.statement_timeout_seconds}, raise that for the database, or see that an "
         )
+        idle = "look at what kept a transaction waiting between two statements, such as a store of legal holds that answers late; run again"
         return {
+            "25P03": (SourceUnavailable, idle),
             "55P03": (PartitionBusy, locked + "look in pg_locks for who it is, and run again when it is gone"),
             "57014": (SourceTimeout, slow + "index begins with the timestamp; else ask who cancelled it; then run again"),
             "23001": (SourceError, referred),
