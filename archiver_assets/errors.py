@@ -8,6 +8,7 @@ What belongs here: the tree of errors below, and nothing that knows how they com
     ├── PartitionBusy            another session works on the partition
     ├── SourceError              PostgreSQL
     │   ├── SourceUnavailable    cannot connect, or the connection was lost
+    │   ├── SourceLoginRefused   the server does not know the role, its password, or the database
     │   ├── SourceConflict       a conflict with other transactions, or with a standby's recovery
     │   ├── SourceTimeout        a statement took longer than it may, or somebody cancelled it
     │   ├── SourceStrained       a purge had to pause for longer than it waits
@@ -18,6 +19,7 @@ What belongs here: the tree of errors below, and nothing that knows how they com
     ├── StoreError               the object store
     │   ├── StoreUnavailable     no answer, or a server-side error
     │   ├── ObjectMissing        a key that should be there is not
+    │   ├── ObjectDamaged        content that is not what the checksum beside it says
     │   └── ObjectExists         a conditional create met an object
     ├── ManifestInvalid          a manifest that cannot be believed
     ├── HoldsUnreadable          legal holds that cannot be read, so that every row is held
@@ -68,6 +70,10 @@ class SourceUnavailable(SourceError):
     transient = True
 
 
+class SourceLoginRefused(SourceError):
+    """PostgreSQL answered and refused the login: by the role, its password or token, the database, or pg_hba.conf."""
+
+
 class SourceConflict(SourceError):
     """The server ended a transaction for the sake of another one, or of a standby's recovery."""
 
@@ -112,6 +118,10 @@ class StoreUnavailable(StoreError):
 
 class ObjectMissing(StoreError):
     """An object that should be there is not."""
+
+
+class ObjectDamaged(StoreError):
+    """The content of an object is not what the store's own checksum says, whether it was damaged there or on the way."""
 
 
 class ObjectExists(StoreError):

@@ -7,11 +7,13 @@ it cuts. The `Host` header is passed on as it came: the signature (SigV4) covers
 """
 
 import asyncio
+import base64
 import hashlib
 import re
 import socket
 import struct
 import threading
+import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Coroutine
 from contextlib import suppress
@@ -204,6 +206,8 @@ class Fault(Enum):
     """The store does what it is asked for, and the client's connection is reset in place of the answer."""
     WRONG_BYTE = auto()
     """One bit in the middle of the answer's body is another, and no header with a checksum says so."""
+    WRONG_BYTE_TOLD = auto()
+    """The same, and `x-amz-checksum-crc32` is that of the body as it was."""
     IGNORE_CONDITION = auto()
     """If the store refuses the request by its `If-None-Match` (412), the answer is a success, as of a store that ignores it."""
 
@@ -318,6 +322,8 @@ class HttpProxy(LoopbackProxy):
             await _send(writer, Message(answer.head, answer.body[: rule.after]).whole)
         elif rule.fault is Fault.WRONG_BYTE:
             await _send(writer, damaged(answer).whole)
+        elif rule.fault is Fault.WRONG_BYTE_TOLD:
+            await _send(writer, with_checksum(damaged(answer), of=answer.body).whole)
         elif rule.fault is Fault.IGNORE_CONDITION and answer.status == 412 and request.header("If-None-Match"):
             await _send(writer, accepted(request).whole)
         else:
@@ -379,3 +385,9 @@ def damaged(answer: Message) -> Message:
     body = bytearray(answer.body)
     body[len(body) // 2] ^= 1
     return Message(answer.without(b"x-amz-checksum-[a-z0-9-]+|content-md5").head, bytes(body))
+
+
+def with_checksum(answer: Message, *, of: bytes) -> Message:
+    """Return the answer with the header that S3 sends with an object whose CRC it was given, of other content."""
+    checksum = base64.b64encode(zlib.crc32(of).to_bytes(4, "big"))
+    return Message(answer.head + b"\r\nx-amz-checksum-crc32: " + checksum, answer.body)

@@ -17,7 +17,7 @@ from rich.text import Text
 
 from archiver_assets.cli.common import Answer
 from archiver_assets.config import TableConfig
-from archiver_assets.errors import ArchiverError, SourceUnavailable, StoreUnavailable
+from archiver_assets.errors import ArchiverError, SourceLoginRefused, SourceUnavailable, StoreUnavailable
 from archiver_assets.untrusted_text import visible
 
 Found = TypeVar("Found")
@@ -54,8 +54,10 @@ def look_at_each(tables: Sequence[TableConfig], look: Callable[[TableConfig], Fo
                     continue
                 except ArchiverError as raised:
                     error = raised
-                    if isinstance(raised, SourceUnavailable | StoreUnavailable):
-                        unreachable[table.database if isinstance(raised, SourceUnavailable) else ""] = raised
+                    if isinstance(raised, SourceUnavailable | SourceLoginRefused):
+                        unreachable[table.database] = raised
+                    elif isinstance(raised, StoreUnavailable):
+                        unreachable[""] = raised
             results.append(Looked(table, None, error))
     return results
 

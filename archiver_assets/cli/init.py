@@ -161,5 +161,5 @@ def _facts(judged: Judged) -> Json:
         "key": list(candidate.key),
         "reasons": list(judged.reasons),
         "against": list(judged.against),
-        "findings": [{"name": each.name, "stops": each.stops, "what": each.what, "hint": each.hint} for each in judged.findings],
+        "findings": [{"name": each.name, "stops": each.stopped, "what": each.what, "hint": each.hint} for each in judged.findings],
     }

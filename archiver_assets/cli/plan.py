@@ -149,8 +149,8 @@ def _counted(rows: int) -> str:
 
 def _say_findings(answer: Answer, plan: Plan | Refused) -> None:
     for finding in plan.findings:
-        names = {"nothing": "warning", "purge": "no purge", "archive and purge": "refused"}
-        entry(answer, names[finding.stops], f"{finding.what} ({finding.hint})")
+        effect = "refused" if "archive" in finding.stops else "no purge" if finding.stops else "warning"
+        entry(answer, effect, f"{finding.what} ({finding.hint})")
 
 
 def _say_totals(answer: Answer, looked: list[Looked[_Planned]]) -> None:
@@ -167,7 +167,7 @@ def _facts(config: Config, looked: Looked[_Planned]) -> Json:
     if looked.error or looked.found is None:
         return name | {"error": error_facts(looked.error) if looked.error else None}
     plan = looked.found.plan
-    findings: Json = [{"name": each.name, "stops": each.stops, "what": each.what, "hint": each.hint} for each in plan.findings]
+    findings: Json = [{"name": each.name, "stops": each.stopped, "what": each.what, "hint": each.hint} for each in plan.findings]
     if isinstance(plan, Refused):
         return name | {"refused": True, "findings": findings}
     estimate = plan.estimate

@@ -14,18 +14,18 @@ WHILE_IT_RUNS = 2**24
 
 
 def doubtful(xmins: pa.Array, source: SourceFacts, next_xid: int, soon: int = WHILE_IT_RUNS) -> pa.BooleanArray:
-    """Tell for each xmin (uint32) whether it was running at the snapshot, or given out from then to `next_xid` (64 bits) and `soon` more.
+    """Tell for each xmin (uint32) whether it was given out since the oldest transaction that ran at the snapshot, or will be `soon`.
 
-    `source.snapshot` is `xmin:xmax:xip`, 64 bits wide each; rows store ids modulo 2^32, so they are compared so. A row that the snapshot
-    saw has such an xmin only if it was frozen an epoch ago. A standby's snapshot does not say which transactions were running: all from
-    its xmin on are in doubt.
+    `source.snapshot` is `xmin:xmax:xip`, and that oldest one its xmin; all ids are 64 bits wide there, as is `next_xid`, the first that was
+    not given out yet. Rows store them modulo 2^32, so they are compared so. A row that the snapshot saw has the id of what ran then, or
+    came later, only if it was frozen an epoch ago. Which ids ran is not known: a snapshot names no subtransactions, and that of a standby
+    nothing at all.
     """
-    oldest, newest, running = source.snapshot.split(":")
-    first = int(newest) if source.read_from == "primary" else int(oldest)
+    oldest, newest, _ = source.snapshot.split(":")
+    first = int(oldest)
     if next_xid < int(newest):
         # The server went back in time: a crash lost transactions, or an older copy of its disk was put back.
         return pc.is_valid(xmins)
     ids = xmins.cast(pa.int64())
     age = pc.bit_wise_and(pc.subtract(ids, first % _XID_SPACE), _XID_SPACE - 1)
-    in_progress = pa.array([int(xid) % _XID_SPACE for xid in running.split(",") if xid], pa.int64())
-    return pc.or_(pc.less(age, next_xid + soon - first), pc.is_in(ids, in_progress))
+    return pc.less(age, next_xid + soon - first)

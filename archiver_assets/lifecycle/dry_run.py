@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from archiver_assets.errors import ArchiverError, PartitionBusy, SourceConflict, SourceUnavailable
+from archiver_assets.errors import ArchiverError, PartitionBusy, SourceConflict, SourceLoginRefused, SourceUnavailable
 from archiver_assets.lifecycle.archiving.archive import count_uncovered, open_reader
 from archiver_assets.lifecycle.coverage import read_coverage
 from archiver_assets.lifecycle.generations import Generation, Generations, own_generations
@@ -23,7 +23,7 @@ from archiver_assets.lifecycle.task import Task, log
 from archiver_assets.lifecycle.verifying.readback import Verification, read_back
 from archiver_assets.source import sql, sql_session
 from archiver_assets.source.catalog import Connection, Server, Table, count_rows, count_without_day, describe_table, read_server
-from archiver_assets.source.findings import Finding, Stops, Work
+from archiver_assets.source.findings import EVERYTHING, NOTHING, PURGE, Finding, Work
 from archiver_assets.source.preflight import read_preflight
 from archiver_assets.source.session import is_locked, locked_table, open_snapshot, require_primary
 from archiver_assets.store.readonly import ReadOnlyStore
@@ -37,15 +37,15 @@ class Findings:
     met: list[Finding] = field(default_factory=list)
 
     @contextmanager
-    def noting(self, stops: Stops = "archive and purge") -> Iterator[None]:
+    def noting(self, stops: frozenset[Work] = EVERYTHING) -> Iterator[None]:
         """Note the error that would end a real run here, and go on after the block.
 
-        A connection that was lost or given up for another transaction is raised: of what comes after it nothing could be known.
+        A connection that was refused, lost or given up for another transaction is raised: of what comes after it nothing could be known.
         """
         try:
             with self.task.source.errors():
                 yield
-        except (SourceUnavailable, SourceConflict):
+        except (SourceUnavailable, SourceLoginRefused, SourceConflict):
             raise
         except ArchiverError as error:
             self.met.append(finding_of(error, stops))
@@ -55,7 +55,7 @@ class Findings:
         return any(work in each.stops for each in self.met)
 
 
-def finding_of(error: ArchiverError, stops: Stops) -> Finding:
+def finding_of(error: ArchiverError, stops: frozenset[Work]) -> Finding:
     """Return what a real run would raise as what a dry run finds: `NotExpired` is `not_expired`."""
     name = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(error).__name__).lower()
     return Finding(name, error.message, error.hint, stops)
@@ -147,7 +147,7 @@ def _dry_archive(task: Task) -> DryArchive:
         live = look.generations.live if look.generations else ()
         verifications: list[Verification] = []
         for generation in live:
-            with look.findings.noting("purge"):
+            with look.findings.noting(PURGE):
                 verifications.append(_verification(look, generation))
         rows = _count(look)
     newest = live[-1] if live else None
@@ -175,8 +175,8 @@ def damage_of(task: Task, generation: Generation, verification: Verification, *,
     """Return the finding of a damaged generation; `replaced` if an archive of the same run rejects it, and archives its rows again."""
     error = verification.failure(f"{task.label}, generation {generation.number}")
     if replaced:
-        return replace(finding_of(error, "nothing"), hint="the archive rejects it, and archives its rows again")
-    return finding_of(error, "purge")
+        return replace(finding_of(error, NOTHING), hint="the archive rejects it, and archives its rows again")
+    return finding_of(error, PURGE)
 
 
 def _count(look: Look) -> _Rows:

@@ -6,19 +6,19 @@ What belongs here: asking and refusing. What does not: what is looked for (`sour
 from archiver_assets.config import TableConfig
 from archiver_assets.errors import ConfigError
 from archiver_assets.lifecycle.task import Task, log
-from archiver_assets.source.catalog import Connection, read_server
+from archiver_assets.source.catalog import Connection
 from archiver_assets.source.findings import Finding, Work, refuse
 from archiver_assets.source.preflight import read_preflight
-from archiver_assets.source.session import Source
+from archiver_assets.source.session import Source, require_primary
 
 
 def preflight(source: Source, table: TableConfig) -> tuple[Finding, ...]:
     """Return everything that speaks against archiving or purging the table, and what its owner should know of; nothing is changed.
 
-    Raises SourceUnavailable, and TableRefused for a server that is too old.
+    Raises what `Source.connect` raises, and SourceError on a standby.
     """
     with source.connect() as connection:
-        read_server(connection)
+        require_primary(connection, table.label)
         return tuple(read_preflight(connection, table))
 
 
@@ -26,7 +26,7 @@ def require_preflight(task: Task, connection: Connection, work: Work) -> None:
     """Raise TableRefused, with every finding that stops `work` in one message; log the warnings."""
     findings = read_preflight(connection, task.table)
     for finding in findings:
-        if finding.stops == "nothing":
+        if finding.is_warning:
             log.warning("%s: %s", task.table.label, finding.line)
     refuse(findings, task.table, work)
 

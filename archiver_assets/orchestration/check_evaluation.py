@@ -12,7 +12,7 @@ import dagster as dg
 from structlog.contextvars import bound_contextvars
 
 from archiver_assets.config import DatabaseConfig, TableConfig
-from archiver_assets.errors import ArchiverError, SourceUnavailable
+from archiver_assets.errors import ArchiverError, SourceLoginRefused, SourceUnavailable
 from archiver_assets.lifecycle.backlog import MOST_COUNTED, Backlog, measure_backlog
 from archiver_assets.lifecycle.preflight import preflight
 from archiver_assets.orchestration.backlog_age import Seen, Stalling, find_stalled
@@ -28,15 +28,15 @@ _SAID = "seen"
 
 
 def evaluate_all(looks: Mapping[dg.AssetCheckKey, Callable[[], dg.AssetCheckResult]]) -> Iterator[dg.AssetCheckResult]:
-    """Yield a result for every check; raise SourceUnavailable after the last one if the database could not be reached."""
-    failed_connections: list[SourceUnavailable] = []
+    """Yield a result for every check; then raise SourceUnavailable or SourceLoginRefused if the database could not be used."""
+    failed_connections: list[SourceUnavailable | SourceLoginRefused] = []
     for key, look in looks.items():
         if len(failed_connections) == _MOST_FAILED_CONNECTIONS:
             yield _named(key, _not_evaluated(failed_connections[-1]))
             continue
         try:
             result = look()
-        except SourceUnavailable as error:
+        except (SourceUnavailable, SourceLoginRefused) as error:
             failed_connections.append(error)
             result = _not_evaluated(error)
         except ArchiverError as error:

@@ -67,7 +67,7 @@ def _description(sentence: str, findings: Sequence[Finding], work: Work) -> str:
 def _common(findings: Sequence[Finding], verifications: Sequence[Verification], seconds: float) -> dict[str, dg.MetadataValue]:
     compared = [comparison for each in verifications for comparison in each.comparisons]
     return {
-        "stopping": dg.MetadataValue.int(sum(each.stops != "nothing" for each in findings)),
+        "stopping": dg.MetadataValue.int(sum(not each.is_warning for each in findings)),
         "findings": findings_table(findings),
         "compared": comparisons_table(compared),
         "duration_seconds": dg.MetadataValue.float(round(seconds, 3)),

@@ -48,6 +48,7 @@ _SCOPES: Final = {
     "TableRefused": Scope.TABLE,
     "SourceChanged": Scope.TABLE,
     "SourceUnavailable": Scope.DATABASE,
+    "SourceLoginRefused": Scope.DATABASE,
     "SourceStrained": Scope.DATABASE,
     "ConfigError": Scope.DATABASE,
     "StoreError": Scope.EVERYTHING,

@@ -148,7 +148,7 @@ def verification_result(
 
 def preflight_result(table: TableConfig, findings: Sequence[Finding]) -> dg.AssetCheckResult:
     """Return the evaluation of `preflight`, one line for each finding; it is a warning if none of them stops anything."""
-    stopping = [each for each in findings if each.stops != "nothing"]
+    stopping = [each for each in findings if not each.is_warning]
     well = f"nothing speaks against archiving {'and purging ' if table.purge else ''}this table"
     return dg.AssetCheckResult(
         passed=not findings,

@@ -96,4 +96,4 @@ def _short(text: str) -> str:
 
 def findings_table(findings: Sequence[Finding]) -> dg.MetadataValue:
     """Return what speaks against working on a table or a day, and the next steps."""
-    return table(["finding", "stops", "what", "next step"], [(each.name, each.stops, each.what, each.hint) for each in findings])
+    return table(["finding", "stops", "what", "next step"], [(each.name, each.stopped, each.what, each.hint) for each in findings])

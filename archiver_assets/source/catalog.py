@@ -31,7 +31,8 @@ Connection = session.Connection
 
 _KINDS = {"r": "an ordinary table", "p": "a partitioned table"}
 _OTHER_KINDS = {"v": "a view", "m": "a materialized view", "f": "a foreign table", "S": "a sequence"}
-_MIN_SERVER_VERSION = 140_000
+OLDEST_SUPPORTED = 14
+"""A major version of PostgreSQL."""
 _MEND = "remove the cause, or leave the table out of the config"
 _OF_EVERY_STATEMENT = frozenset({"row_level_security", "inheritance"})
 """Side effects that a SELECT has too; where nothing is deleted the others are none."""
@@ -146,16 +147,26 @@ class Server:
 def read_server(connection: Connection) -> Server:
     """Return what identifies the server, and the clock by which partitions expire.
 
-    Raises TableRefused on a server older than PostgreSQL 14 or with an encoding that has no UTF-8 form.
+    Raises TableRefused, with all reasons in one message, for a server or database on which nothing can be archived.
     """
-    found = _one(connection, sql_session.SERVER)
-    if found["server_version_num"] < _MIN_SERVER_VERSION:
-        message = f"expected PostgreSQL 14 or newer, found {found['server_version']}"
-        raise TableRefused(message, hint="upgrade the server, or leave its tables out of the config")
-    if found["server_encoding"] == "SQL_ASCII":
-        message = "expected a database whose encoding has a UTF-8 form, found SQL_ASCII"
-        raise TableRefused(message, hint="move the table to a database with the encoding UTF8")
-    return Server(**{name: found[name] for name in Server.__dataclass_fields__})
+    if wrong := wrong_server(connection):
+        raise TableRefused("; ".join(each.what for each in wrong), hint="; ".join(each.hint for each in wrong))
+    return Server(**_one(connection, sql_session.SERVER))
+
+
+def wrong_server(connection: Connection) -> list[Finding]:
+    """Return what speaks against any work on the server or in the database, whatever the table. The session mostly knows it."""
+    version, encoding = connection.info.server_version, connection.info.parameter_status("server_encoding")
+    if encoding is None:  # by a pooler that does not pass it on
+        encoding = _one(connection, sql_session.ENCODING)["encoding"]
+    findings = []
+    if version < OLDEST_SUPPORTED * 10_000:
+        what = f"expected PostgreSQL {OLDEST_SUPPORTED} or newer, found {connection.info.parameter_status('server_version')}"
+        findings.append(Finding("unsupported_version", what, "upgrade the server, or leave its tables out of the config"))
+    if encoding == "SQL_ASCII":
+        what = "expected a database whose encoding has a UTF-8 form, found SQL_ASCII"
+        findings.append(Finding("wrong_encoding", what, "move the table to a database with the encoding UTF8"))
+    return findings
 
 
 def require_standby_of(connection: Connection, server: Server, label: str) -> None:

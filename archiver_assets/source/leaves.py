@@ -21,6 +21,8 @@ from archiver_assets.source.error_text import said
 _LOCK_MILLISECONDS = 500
 """Less than deadlock_timeout (1 s by default): whoever waits for us in a circle never loses, we do."""
 _STATEMENT_MILLISECONDS = 300_000
+_IDLE_MILLISECONDS = 30_000
+"""How long the proof may take between two statements, as for a store of holds that does not answer: then the server frees the locks."""
 
 _REFUSALS = (
     psycopg.errors.DependentObjectsStillExist,
@@ -85,6 +87,7 @@ def drop_leaf(connection: Connection, target: Target, leaf: DayLeaf, proves: Cal
         with connection.transaction():
             connection.execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE")
             connection.execute(sql_purge.batch_limits(_LOCK_MILLISECONDS, _STATEMENT_MILLISECONDS))
+            connection.execute(sql_purge.idle_limit(_IDLE_MILLISECONDS))
             connection.execute(sql_purge.lock_table_for_delete(target.table.relation))
             target = as_it_is_now(connection, target)
             connection.execute(sql_purge.lock_leaf(leaf.relation))

@@ -7,10 +7,12 @@ What belongs here: one query for each question, and what its answer stops. What 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import psycopg
+
 from archiver_assets.config import TableConfig
 from archiver_assets.source import sql, sql_catalog
-from archiver_assets.source.catalog import Connection, find_relation, read_findings
-from archiver_assets.source.findings import Finding, Stops, as_accepted, refuse
+from archiver_assets.source.catalog import Connection, find_relation, read_findings, wrong_server
+from archiver_assets.source.findings import EVERYTHING, NOTHING, PURGE, Finding, Work, as_accepted, refuse
 from archiver_assets.source.maintenance import missing_right, not_maintained
 from archiver_assets.source.session import is_pooled
 from archiver_assets.source.strain import count_hidden_replicas
@@ -30,6 +32,16 @@ def read_preflight(connection: Connection, config: TableConfig) -> list[Finding]
 
     Asks the catalog only, and takes no lock, so that it works where rights are missing. Raises SourceUnavailable.
     """
+    server = wrong_server(connection)
+    try:
+        return [*server, *_of_table(connection, config)]
+    except psycopg.ProgrammingError:
+        if any(each.name == "unsupported_version" for each in server):
+            return server  # its catalog does not have what is asked for
+        raise
+
+
+def _of_table(connection: Connection, config: TableConfig) -> list[Finding]:
     found = find_relation(connection, config)
     if found is None:
         return [Finding("missing_table", f"expected a table {config.label}, found none", "compare schema and name in the config")]
@@ -75,7 +87,7 @@ def _version(connection: Connection) -> Iterator[Finding]:
     major = connection.info.server_version // 10_000
     if major > NEWEST_TESTED:
         yield Finding(
-            "untested_version", f"PostgreSQL {major} is newer than {NEWEST_TESTED}, the newest one tested", "try it on a copy", "nothing"
+            "untested_version", f"PostgreSQL {major} is newer than {NEWEST_TESTED}, the newest one tested", "try it on a copy", NOTHING
         )
 
 
@@ -88,12 +100,12 @@ def _rights(connection: Connection, config: TableConfig, oid: int) -> Iterator[F
         hidden = ", ".join(row["hidden"]) or "xmin, which rights on columns leave out"
         yield Finding("no_select", f"the role {role} may not read {hidden}", f"GRANT SELECT ON {table} TO {sql.quoted(role)}")
     if config.purge and not row["delete"]:
-        yield Finding("no_delete", f"the role {role} may not delete", f"GRANT DELETE ON {table} TO {sql.quoted(role)}", "purge")
+        yield Finding("no_delete", f"the role {role} may not delete", f"GRANT DELETE ON {table} TO {sql.quoted(role)}", PURGE)
 
 
-def _no_usage(role: str, schemas: Sequence[str], stops: Stops = "archive and purge") -> Finding:
+def _no_usage(role: str, schemas: Sequence[str], stops: frozenset[Work] = EVERYTHING) -> Finding:
     names = ", ".join(map(sql.quoted, schemas))
-    what = f"the role {role} may not use the schema {names}" + (", where leaves are" if stops == "purge" else "")
+    what = f"the role {role} may not use the schema {names}" + (", where leaves are" if stops == PURGE else "")
     return Finding("no_usage", what, f"GRANT USAGE ON SCHEMA {names} TO {sql.quoted(role)}", stops)
 
 
@@ -114,7 +126,7 @@ def _indexes(connection: Connection, config: TableConfig, found: Mapping[str, An
         "no_timestamp_index",
         f"no index begins with {config.timestamp_column!r}, so that {_megabytes(size)} MB are read for each day",
         f"{'; '.join(statements)}{more}; or set allow_sequential_scan",
-        "nothing" if harmless else "archive and purge",
+        NOTHING if harmless else EVERYTHING,
     )
 
 
@@ -125,30 +137,30 @@ def _publications(connection: Connection, oid: int) -> Iterator[Finding]:
                 "publication_without_identity",
                 f"{row['publication']} publishes deletes, and {row['without_identity']} has no replica identity: a DELETE would fail",
                 f"ALTER TABLE {row['without_identity']} REPLICA IDENTITY DEFAULT with a primary key, or USING INDEX, or FULL",
-                "purge",
+                PURGE,
             )
         else:
             yield Finding(
                 "published_deletes",
                 f"{row['publication']} publishes deletes: its subscribers lose the purged rows too",
                 "leave delete out of its publish parameter if they are to keep them",
-                "nothing",
+                NOTHING,
             )
 
 
 def _dropping(connection: Connection, found: Mapping[str, Any]) -> Iterator[Finding]:
     if found["kind"] != "p":
         what = "purge_method is drop_partition, and the table is not partitioned: its rows are deleted"
-        yield Finding("not_partitioned", what, "leave purge_method out", "nothing")
+        yield Finding("not_partitioned", what, "leave purge_method out", NOTHING)
         return
     role = connection.info.user
     if others := connection.execute(sql_catalog.NOT_OWNED, [found["oid"]]).fetchall():
         names, owners = [row["relation"] for row in others], sorted({sql.quoted(row["owner"]) for row in others})
         what = f"the role {role} does not own {', '.join(names[:_SHOWN])}{' and more' if len(names) > _SHOWN else ''}"
         grant = f"make it a member of the owner (GRANT {', '.join(owners)} TO {sql.quoted(role)})"
-        yield Finding("not_owned", what, f"{grant}, or set purge_method: delete", "purge")
+        yield Finding("not_owned", what, f"{grant}, or set purge_method: delete", PURGE)
     if schemas := [row["schema"] for row in connection.execute(sql_catalog.UNUSABLE_LEAVES, [found["oid"]])]:
-        yield _no_usage(role, schemas, "purge")
+        yield _no_usage(role, schemas, PURGE)
 
 
 def _replicas(connection: Connection, config: TableConfig) -> Iterator[Finding]:
@@ -159,7 +171,7 @@ def _replicas(connection: Connection, config: TableConfig) -> Iterator[Finding]:
             "hidden_replication_lag",
             f"the role {role} may not see the lag of {hidden} replicas, so that no purge pauses for them",
             f"GRANT pg_read_all_stats TO {sql.quoted(role)}, or set max_replication_lag_seconds to null",
-            "nothing",
+            NOTHING,
         )
 
 
@@ -167,7 +179,7 @@ def _maintenance(connection: Connection, config: TableConfig, oid: int) -> Itera
     lacking = not_maintained(connection, oid) if config.vacuum_strategy != "none" else ()
     if lacking:
         what = f"vacuum_strategy is {config.vacuum_strategy}, and {missing_right(connection, lacking)}"
-        yield Finding("no_maintain", what, "do that, or set vacuum_strategy to none", "nothing")
+        yield Finding("no_maintain", what, "do that, or set vacuum_strategy to none", NOTHING)
 
 
 def _megabytes(size: int) -> str:

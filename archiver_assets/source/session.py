@@ -16,13 +16,21 @@ from psycopg.conninfo import make_conninfo
 from psycopg.rows import DictRow, dict_row
 
 from archiver_assets.config import DatabaseConfig
-from archiver_assets.errors import PartitionBusy, SourceConflict, SourceError, SourceTimeout, SourceUnavailable, TableRefused
+from archiver_assets.errors import (
+    PartitionBusy,
+    SourceConflict,
+    SourceError,
+    SourceLoginRefused,
+    SourceTimeout,
+    SourceUnavailable,
+    TableRefused,
+)
 from archiver_assets.partition import Partition
 from archiver_assets.source import sql, sql_session
 from archiver_assets.source.error_text import hush, said
 from archiver_assets.source.findings import ALL_RIGHTS
 from archiver_assets.source.tokens import sign_token
-from archiver_assets.source.transport import connection_parameters, failure_of
+from archiver_assets.source.transport import connection_parameters, failure_of, is_login_refused
 
 Connection = psycopg.Connection[DictRow]
 """A session, whose rows are dicts by name."""
@@ -78,8 +86,9 @@ class Source:
     def connect(self) -> Iterator[Connection]:
         """Open a session in autocommit mode with the pinned settings, and close it at the end of the block.
 
-        Errors of PostgreSQL inside the block come out as SourceUnavailable (no connection, or lost), TableRefused (a right is missing),
-        PartitionBusy (a lock was not granted in time), SourceTimeout (a statement was not done in time) or SourceError.
+        Errors of PostgreSQL inside the block come out as SourceUnavailable (no connection, or lost), SourceLoginRefused (the server lets
+        nobody in), TableRefused (a right is missing), PartitionBusy (a lock was not granted in time), SourceTimeout (a statement was not
+        done in time) or SourceError.
         """
         with self.open(self.conninfo(), self.settings) as connection, self.using(connection):
             yield connection
@@ -146,6 +155,8 @@ class Source:
             return kind(message, hint=hint)
         if sqlstate is None or sqlstate[:2] in {"08", "28", "3D", "53", "57"}:
             failure = failure_of(config, text)
+            if is_login_refused(sqlstate, text):
+                return SourceLoginRefused(message + failure.expected, hint=failure.hint)
             return SourceUnavailable(message + failure.expected, hint=failure.hint)
         return SourceError(message, hint="nothing was deleted that is not archived; mend the cause and run again")
 
@@ -157,7 +168,9 @@ class Source:
         slow = (
             f"if it took statement_timeout_seconds, {self.config.statement_timeout_seconds}, raise that for the database, or see that an "
         )
+        idle = "look at what kept a transaction waiting between two statements, such as a store of legal holds that answers late; run again"
         return {
+            "25P03": (SourceUnavailable, idle),
             "55P03": (PartitionBusy, locked + "look in pg_locks for who it is, and run again when it is gone"),
             "57014": (SourceTimeout, slow + "index begins with the timestamp; else ask who cancelled it; then run again"),
             "23001": (SourceError, referred),

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 import psycopg
 from psycopg.conninfo import make_conninfo
 
-from archiver_assets.errors import SourceUnavailable
+from archiver_assets.errors import SourceLoginRefused, SourceUnavailable
 from archiver_assets.source.session import Connection, Source
 
 
@@ -47,7 +47,7 @@ class _Desk:
     opened: float = 0
     used: float = 0
     failures: int = 0
-    failure: SourceUnavailable | None = None
+    failure: SourceUnavailable | SourceLoginRefused | None = None
 
     def close(self) -> None:
         """End the session, if there is one."""
@@ -94,7 +94,7 @@ class SharedSessions:
         try:
             if desk.failures != failures and desk.failure is not None:
                 # The one before has waited for the server in vain: the others would only do so one after the other.
-                raise SourceUnavailable(desk.failure.message, hint=desk.failure.hint)
+                raise type(desk.failure)(desk.failure.message, hint=desk.failure.hint)
             yield
         finally:
             desk.turn.release()
@@ -109,7 +109,7 @@ class SharedSessions:
             conninfo = make_conninfo(source.conninfo(), tcp_user_timeout=self._bounds.answer * 1000)
             try:
                 desk.connection = source.open(conninfo, settings)
-            except SourceUnavailable as error:
+            except (SourceUnavailable, SourceLoginRefused) as error:
                 desk.failures, desk.failure = desk.failures + 1, error
                 raise
             desk.conninfo, desk.opened = lasting, self._clock()

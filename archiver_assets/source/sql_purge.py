@@ -36,6 +36,11 @@ def batch_limits(lock_milliseconds: int, milliseconds: int) -> sql.Composed:
     ).format(lock=sql.Literal(str(lock_milliseconds)), most=sql.Literal(milliseconds))
 
 
+def idle_limit(milliseconds: int) -> sql.Composed:
+    """To the end of the transaction let the server end a session that sends no statement for so long. No lock."""
+    return sql.SQL("SELECT set_config('idle_in_transaction_session_timeout', {}, true)").format(sql.Literal(str(milliseconds)))
+
+
 @lru_cache(maxsize=8)
 def begin_batch(relation: Relation, lock_milliseconds: int, milliseconds: int) -> sql.Composed:
     """Begin a READ COMMITTED transaction, in one round trip, with the lock of `lock_table_for_delete`, then the limits of a batch.

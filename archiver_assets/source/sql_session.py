@@ -12,8 +12,9 @@ from psycopg import sql
 # one whose machine is gone without a word, within a minute: the system's own would hold the lock of its partition for two hours. They do
 # nothing while a client is slow to read, which `tcp_user_timeout` would take for dead. A session that waits for an upload or a pause holds
 # the lock of its partition and no transaction: `idle_session_timeout` must not end it. Without `array_nulls` the NULL of an archived row
-# would be read as a text of four letters, and a row that came to have that text be deleted for it. The timeouts that the config decides are
-# added by `Source.settings`.
+# would be read as a text of four letters, and a row that came to have that text be deleted for it. The transaction that holds an archive's
+# snapshot lasts as long as its reading, which `transaction_timeout` must not end. The timeouts that the config decides are added by
+# `Source.settings`.
 PINNED_SETTINGS = {
     "TimeZone": "UTC",
     "DateStyle": "ISO, YMD",
@@ -29,21 +30,27 @@ PINNED_SETTINGS = {
     "synchronous_commit": "on",
     "lock_timeout": "30s",
     "idle_session_timeout": "0",
+    "transaction_timeout": "0",
     "client_connection_check_interval": "10s",
     "tcp_keepalives_idle": "30",
     "tcp_keepalives_interval": "10",
     "tcp_keepalives_count": "3",
 }
 
+# Settings that only some servers have, from 14 or 17 on; where one is missing it is not pinned. The oldest supported has those of 14, but a
+# session has to be open before it can be said that the server is too old.
+_NOT_EVERYWHERE = {"idle_session_timeout", "client_connection_check_interval", "transaction_timeout"}
+
 # Catalog only; no lock on the table.
-PIN = "SELECT set_config(name, value, false) FROM unnest($1::text[], $2::text[]) AS pinned(name, value)"
+PIN = f"""
+    SELECT set_config(name, value, false) FROM unnest($1::text[], $2::text[]) AS pinned(name, value)
+    WHERE name NOT IN ({", ".join(f"'{name}'" for name in sorted(_NOT_EVERYWHERE))}) OR current_setting(name, true) IS NOT NULL
+"""  # noqa: S608 - of the names above
 
 # Catalog only. `pg_walfile_name` names the current timeline; that of the control file is the one of the last checkpoint.
 SERVER = """
     SELECT now() AS now,
            current_setting('server_version') AS server_version,
-           current_setting('server_version_num')::int AS server_version_num,
-           current_setting('server_encoding') AS server_encoding,
            (SELECT system_identifier::text FROM pg_control_system()) AS system_identifier,
            (SELECT oid::bigint FROM pg_database WHERE datname = current_database()) AS database_oid,
            ('x' || substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8))::bit(32)::int AS timeline,
@@ -124,7 +131,12 @@ BACKEND_PID = "SELECT pg_backend_pid() AS pid"
 
 def pin(settings: Mapping[str, str]) -> sql.Composed:
     """Pin settings as `PIN` does, on a connection that cannot bind."""
-    each = [sql.SQL("set_config({}, {}, false)").format(sql.Literal(name), sql.Literal(value)) for name, value in settings.items()]
+    always = sql.SQL("set_config({name}, {value}, false)")
+    where_known = sql.SQL("CASE WHEN current_setting({name}, true) IS NOT NULL THEN set_config({name}, {value}, false) END")
+    each = [
+        (where_known if name in _NOT_EVERYWHERE else always).format(name=sql.Literal(name), value=sql.Literal(value))
+        for name, value in settings.items()
+    ]
     return sql.SQL("SELECT {}").format(sql.SQL(", ").join(each))
 
 

@@ -83,6 +83,14 @@ _HINTS: Final = {
 }
 """What libpq or the server say of a way that failed, as a pattern, and the next step; the first that fits."""
 
+_LOGIN_REFUSED: Final = re.compile(
+    r"authentication failed|pg_hba\.conf|no password supplied|is not permitted to log in|"
+    r"(?:role|database) .* does not exist|no such (?:user|database)"
+)
+"""What servers and poolers say of a login that they refuse, in English: libpq keeps no SQLSTATE of a connection that failed."""
+_LOGIN_CLASSES: Final = ("28", "3D")
+"""Of SQLSTATEs: a login, and a database, that are not valid."""
+
 _WITHOUT_WAY_IN: Final = (
     "see that the role has rds_iam, the instance IAM authentication, and our identity rds-db:connect for this role (deploy/iam/rds-connect"
     ".json); that host is the instance's own endpoint, for which the token is signed; and that the credentials have not expired"
@@ -97,8 +105,16 @@ class Failure:
     hint: str
 
 
+def is_login_refused(sqlstate: str | None, text: str) -> bool:
+    """Tell whether a server refused a login, which asking again does not change.
+
+    By the SQLSTATE where there is one. Else by the words of a server whose messages are English (`lc_messages`): of another it is not told.
+    """
+    return bool(_LOGIN_REFUSED.search(text)) if sqlstate is None else sqlstate.startswith(_LOGIN_CLASSES)
+
+
 def failure_of(config: DatabaseConfig, text: str) -> Failure:
-    """Judge a connection that failed by the words of libpq or of the server."""
+    """Judge a connection that failed, or was refused, by the words of libpq or of the server."""
     hint = next((hint for words, hint in _HINTS.items() if re.search(words, text)), None)
     if hint is not None:
         trusted = config.sslrootcert or "~/.postgresql/root.crt"
@@ -106,6 +122,8 @@ def failure_of(config: DatabaseConfig, text: str) -> Failure:
         return Failure(expected, hint.format(host=config.host, port=config.port, authorities=trusted))
     if config.auth == "aws_iam" and "authentication failed" in text:
         return Failure("", _WITHOUT_WAY_IN)
+    if _LOGIN_REFUSED.search(text):
+        return Failure("", "correct user, database or the password in the variable of password_env, or the server's roles and pg_hba.conf")
     return Failure("", "check that the server is up, and host, port, user, password and sslmode in the config")
 
 

@@ -100,7 +100,7 @@ def _read(store: ObjectStore, prefix: str, found: StoredObject) -> Hold:
             store, found.key, f"a key of another form, or {found.bytes} bytes, in place of an {{id}}.json of at most {MAX_BYTES}"
         )
     try:
-        document = HoldDocument.model_validate(parse_json(b"".join(store.read(found.key))))
+        document = HoldDocument.model_validate(parse_json(read_whole(store, found.key)))
     except ValidationError as error:
         raise _unreadable(store, found.key, why_invalid(error)) from error
     except (ValueError, RecursionError) as error:

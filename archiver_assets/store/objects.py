@@ -4,13 +4,16 @@ What belongs here: the protocol, whose comments are the contract that every impl
 What does not: S3 (`s3.py`), the names of objects (`keys.py`), what is inside them.
 """
 
+import logging
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, Protocol
 
-from archiver_assets.errors import ManifestInvalid
+from archiver_assets.errors import ManifestInvalid, ObjectDamaged
+
+log = logging.getLogger("archiver")
 
 SMALL: Final = 16 * 1024 * 1024
 """Bytes of the largest manifest or mark that is read. One of 1,600 columns has 300 kB."""
@@ -82,7 +85,8 @@ class ObjectStore(Protocol):
         """Yield the content in order, in chunks of at most 1 MiB; with `version_id`, of exactly that version.
 
         Raises ObjectMissing, at the call or at the first chunk, if there is no such object. A stream that ends early is
-        taken up again where it ended; at last it raises StoreUnavailable, and is never a short result.
+        taken up again where it ended; at last it raises StoreUnavailable, and is never a short result. Raises ObjectDamaged, after the
+        last chunk, if the store sent a checksum of the content and that is another.
         """
 
     def head(self, key: str) -> StoredObject:
@@ -107,7 +111,22 @@ class ObjectStore(Protocol):
 
 
 def read_whole(store: ObjectStore, key: str, *, version_id: str | None = None) -> bytes:
-    """Return the content of a small object. Raises ObjectMissing, and ManifestInvalid, without having read more, if it has over 16 MiB."""
+    """Return the content of a small object, read a second time if its checksum is wrong.
+
+    Raises ObjectMissing, and ManifestInvalid if the checksum is wrong again or, without having read more, if it has over 16 MiB.
+    """
+    try:
+        return _read_whole(store, key, version_id)
+    except ObjectDamaged as error:
+        log.warning("reading %s again: %s", store.uri(key), error.message)
+    try:
+        return _read_whole(store, key, version_id)
+    except ObjectDamaged as error:
+        hint = "bring the object back from an older version or a copy; nothing was deleted"
+        raise ManifestInvalid(error.message, hint=hint) from error
+
+
+def _read_whole(store: ObjectStore, key: str, version_id: str | None) -> bytes:
     content = bytearray()
     for chunk in store.read(key, version_id=version_id):
         content += chunk

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from botocore.exceptions import ClientError
 
 from archiver_assets.aws import new_session
-from archiver_assets.errors import ObjectExists, StoreError, StoreUnavailable
+from archiver_assets.errors import ObjectDamaged, ObjectExists, StoreError, StoreUnavailable
 from archiver_assets.store.encryption import Encryption, EncryptionKind
 from archiver_assets.store.object_lock import ObjectLock, Retention
 from archiver_assets.store.objects import StoredObject, Version
@@ -150,6 +150,11 @@ class S3ObjectStore:
                     yield chunk
             except StoreUnavailable as error:
                 log.info("%s", error.message)
+            except ObjectDamaged as error:
+                if "ContentRange" not in answer:
+                    raise
+                # Some stores send the checksum of the whole with a part: that proves nothing of either.
+                raise StoreUnavailable(error.message, hint=AGAIN) from error
             if done >= size:
                 return
             if pause is not None:

@@ -22,7 +22,7 @@ from botocore.exceptions import (
     SSLError,
 )
 
-from archiver_assets.errors import ObjectExists, ObjectMissing, StoreError, StoreUnavailable
+from archiver_assets.errors import ObjectDamaged, ObjectExists, ObjectMissing, StoreError, StoreUnavailable
 from archiver_assets.untrusted_text import bounded
 
 UNREACHABLE = (HTTPClientError, ConnectionError, IncompleteReadError)
@@ -37,6 +37,7 @@ LOCK = (
     "docs/how-to/tamper-evidence.md says how"
 )
 AGAIN = "try again later; if it persists, look at the store's own health and at s3.endpoint in the config"
+DAMAGED = "the content is not what the store's own checksum says: read again; if it persists, the object is damaged"
 
 KNOWN: dict[str, tuple[type[StoreError], str]] = {
     "PreconditionFailed": (ObjectExists, "compare its content: it may be this very call's own, stored by a try whose answer was lost"),
@@ -106,6 +107,9 @@ def translated(attempt: Attempt) -> Iterator[None]:
     except UNREACHABLE as error:
         msg = f"{attempt.failed}: no answer, or half of one: {error}"
         raise StoreUnavailable(msg, hint=AGAIN) from error
+    except FlexibleChecksumError as error:
+        msg = f"{attempt.failed}: {error}"
+        raise ObjectDamaged(msg, hint=DAMAGED) from error
     except BotoCoreError as error:
         msg = f"{attempt.failed}: {error}"
         raise StoreError(msg, hint=client_side_hint(error)) from error
@@ -153,6 +157,4 @@ def client_side_hint(error: BotoCoreError) -> str:
     """Return the next step for an error that never reached the store."""
     if isinstance(error, NoCredentialsError | PartialCredentialsError | CredentialRetrievalError):
         return CREDENTIALS
-    if isinstance(error, FlexibleChecksumError):
-        return "the content is not what the store's own checksum says: read again; if it persists, the object is damaged"
     return "correct the s3 section of the config"

@@ -7,7 +7,7 @@ import dagster as dg
 import pytest
 
 from archiver_assets.config import TableConfig
-from archiver_assets.errors import SourceUnavailable, TableRefused
+from archiver_assets.errors import SourceLoginRefused, SourceUnavailable, TableRefused
 from archiver_assets.orchestration.build import build_definitions
 from archiver_assets.orchestration.check_evaluation import evaluate_all, last_seen
 from archiver_assets.orchestration.checks import CHECKS_JOB, check_keys
@@ -87,17 +87,20 @@ def test_a_database_that_cannot_be_reached_fails_every_check_and_the_one_run_wit
     assert all(not each.passed and "not evaluated: database lab" in str(each.description) for each in found.values())
 
 
-def test_after_two_failed_connections_the_other_checks_are_told_so_without_another_look() -> None:
+@pytest.mark.parametrize("kind", [SourceUnavailable, SourceLoginRefused])
+def test_after_two_failed_connections_the_other_checks_are_told_so_without_another_look(
+    kind: type[SourceUnavailable | SourceLoginRefused],
+) -> None:
     looks = 0
 
     def look() -> dg.AssetCheckResult:
         nonlocal looks
         looks += 1
         message = "no answer"
-        raise SourceUnavailable(message, hint="wait")
+        raise kind(message, hint="wait")
 
     results = []
-    with pytest.raises(SourceUnavailable):
+    with pytest.raises(kind):
         results += list(evaluate_all({dg.AssetCheckKey(dg.AssetKey("a"), str(number)): look for number in range(20)}))
     assert looks == 2
 

@@ -107,10 +107,10 @@ def test_init_says_that_the_password_is_wrong_and_does_not_say_it(
     lab: Lab, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(PASSWORD_VARIABLE, "wrong-secret")
-    assert init(lab.database, tmp_path / "a.yaml") == Status.TRY_AGAIN
+    assert init(lab.database, tmp_path / "a.yaml") == Status.FAILED
     said = capsys.readouterr().err
     assert "password authentication failed" in said
-    assert "HINT: check that the server is up, and host, port, user, password" in said
+    assert "HINT: correct user, database or the password" in said
     assert "wrong-secret" not in said
     monkeypatch.delenv(PASSWORD_VARIABLE)
     assert init(lab.database, tmp_path / "a.yaml") == Status.USAGE

@@ -1,5 +1,6 @@
 """`archiver list` and `archiver verify`: the archive from the store alone, also what accident and malice do to it."""
 
+import dataclasses
 import json
 import re
 from collections.abc import Callable, Iterator
@@ -8,8 +9,10 @@ from datetime import date
 from pathlib import Path
 
 import pytest
+import yaml
 
 from archiver_assets.cli.app import Status, main
+from archiver_assets.demo.seaweed import EmbeddedS3
 from archiver_assets.errors import StoreError
 from archiver_assets.lifecycle.archiving.archive import archive
 from archiver_assets.lifecycle.generations import read_generations, reject
@@ -20,6 +23,7 @@ from archiver_assets.store.objects import SMALL
 from archiver_assets.store.s3 import S3ObjectStore
 from archiver_assets_tests.e2e.conftest import Said
 from archiver_assets_tests.lab import DAY, PASSWORD_VARIABLE, Lab, only
+from archiver_assets_tests.proxies import Fault, HttpProxy, Rule
 
 NEXT_DAY = date(2024, 3, 6)
 FOLDER = "archives/lab/public/audit_logs/"
@@ -364,6 +368,17 @@ def test_versions_that_may_not_be_listed_are_a_warning_and_the_rest_is_proven(
     assert said("verify", "--strict")[0] == Status.FOUND
     purge(lab.task(NEXT_DAY))
     assert lab.count() == 0
+
+
+def test_what_a_crash_left_is_strange_if_the_store_sends_it_damaged(lab: Lab, s3_server: EmbeddedS3, config: str, said: Said) -> None:
+    name = "rows-0002-0123abcd.parquet"
+    lab.store.create(f"{FOLDER}dt={DAY}/{name}", lab.content(only(lab.objects(), lambda key: f"dt={DAY}/rows" in key)))
+    with HttpProxy(s3_server.port, Rule(Fault.WRONG_BYTE_TOLD, "GET", name, times=None)) as proxy:
+        Path(config).write_text(yaml.safe_dump(dataclasses.replace(lab, endpoint=proxy.endpoint).document()))
+        status, out = said("verify")
+    assert status == Status.FOUND
+    assert re.search(f"{name} is named by no manifest, and no archive of this day left it: .*checksum", out)
+    assert "2 of 2 generations of 2 days proven" in out
 
 
 LARGEST = 999_999

@@ -15,6 +15,7 @@ import yaml
 from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
 
 from archiver_assets.cli.app import Status
+from archiver_assets.demo.seaweed import EmbeddedS3
 from archiver_assets.errors import PartitionBusy
 from archiver_assets.lifecycle.archiving.archive import archive
 from archiver_assets.lifecycle.progress import Progress
@@ -28,8 +29,9 @@ from archiver_assets.store.objects import StoredObject
 from archiver_assets.store.s3 import S3ObjectStore
 from archiver_assets.telemetry.runs import TABLE_TAG
 from archiver_assets_tests.e2e.conftest import Said
-from archiver_assets_tests.lab import DAY, PREFIX, Lab
+from archiver_assets_tests.lab import DAY, PASSWORD_VARIABLE, PREFIX, Lab
 from archiver_assets_tests.pods import pod_instance, pod_variables
+from archiver_assets_tests.proxies import Fault, HttpProxy, Rule
 
 NEXT_DAY = date(2024, 3, 6)
 WHERE = ("--database", "lab", "--table", "audit_logs")
@@ -105,6 +107,38 @@ def test_a_day_that_fails_keeps_no_other_from_being_run(lab: Lab, said: Said) ->
     assert manifest in failure["message"]
     assert answer["recorded"] is False
     assert lab.count() == 10
+
+
+def test_a_table_whose_objects_come_back_damaged_keeps_no_other_from_being_run(
+    lab: Lab, s3_server: EmbeddedS3, config: str, said: Said
+) -> None:
+    lab.execute("CREATE TABLE other_logs (LIKE audit_logs INCLUDING ALL)")
+    lab.fill(rows=10)
+    lab.execute("INSERT INTO other_logs SELECT * FROM audit_logs")
+    with HttpProxy(s3_server.port, Rule(Fault.WRONG_BYTE_TOLD, "GET", "/audit_logs/.*/rows-", times=None)) as proxy:
+        document = replace(lab, endpoint=proxy.endpoint).document()
+        (database,) = document["databases"]
+        database["tables"].append({**database["tables"][0], "name": "other_logs"})
+        Path(config).write_text(yaml.safe_dump(document))
+        status, out = said("run", "--database", "lab", "--json")
+    assert status == Status.FAILED
+    (failure,) = json.loads(out)["failures"]
+    assert (failure["error"], "checksum" in failure["message"]) == ("NotVerified", True)
+    assert (lab.count(), lab.count("other_logs")) == (10, 0)
+
+
+def test_a_login_that_is_refused_is_no_failure_that_passes_and_keeps_the_other_tables_of_its_database_from_being_tried(
+    lab: Lab, config: str, said: Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    document = lab.document()
+    (database,) = document["databases"]
+    database["tables"].append({**database["tables"][0], "name": "other_logs"})
+    Path(config).write_text(yaml.safe_dump(document))
+    monkeypatch.setenv(PASSWORD_VARIABLE, "no longer this")
+    status, out = said("run")
+    assert status == Status.FAILED
+    assert "FAILED lab/public/audit_logs: SourceLoginRefused: " in out
+    assert "lab/public/other_logs: not run, as its database failed before" in out
 
 
 def test_a_partition_that_is_busy_is_to_be_tried_again(lab: Lab, said: Said) -> None:

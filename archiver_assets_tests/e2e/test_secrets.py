@@ -132,7 +132,7 @@ def tell(story: Story, environment: pytest.MonkeyPatch) -> None:
         for command in ("doctor", "plan", "status", "run"):
             story.command(command, "--json")
         place = ["--host", lab.database.host, "--port", str(lab.database.port), "--user", lab.database.user, "--dbname", lab.database.name]
-        assert story.command("init", *place, "--password-env", PASSWORD_VARIABLE, "--output", f"{story.config}.new") == Status.TRY_AGAIN
+        assert story.command("init", *place, "--password-env", PASSWORD_VARIABLE, "--output", f"{story.config}.new") == Status.FAILED
     with environment.context() as wrong:
         wrong.setenv(SCRATCH_PASSWORD_VARIABLE, canaries.secret("a wrong password of the scratch database") + ODD)
         assert not story.run(next(days), "archive", "purge")

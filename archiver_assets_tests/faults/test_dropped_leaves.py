@@ -22,6 +22,7 @@ from archiver_assets.source.catalog import Connection, Table
 from archiver_assets.source.identities import Part, of_leaf
 from archiver_assets.store.hold_objects import place_hold, release_hold
 from archiver_assets.store.manifest import Receipt, decode
+from archiver_assets_tests.faults.test_holds import WatchedStore
 from archiver_assets_tests.lab import PREFIX, Lab
 
 DAY, NEXT = date(2024, 3, 5), date(2024, 3, 6)
@@ -410,3 +411,23 @@ def test_a_hold_on_a_row_keeps_its_leaf_also_one_that_is_placed_while_the_drop_w
     release_hold(lab.store, PREFIX, "case")
     purged = purge(lab.task())
     assert (purged.outcome, purged.tally.purged, purged.dropped, notes(lab)) == ("purged", 1, ("ev_05",), [])
+
+
+def test_a_store_of_holds_that_answers_late_does_not_keep_others_from_the_leaf(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    archive(lab.task())
+    monkeypatch.setattr(dropping, "_IDLE_MILLISECONDS", 300)
+    seen: list[int] = []
+
+    def answer_late_while_the_leaf_is_locked() -> None:
+        try:
+            lab.execute("SET lock_timeout = '50ms'; SELECT count(*) FROM ev_05")
+        except psycopg.errors.LockNotAvailable:
+            lab.execute("SET lock_timeout = '5s'; SELECT count(*) FROM ev_05")
+            seen.append(lab.count("ev_05"))
+        else:
+            store.nth += 1
+
+    store = WatchedStore(lab.store, answer_late_while_the_leaf_is_locked)
+    purged = purge(lab.task(store=store))
+
+    assert (seen, purged.dropped, notes(lab)) == ([20], ("ev_05",), [])

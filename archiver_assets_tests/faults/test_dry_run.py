@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -9,9 +10,9 @@ import psycopg
 import pytest
 
 from archiver_assets.config import Hold
-from archiver_assets.errors import StoreError
+from archiver_assets.errors import SourceLoginRefused, StoreError
 from archiver_assets.lifecycle.archiving.archive import archive
-from archiver_assets.lifecycle.dry_run import dry_archive, look_at
+from archiver_assets.lifecycle.dry_run import Findings, dry_archive, look_at
 from archiver_assets.lifecycle.purging.dry_purge import DryPurge, dry_purge
 from archiver_assets.lifecycle.purging.purge import purge
 from archiver_assets.lifecycle.task import Step
@@ -52,6 +53,14 @@ def damage(lab: Lab) -> None:
 
 def stops(found: DryPurge) -> list[str]:
     return [each.name for each in found.findings if "purge" in each.stops]
+
+
+def test_a_login_that_is_refused_is_no_finding_because_nothing_after_it_could_be_known(lab: Lab) -> None:
+    wrong = replace(lab, database=replace(lab.database, user="nobody"))
+    findings = Findings(wrong.task())
+    with pytest.raises(SourceLoginRefused), findings.noting(), wrong.task().source.connect():
+        pytest.fail("a session was opened")
+    assert findings.met == []
 
 
 def test_a_dry_archive_counts_what_the_archive_then_archives(lab: Lab) -> None:
@@ -145,7 +154,7 @@ def test_a_damaged_object_is_not_rejected_and_its_rows_would_be_archived_again(l
     before = state(lab)
     dry = dry_archive(lab.task())
     assert state(lab) == before
-    assert (dry.rows, [(each.name, each.stops) for each in dry.findings]) == (5, [("not_verified", "nothing")])
+    assert (dry.rows, [(each.name, each.stopped) for each in dry.findings]) == (5, [("not_verified", "nothing")])
 
 
 def test_a_damaged_object_stops_a_purge_but_for_one_that_archives_its_rows_again(lab: Lab) -> None:

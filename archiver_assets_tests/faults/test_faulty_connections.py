@@ -4,23 +4,35 @@ import os
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from botocore.retries.standard import ExponentialBackoff
 
+from archiver_assets.config import Hold
 from archiver_assets.demo.seaweed import EmbeddedS3
-from archiver_assets.errors import NotVerified, SourceUnavailable, StoreError, StoreUnavailable
+from archiver_assets.errors import (
+    HoldsUnreadable,
+    ManifestInvalid,
+    NotVerified,
+    SourceLoginRefused,
+    SourceUnavailable,
+    StoreError,
+    StoreUnavailable,
+)
 from archiver_assets.lifecycle.archiving.archive import archive
 from archiver_assets.lifecycle.purging.purge import purge
 from archiver_assets.lifecycle.verifying.verify import verify
 from archiver_assets.source.session import Connection, is_alive, mark_alive
 from archiver_assets.source.sql_session import PINNED_SETTINGS
+from archiver_assets.store.hold_objects import place_hold
 from archiver_assets.store.s3 import Patience, S3ObjectStore
 from archiver_assets.store.s3_upload import PART_SIZE
-from archiver_assets_tests.lab import Lab, only
+from archiver_assets_tests.doubles import MemoryObjectStore
+from archiver_assets_tests.lab import PREFIX, Lab, only
 from archiver_assets_tests.proxies import Fault, HttpProxy, Rule, TcpProxy
 
 ROWS = 200
@@ -106,6 +118,9 @@ READ_FAULTS = {
     "lost answer": once_each(Fault.DROP_ANSWER, "GET"),
 }
 
+WRONG_BYTES = {Fault.WRONG_BYTE: "sha256", Fault.WRONG_BYTE_TOLD: "checksum"}
+"""And what tells."""
+
 
 @pytest.mark.parametrize("fault", WRITE_FAULTS)
 def test_a_fault_of_one_write_of_every_kind_is_survived(lab: Lab, s3_proxy: HttpProxy, fault: str) -> None:
@@ -160,14 +175,73 @@ def test_a_large_object_whose_completion_lost_its_answer_is_recognised(lab: Lab,
     assert len(marks(lab, "/rows-")) == 1
 
 
-def test_wrong_bytes_that_come_once_are_read_again_and_reject_nothing(lab: Lab, s3_proxy: HttpProxy) -> None:
+@pytest.mark.parametrize("fault", WRONG_BYTES)
+def test_wrong_bytes_that_come_once_are_read_again_and_reject_nothing(lab: Lab, s3_proxy: HttpProxy, fault: Fault) -> None:
     lab.fill(rows=ROWS)
-    s3_proxy.rules = [Rule(Fault.WRONG_BYTE, "GET", "/rows-")]
+    s3_proxy.rules = [Rule(fault, "GET", kind) for kind in ("/rows-", "/_manifest")]
 
-    run_all(through_store(lab, s3_proxy))
+    harmed = through_store(lab, s3_proxy)
+    if fault is Fault.WRONG_BYTE:
+        s3_proxy.rules.pop()  # no checksum tells that a manifest was damaged on the way, and it has none of its own
+    run_all(harmed)
 
-    assert s3_proxy.rules[0].hits == 1
+    assert {rule.hits for rule in s3_proxy.rules} == {1}
     assert marks(lab, "_rejected") == []
+
+
+def test_damage_that_only_the_checksum_of_the_store_tells_rejects_one_generation_and_stops_no_other(lab: Lab, s3_proxy: HttpProxy) -> None:
+    lab.fill(rows=ROWS)
+    archive(lab.task())
+    lab.execute("INSERT INTO audit_logs (created_at, action) VALUES ('2024-03-05 12:00+00', 'late')")
+    archive(lab.task())
+    damaged = Rule(Fault.WRONG_BYTE_TOLD, "GET", "/rows-0001-", times=None)
+    s3_proxy.rules = [damaged]
+    harmed = through_store(lab, s3_proxy)
+
+    verification = verify(harmed.task())
+
+    assert (damaged.hits, verification.rejected) == (2, 1)
+    assert only(verification.mismatches, lambda line: line.startswith("generation 1: ") and "checksum" in line)
+    assert only(marks(lab, "_rejected"), lambda key: key.endswith("_rejected-0001.json"))
+    assert archive(harmed.task()).rows == ROWS
+    assert (purge(harmed.task()).tally.purged, lab.count()) == (ROWS + 1, 0)
+
+
+def test_late_rows_are_archived_although_the_checksum_of_an_earlier_object_is_wrong(lab: Lab, s3_proxy: HttpProxy) -> None:
+    lab.fill(rows=ROWS)
+    archive(lab.task())
+    lab.execute("INSERT INTO audit_logs (created_at, action) VALUES ('2024-03-05 12:00+00', 'late')")
+    s3_proxy.rules = [Rule(Fault.WRONG_BYTE_TOLD, "GET", "/rows-0001-", times=None)]
+
+    archived = archive(through_store(lab, s3_proxy).task())
+
+    assert (archived.rows, archived.rejected) == (ROWS + 1, 1)
+
+
+def test_a_manifest_whose_checksum_is_always_wrong_is_named_and_nothing_is_deleted(lab: Lab, s3_proxy: HttpProxy) -> None:
+    lab.fill(rows=ROWS)
+    archive(lab.task())
+    s3_proxy.rules = [Rule(Fault.WRONG_BYTE_TOLD, "GET", "/_manifest", times=None)]
+
+    with pytest.raises(ManifestInvalid, match=r"_manifest-0001.*checksum"):
+        purge(through_store(lab, s3_proxy).task())
+
+    assert (s3_proxy.rules[0].hits, marks(lab, "_rejected"), lab.count()) == (2, [], ROWS)
+
+
+@pytest.mark.parametrize(("times", "left"), [(1, 0), (None, ROWS)])
+def test_a_hold_whose_checksum_is_wrong_is_read_again_and_holds_every_row_if_it_stays_so(
+    lab: Lab, s3_proxy: HttpProxy, times: int | None, left: int
+) -> None:
+    lab.fill(rows=ROWS)
+    archive(lab.task())
+    place_hold(lab.store, PREFIX, Hold(id="case", reason="a case", table_name="lab.public.others"))
+    s3_proxy.rules = [Rule(Fault.WRONG_BYTE_TOLD, "GET", "/_holds/case.json", times=times)]
+
+    with pytest.raises(HoldsUnreadable, match="checksum") if left else nullcontext():
+        purge(through_store(lab, s3_proxy).task())
+
+    assert (s3_proxy.rules[0].hits, lab.count()) == (2 if left else 1, left)
 
 
 @pytest.mark.parametrize("size", [200, 2_000, 10_000])
@@ -232,6 +306,20 @@ def test_a_database_that_stays_away_is_named_and_nothing_is_deleted(lab: Lab, da
             verb(harmed.task())
 
     assert lab.count() == ROWS
+
+
+@pytest.mark.parametrize("wrong", [{"password": "no longer this"}, {"name": "nowhere"}, {"user": "nobody"}])
+def test_a_login_that_is_refused_is_no_fault_that_passes(lab: Lab, wrong: dict[str, Any]) -> None:
+    lab.fill(rows=ROWS)
+    archive(lab.task())
+    refused, pauses = replace(lab, database=replace(lab.database, **wrong)), list[float]()
+
+    for verb in (archive, verify, purge):
+        task = refused.task(sleep=pauses.append, store=MemoryObjectStore() if verb is verify else lab.store)
+        with pytest.raises(SourceLoginRefused, match=r"database lab .*(authentication failed|does not exist)"):
+            verb(task)
+
+    assert (pauses, lab.count()) == ([], ROWS)
 
 
 def vanish(connection: Connection) -> None:
@@ -316,27 +404,29 @@ def test_a_read_back_that_always_ends_early_deletes_nothing_and_rejects_nothing(
     assert (marks(lab, "_rejected"), lab.count()) == ([], ROWS)
 
 
-def test_wrong_bytes_at_every_read_fail_the_purge_and_nothing_is_deleted(lab: Lab, s3_proxy: HttpProxy) -> None:
+@pytest.mark.parametrize("fault", WRONG_BYTES)
+def test_wrong_bytes_at_every_read_fail_the_purge_and_nothing_is_deleted(lab: Lab, s3_proxy: HttpProxy, fault: Fault) -> None:
     lab.fill(rows=ROWS)
     archive(lab.task())
-    s3_proxy.rules = [Rule(Fault.WRONG_BYTE, "GET", "/rows-", times=None)]
+    s3_proxy.rules = [Rule(fault, "GET", "/rows-", times=None)]
 
-    with pytest.raises(NotVerified, match="sha256"):
+    with pytest.raises(NotVerified, match=WRONG_BYTES[fault]):
         purge(through_store(lab, s3_proxy).task())
 
     assert s3_proxy.rules[0].hits == 2
     assert (marks(lab, "_purging"), lab.count()) == ([], ROWS)
 
 
-def test_wrong_bytes_at_every_read_fail_the_verification_and_nothing_is_deleted(lab: Lab, s3_proxy: HttpProxy) -> None:
+@pytest.mark.parametrize("fault", WRONG_BYTES)
+def test_wrong_bytes_at_every_read_fail_the_verification_and_nothing_is_deleted(lab: Lab, s3_proxy: HttpProxy, fault: Fault) -> None:
     lab.fill(rows=ROWS)
     archive(lab.task())
-    s3_proxy.rules = [Rule(Fault.WRONG_BYTE, "GET", "/rows-", times=None)]
+    s3_proxy.rules = [Rule(fault, "GET", "/rows-", times=None)]
 
     verification = verify(through_store(lab, s3_proxy).task())
 
     assert not verification.passed
-    assert only(verification.mismatches, lambda line: "sha256" in line)
+    assert only(verification.mismatches, lambda line: WRONG_BYTES[fault] in line)
     assert lab.count() == ROWS
 
 

@@ -174,7 +174,7 @@ def test_a_role_that_may_not_see_the_lag_is_told_so(lab: Lab) -> None:
 
             hidden = only([each.line for each in findings], lambda line: "lag of 1 replicas" in line)
             assert "GRANT pg_read_all_stats" in hidden
-            assert {each.stops for each in findings} == {"nothing"}
+            assert {each.stopped for each in findings} == {"nothing"}
             assert not preflight(weak.task().source, weak.table(max_replication_lag_seconds=None))
             primary.execute(f"GRANT pg_read_all_stats TO {weak.database.user}")
             assert not preflight(weak.task().source, weak.table())

@@ -11,17 +11,21 @@ import psycopg
 import pytest
 
 from archiver_assets.config import TableConfig
-from archiver_assets.errors import TableRefused
+from archiver_assets.errors import SourceError, TableRefused
 from archiver_assets.lifecycle.archiving.archive import archive
 from archiver_assets.lifecycle.preflight import preflight
 from archiver_assets.lifecycle.purging.purge import purge
 from archiver_assets.lifecycle.task import Task
 from archiver_assets.orchestration.assets import table_keys
 from archiver_assets.orchestration.build import build_definitions
+from archiver_assets.source import catalog, sql_catalog
 from archiver_assets.source import preflight as source_preflight
 from archiver_assets.source.findings import Finding
-from archiver_assets_tests.lab import Lab
+from archiver_assets.source.preflight import read_preflight
+from archiver_assets_tests.clusters import catch_up, primary_with_standby, run
+from archiver_assets_tests.lab import AUDIT_LOGS, Lab
 from archiver_assets_tests.proxies import Pooler
+from archiver_assets_tests.servers import PostgresServer
 
 FUNCTION = "CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN OLD; END';"
 CHILD = "CREATE TABLE child (id int PRIMARY KEY, log bigint DEFAULT 0 REFERENCES audit_logs {});"
@@ -86,7 +90,7 @@ def test_what_is_never_acceptable_is_refused_by_both_even_where_other_risks_are_
     lab.execute(statement)
     table = lab.table(accepted_risks=("after_delete_trigger", "inbound_foreign_key", "connection_pooler"))
 
-    assert found(lab, table)[name].stops == "archive and purge"
+    assert found(lab, table)[name].stopped == "archive and purge"
     refused_by_both(lab, "cannot be archived and purged safely", table)
 
 
@@ -110,7 +114,7 @@ def test_a_risk_is_refused_until_it_is_accepted_by_name_and_then_archive_and_pur
     refused_by_both(lab, "would make a DELETE do more or less")
 
     table = lab.table(accepted_risks=(name,))
-    assert found(lab, table)[name].stops == "nothing"
+    assert found(lab, table)[name].stopped == "nothing"
     archive(lab.task(table=table))
     assert (purge(lab.task(table=table)).tally.purged, lab.count()) == (3, 0)
 
@@ -133,7 +137,7 @@ def test_a_trigger_that_is_disabled_or_not_for_deletes_is_none(lab: Lab) -> None
 )
 def test_what_a_leaf_alone_has_counts(lab: Lab, statement: str, name: str) -> None:
     lab.execute(DAYS + statement)
-    assert found(lab, lab.table(**EV))[name].stops == "archive and purge"
+    assert found(lab, lab.table(**EV))[name].stopped == "archive and purge"
 
 
 def test_a_leaf_that_is_a_foreign_or_an_unlogged_table_is_refused(lab: Lab) -> None:
@@ -147,6 +151,23 @@ def test_a_leaf_that_is_a_foreign_or_an_unlogged_table_is_refused(lab: Lab) -> N
     assert "ev_u" in found(lab, lab.table(**EV))["wrong_leaf"].what
 
 
+def test_a_temporary_table_and_temporary_leaves_are_refused(lab: Lab) -> None:
+    """A temporary table lies in a schema of its session, which the session that looks has to be."""
+    task = lab.task()
+    with task.source.connect() as connection:
+        for statement in DAYS.replace("CREATE TABLE ev", "CREATE TEMPORARY TABLE ev").replace(" ON ev", " ON pg_temp.ev").split(";"):
+            if statement.strip():
+                connection.execute(statement)
+        schema = connection.execute("SELECT nspname FROM pg_namespace WHERE oid = pg_my_temp_schema()").fetchone()
+        connection.execute("CREATE TEMPORARY TABLE alone (id int PRIMARY KEY, at timestamptz)")
+        name = (schema or {})["nspname"]
+        alone = lab.table(schema_name=name, name="alone", timestamp_column="at")
+        names = {each.name: each for each in read_preflight(connection, alone)}
+        assert (names["not_permanent"].stopped, "temporary" in names["not_permanent"].what) == ("archive and purge", True)
+        parent = {each.name: each for each in read_preflight(connection, lab.table(schema_name=name, **EV))}
+        assert parent["wrong_leaf"].stopped == "archive and purge"
+
+
 def test_a_missing_table_and_missing_columns_are_named(lab: Lab) -> None:
     assert found(lab, lab.table(name="nowhere"))["missing_table"].hint == "compare schema and name in the config"
     assert "found only id, created_at" in found(lab, lab.table(timestamp_column="at"))["missing_column"].what
@@ -158,13 +179,13 @@ def test_a_large_table_without_an_index_on_the_timestamp_is_refused_with_the_sta
 ) -> None:
     lab.fill(rows=50)
     lab.execute("DROP INDEX audit_logs_created_at_idx")
-    assert found(lab)["no_timestamp_index"].stops == "nothing"  # it is small
+    assert found(lab)["no_timestamp_index"].stopped == "nothing"  # it is small
     monkeypatch.setattr(source_preflight, "SCANNED_ANYWAY", 100)
     lab.execute("CREATE INDEX half ON audit_logs (created_at) WHERE id > 5; CREATE INDEX other ON audit_logs (id, created_at)")
     finding = found(lab)["no_timestamp_index"]
-    assert finding.stops == "archive and purge"
+    assert finding.stopped == "archive and purge"
     refused_by_both(lab, "no index begins with 'created_at'")
-    assert found(lab, lab.table(allow_sequential_scan=True))["no_timestamp_index"].stops == "nothing"
+    assert found(lab, lab.table(allow_sequential_scan=True))["no_timestamp_index"].stopped == "nothing"
 
     run_the_hint(lab, finding)
     assert found(lab) == {}
@@ -208,7 +229,7 @@ def test_missing_rights_are_named_with_the_grants_and_a_missing_delete_stops_onl
     assert {"no_usage", "no_select", "no_delete"} <= set(names())
     for name in ("no_usage", "no_select"):
         lab.execute(names()[name].hint)
-    assert {name: each.stops for name, each in names().items()} == {"no_delete": "purge"}
+    assert {name: each.stopped for name, each in names().items()} == {"no_delete": "purge"}
     assert archive(as_role(lab.task(), role)).rows == 3
     with pytest.raises(TableRefused, match="may not delete") as refused:
         purge(as_role(lab.task(), role))
@@ -238,7 +259,7 @@ def test_a_publication_is_a_warning_and_without_a_replica_identity_it_stops_the_
 ) -> None:
     lab.fill(rows=3)
     lab.execute(f"ALTER TABLE audit_logs REPLICA IDENTITY {identity}; CREATE PUBLICATION p FOR TABLE audit_logs")
-    assert {each.name: each.stops for each in found(lab).values()} == {name: stops}
+    assert {each.name: each.stopped for each in found(lab).values()} == {name: stops}
     archive(lab.task())
     if stops == "purge":
         with pytest.raises(TableRefused, match="has no replica identity"):
@@ -267,9 +288,61 @@ def test_a_pooler_is_refused_until_it_is_accepted(lab: Lab) -> None:
         assert archive(through(accepted_risks=("connection_pooler",))).rows == 3
 
 
+def test_a_server_older_than_the_oldest_supported_is_refused_and_what_else_is_wrong_is_found_too(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab.fill(rows=3)
+    lab.execute("CREATE RULE r AS ON DELETE TO audit_logs DO ALSO NOTHING")
+    monkeypatch.setattr(catalog, "OLDEST_SUPPORTED", 99)
+
+    assert {name: each.stopped for name, each in found(lab).items()} == dict.fromkeys(
+        ("unsupported_version", "delete_rule"), "archive and purge"
+    )
+    refused_by_both(lab, "expected PostgreSQL 99 or newer, found 1")
+
+
+def test_where_an_older_server_s_catalog_does_not_have_what_is_asked_for_its_version_is_the_reason(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sql_catalog, "RIGHTS", "SELECT no_such_function($1)")
+    with pytest.raises(SourceError):
+        found(lab)
+    monkeypatch.setattr(catalog, "OLDEST_SUPPORTED", 99)
+    assert list(found(lab)) == ["unsupported_version"]
+
+
+def test_an_encoding_that_has_no_utf8_form_is_refused_and_what_else_is_wrong_is_found_too(
+    lab: Lab, postgres_server: PostgresServer
+) -> None:
+    name = f"{lab.database.name}_ascii"
+    with psycopg.connect(postgres_server.maintenance_dsn, autocommit=True) as admin:
+        admin.execute(f"CREATE DATABASE {name} ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0")
+        try:
+            ascii_lab = replace(lab, database=postgres_server.database(name))
+            ascii_lab.execute(AUDIT_LOGS + "CREATE RULE r AS ON DELETE TO audit_logs DO ALSO NOTHING")
+            ascii_lab.fill(rows=3)
+            assert {name: each.stopped for name, each in found(ascii_lab).items()} == dict.fromkeys(
+                ("wrong_encoding", "delete_rule"), "archive and purge"
+            )
+            with pytest.raises(TableRefused, match="SQL_ASCII"), ascii_lab.task().source.connect() as connection:
+                catalog.read_server(connection)
+            refused_by_both(ascii_lab, "whose encoding has a UTF-8 form, found SQL_ASCII")
+        finally:
+            admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def test_a_standby_is_no_finding_but_an_error_as_nothing_is_done_there(lab: Lab) -> None:
+    with primary_with_standby() as pair:
+        run(pair.primary, AUDIT_LOGS)
+        catch_up(pair)
+        standby = replace(lab, database=PostgresServer(pair.standby.dsn()).database("postgres"))
+        with pytest.raises(SourceError, match="expected a primary server"):
+            found(standby)
+
+
 def test_a_server_newer_than_the_tested_ones_is_a_warning(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(source_preflight, "NEWEST_TESTED", 13)
-    assert found(lab)["untested_version"].stops == "nothing"
+    assert found(lab)["untested_version"].stopped == "nothing"
     lab.fill(rows=3)
     assert archive(lab.task()).rows == 3
 

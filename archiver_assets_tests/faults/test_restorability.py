@@ -9,7 +9,7 @@ import psycopg
 import pyarrow as pa
 import pytest
 
-from archiver_assets.errors import ConfigError, NotVerified, SourceError, SourceUnavailable, TableRefused
+from archiver_assets.errors import ConfigError, NotVerified, SourceError, SourceLoginRefused, SourceUnavailable, TableRefused
 from archiver_assets.lifecycle.archiving.archive import archive
 from archiver_assets.lifecycle.archiving.content import Content
 from archiver_assets.lifecycle.purging.purge import purge
@@ -266,7 +266,7 @@ def test_an_error_of_the_source_while_it_compares_is_the_sources(lab: Lab, scrat
 @pytest.mark.parametrize(
     ("wrong", "kind", "text"),
     [
-        ({"password": "mistaken-hunter2"}, SourceUnavailable, "scratch_database of lab (?s:.*)password authentication failed"),
+        ({"password": "mistaken-hunter2"}, SourceLoginRefused, "scratch_database of lab (?s:.*)password authentication failed"),
         ({"password": ""}, ConfigError, "LAB_SCRATCH_PASSWORD"),
         ({"port": 1}, SourceUnavailable, "scratch_database of lab (?s:.*)refused"),
     ],

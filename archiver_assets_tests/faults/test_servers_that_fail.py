@@ -43,6 +43,19 @@ def update_with_xid(lab: Lab, xid: int, statement: str) -> None:
             connection.commit()
 
 
+def freeze(server: EmbeddedPostgres) -> None:
+    """Make the rows of the server ready for another epoch of transaction ids."""
+    for name in ("postgres", "template1"):
+        with psycopg.connect(server.dsn(name), autocommit=True) as connection:
+            connection.execute("VACUUM (FREEZE)")
+    run(server, "CHECKPOINT")
+
+
+def next_xid(lab: Lab) -> int:
+    """Return the id (its low 32 bits) that the next transaction gets."""
+    return int(lab.execute("SELECT pg_snapshot_xmax(pg_current_snapshot())::text::numeric % 4294967296")[0][0])
+
+
 def xmin_of(lab: Lab, row: int) -> int:
     return int(lab.execute(f"SELECT xmin::text::bigint FROM audit_logs WHERE id = {row}")[0][0])
 
@@ -140,14 +153,40 @@ def test_the_same_xid_of_another_version_after_a_wraparound_deletes_nothing_else
             before.execute("UPDATE audit_logs SET action = 'old' WHERE id = 3")
             xid = xmin_of(before, 3)
             archive(before.task())
-            for name in ("postgres", "template1"):
-                with psycopg.connect(server.dsn(name), autocommit=True) as connection:
-                    connection.execute("VACUUM (FREEZE)")
-            run(server, "CHECKPOINT")
+            freeze(server)
         turn_epoch(home, 2**32 + xid - 1)
         with EmbeddedPostgres(home, durable=True) as server:
             after = lab_on(lab, server)
             update_with_xid(after, xid, "UPDATE audit_logs SET action = 'another version' WHERE id = 3")
+            assert xmin_of(after, 3) == xid
+
+            purged = purge(after.task())
+
+            assert (purged.tally.rows.by_version, purged.tally.rows.by_content, purged.tally.rows.changed) == (0, 29, 1)
+            assert after.execute("SELECT id, action FROM audit_logs") == [(3, "another version")]
+
+
+def test_the_xid_of_a_subtransaction_that_runs_at_the_snapshot_deletes_nothing_else_after_a_wraparound(lab: Lab) -> None:
+    """A snapshot names the transactions that run, and none of their subtransactions."""
+    with restartable() as home:
+        with EmbeddedPostgres(home, durable=True) as server:
+            before = lab_on(lab, server)
+            before.execute(AUDIT_LOGS)
+            before.fill(rows=30)
+            before.execute("UPDATE audit_logs SET action = 'old' WHERE id = 3")
+            xid = xmin_of(before, 3)
+            freeze(server)
+        turn_epoch(home, 2**32 + xid - 5)
+        with EmbeddedPostgres(home, durable=True) as server:
+            after = lab_on(lab, server)
+            while next_xid(after) < xid - 1:
+                after.execute("SELECT pg_current_xact_id()")
+            with psycopg.connect(after.database.dsn) as running:
+                running.execute("SELECT pg_current_xact_id()")
+                with running.transaction():
+                    running.execute("UPDATE audit_logs SET action = 'another version' WHERE id = 3")
+                after.execute("SELECT pg_current_xact_id()")
+                assert archive(after.task()).rows == 30
             assert xmin_of(after, 3) == xid
 
             purged = purge(after.task())

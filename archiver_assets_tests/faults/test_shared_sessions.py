@@ -9,7 +9,7 @@ from time import monotonic, sleep
 
 import pytest
 
-from archiver_assets.errors import SourceUnavailable, TableRefused
+from archiver_assets.errors import SourceLoginRefused, SourceUnavailable, TableRefused
 from archiver_assets.lifecycle.idle_check import has_no_expired_rows
 from archiver_assets.orchestration.day_selection import Choice
 from archiver_assets.orchestration.schedules import choose_days
@@ -158,7 +158,7 @@ def test_a_password_that_was_changed_is_used_at_once(lab: Lab, sessions: SharedS
     first = pid(session)
 
     environ[PASSWORD_VARIABLE] = "no longer this"
-    with pytest.raises(SourceUnavailable, match="password authentication failed"):
+    with pytest.raises(SourceLoginRefused, match="password authentication failed"):
         pid(session)
     environ.update(lab.environ)
 
@@ -167,21 +167,25 @@ def test_a_password_that_was_changed_is_used_at_once(lab: Lab, sessions: SharedS
 
 @dataclass(frozen=True)
 class Unreachable(Source):
-    """A database that lets each attempt to connect wait until it is told to fail."""
+    """A database that lets each attempt to connect wait until it is told to fail, by `kind`."""
 
     fail: threading.Event = field(default_factory=threading.Event)
     attempts: list[str] = field(default_factory=list)
+    kind: type[SourceUnavailable | SourceLoginRefused] = SourceUnavailable
 
     def open(self, conninfo: str, settings: object) -> Connection:  # noqa: ARG002 - the signature of Source
         """Wait, and fail."""
         self.attempts.append(conninfo)
         assert self.fail.wait(PATIENCE_SECONDS)
         message = "no answer"
-        raise SourceUnavailable(message, hint="wait")
+        raise self.kind(message, hint="wait")
 
 
-def test_ticks_that_waited_while_one_found_no_server_are_told_so_without_another_attempt(lab: Lab, sessions: SharedSessions) -> None:
-    source = Unreachable(lab.database_config(), lab.environ)
+@pytest.mark.parametrize("kind", [SourceUnavailable, SourceLoginRefused])
+def test_ticks_that_waited_while_one_found_no_server_are_told_so_without_another_attempt(
+    lab: Lab, sessions: SharedSessions, kind: type[SourceUnavailable | SourceLoginRefused]
+) -> None:
+    source = Unreachable(lab.database_config(), lab.environ, kind=kind)
     session = sessions.of(source)
     with ThreadPoolExecutor(5) as threads:
         ticks = [threads.submit(pid, session) for _ in range(5)]
@@ -190,8 +194,9 @@ def test_ticks_that_waited_while_one_found_no_server_are_told_so_without_another
         errors = [tick.exception() for tick in ticks]
 
     assert [str(each) for each in errors] == ["no answer\nHINT: wait"] * 5
+    assert {type(each) for each in errors} == {kind}
     assert len(source.attempts) == 1
-    with pytest.raises(SourceUnavailable):
+    with pytest.raises(kind):
         pid(session)
     assert len(source.attempts) == 2
 

@@ -8,10 +8,11 @@ import pytest
 from archiver_assets.demo.seaweed import EmbeddedS3
 from archiver_assets.errors import ManifestInvalid, NotArchived, NotVerified
 from archiver_assets.lifecycle.archiving.archive import archive
-from archiver_assets.lifecycle.generations import read_generations
+from archiver_assets.lifecycle.generations import read_generations, reject
 from archiver_assets.lifecycle.purging.purge import purge
 from archiver_assets.lifecycle.verifying.readback import read_back
 from archiver_assets.lifecycle.verifying.verify import verify
+from archiver_assets.orchestration.metadata import verification_result
 from archiver_assets_tests.doubles import MemoryObjectStore
 from archiver_assets_tests.lab import DAY, Lab, only
 
@@ -99,6 +100,38 @@ def test_a_manifest_that_was_truncated_is_named_and_no_row_is_deleted(lab: Lab, 
 
     assert key in verify(lab.task()).mismatches[0]
     assert lab.count() == 5
+
+
+def _removed(lab: Lab, key: str) -> None:
+    lab.store.remove(key)
+
+
+def _emptied(lab: Lab, key: str) -> None:
+    lab.overwrite(key, b"")
+
+
+@pytest.mark.parametrize("harm", [_removed, _emptied])
+@pytest.mark.parametrize("purged", [False, True])
+def test_the_check_of_a_day_whose_manifest_cannot_be_believed_has_the_next_step_that_a_run_has(
+    lab: Lab, harm: Callable[[Lab, str], None], *, purged: bool
+) -> None:
+    lab.fill(rows=5)
+    archive(lab.task())
+    key = only(lab.objects(), lambda key: "_manifest" in key)
+    if purged:
+        purge(lab.task())
+    else:
+        reject(lab.task(), read_generations(lab.task()).live[0], ("a test",))
+    harm(lab, key)
+    with pytest.raises(ManifestInvalid, match=key) as raised:
+        archive(lab.task())
+
+    verification = verify(lab.task())
+    result = verification_result(lab.task(), lab.services().links, verification)
+
+    assert verification.mismatches == (raised.value.message,)
+    assert verification.next_step == verification.failure("a day").hint == raised.value.hint
+    assert result.metadata["next_step"].value == raised.value.hint
 
 
 def test_a_manifest_and_object_of_another_day_are_named_and_no_row_is_deleted(lab: Lab, s3_server: EmbeddedS3) -> None:

@@ -20,7 +20,7 @@ from archiver_assets.cli.app import Status, main
 from archiver_assets.config import DatabaseConfig, load_config
 from archiver_assets.demo.postgres import EmbeddedPostgres
 from archiver_assets.demo.seaweed import EmbeddedS3
-from archiver_assets.errors import SourceUnavailable
+from archiver_assets.errors import SourceLoginRefused
 from archiver_assets.lifecycle.retrying import persistently
 from archiver_assets.source import session, tokens
 from archiver_assets.source.session import Source
@@ -194,7 +194,7 @@ def test_a_statement_that_is_abandoned_is_ended_without_another_token(source: So
 
 def test_a_token_that_is_refused_is_not_shown_and_the_rights_that_it_takes_are_named(source: Source, signer: Signer) -> None:
     signer.knows_the_role = False
-    with pytest.raises(SourceUnavailable, match="password authentication failed") as caught, source.connect():
+    with pytest.raises(SourceLoginRefused, match="password authentication failed") as caught, source.connect():
         pytest.fail("a session was opened")
     assert "rds_iam" in caught.value.hint
     assert "rds-db:connect" in caught.value.hint

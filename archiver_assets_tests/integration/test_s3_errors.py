@@ -4,8 +4,10 @@ What belongs here: errors, and what only the requests themselves show. What does
 (`test_object_store_contract.py`). Where no real server can be made to fail as needed, a scripted one on loopback answers.
 """
 
+import base64
 import hashlib
 import traceback
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -18,7 +20,7 @@ import pytest
 from archiver_assets import threads
 from archiver_assets.demo.processes import free_ports
 from archiver_assets.demo.seaweed import EmbeddedS3
-from archiver_assets.errors import ObjectExists, StoreError, StoreUnavailable
+from archiver_assets.errors import ObjectDamaged, ObjectExists, StoreError, StoreUnavailable
 from archiver_assets.store.objects import Upload
 from archiver_assets.store.s3 import CONFLICT_PAUSES, RESUME_PAUSES, Patience, S3ObjectStore
 from archiver_assets.store.s3_upload import MAX_PARTS, MIB, PART_SIZE
@@ -279,9 +281,18 @@ def test_an_announced_expiration_is_told(serve: Serve) -> None:
 
 def test_content_that_is_not_what_its_checksum_says_is_refused(serve: Serve) -> None:
     store = serve(Script([(200, {"ETag": '"e"', "x-amz-checksum-crc32": "AAAAAA=="}, b"damaged")]))
-    with pytest.raises(StoreError, match="checksum") as caught:
+    with pytest.raises(ObjectDamaged, match=r"s3://bucket/a: .*checksum") as caught:
         list(store.read("a"))
     assert "damaged" in caught.value.hint
+
+
+def test_the_checksum_of_the_whole_proves_no_damage_of_the_part_that_it_was_sent_with(serve: Serve) -> None:
+    content = bytes(range(256)) * 8
+    whole = {"x-amz-checksum-crc32": base64.b64encode(zlib.crc32(content).to_bytes(4, "big")).decode()}
+    first = (200, {"Content-Length": "2048", "ETag": '"e"'} | whole, content[:1000])
+    script = Script([first, (206, _range(1000, 0, 2048) | whole, content[1000:])])
+    with pytest.raises(StoreUnavailable, match=r"s3://bucket/a: .*checksum"):
+        list(replace(serve(script), patience=RESUMING).read("a"))
 
 
 @pytest.mark.parametrize("code", ["InternalError", "SlowDown", "ServiceUnavailable"])

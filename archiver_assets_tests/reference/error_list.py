@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from archiver_assets import errors
 from archiver_assets.cli.app import Status
 from archiver_assets.errors import ArchiverError, ConfigError
+from archiver_assets.source.findings import EVERYTHING, NOTHING, PURGE, Finding
 from archiver_assets_tests.pages import ROOT
 from archiver_assets_tests.reference.parts import REFERENCE, Part, table
 
@@ -19,6 +20,13 @@ PRODUCT = ROOT / "archiver_assets"
 CLASSES: Mapping[str, type[ArchiverError]] = {
     name: found for name, found in vars(errors).items() if isinstance(found, type) and issubclass(found, ArchiverError)
 }
+
+
+_STOPS: Mapping[str, ast.expr] = {
+    name: ast.Constant(Finding("", "", "", stops).stopped)
+    for name, stops in {"EVERYTHING": EVERYTHING, "PURGE": PURGE, "NOTHING": NOTHING}.items()
+}
+"""The names by which findings say what they stop."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +82,7 @@ def _made(names: set[str]) -> Iterator[Made]:
     for path in sorted(PRODUCT.rglob("*.py")):
         if "demo" not in path.parts:
             tree = ast.parse(path.read_text())
-            outer = dict(_assignments(tree.body))
+            outer = {**_STOPS, **dict(_assignments(tree.body))}
             for function in (each for each in ast.walk(tree) if isinstance(each, ast.FunctionDef)):
                 yield from _made_in(function, outer, names)
 

@@ -12,6 +12,9 @@ import click
 import pytest
 
 from archiver_assets.cli.app import COMMANDS, Status, archiver, main
+from archiver_assets.cli.each_table import look_at_each
+from archiver_assets.config import TableConfig
+from archiver_assets.errors import ArchiverError, SourceLoginRefused, SourceUnavailable, StoreUnavailable, TableRefused
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -49,6 +52,31 @@ def test_a_log_of_json_has_the_error_too(tmp_path: Path, capsys: pytest.CaptureF
 def test_an_unknown_command_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["no-such-thing"]) == Status.USAGE
     assert "no-such-thing" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("kind", "looked_at"),
+    [
+        (SourceUnavailable, ["one", "two"]),
+        (SourceLoginRefused, ["one", "two"]),
+        (StoreUnavailable, ["one"]),
+        (TableRefused, ["one", "one", "two"]),
+    ],
+)
+def test_what_all_tables_of_a_database_or_of_the_store_share_is_tried_once(kind: type[ArchiverError], looked_at: list[str]) -> None:
+    tables = [
+        TableConfig(database=database, name="log", timestamp_column="at", primary_key=("id",), retention_days=30)
+        for database in ("one", "one", "two")
+    ]
+    seen: list[str] = []
+
+    def look(table: TableConfig) -> None:
+        seen.append(table.database)
+        message = "no"
+        raise kind(message, hint="wait")
+
+    assert [type(each.error) for each in look_at_each(tables, look)] == [kind] * 3
+    assert seen == looked_at
 
 
 def test_ctrl_c_is_an_exit_status_and_no_traceback(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -44,11 +44,22 @@ def workflow() -> dict[str, Any]:
     return found
 
 
+def ci_pythons() -> list[str]:
+    ci = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())
+    found: list[str] = ci["jobs"]["test"]["strategy"]["matrix"]["python"]
+    return found
+
+
+def test_every_python_that_is_promised_is_tested() -> None:
+    [(first, end)] = re.findall(r"^>=3\.(\d+),<3\.(\d+)$", PROJECT["project"]["requires-python"])
+    assert ci_pythons() == [f"3.{minor}" for minor in range(int(first), int(end))]
+
+
 def test_both_stages_have_the_same_python_by_tag_and_it_is_one_that_is_tested() -> None:
     build, final = stages()
     assert said(build, "FROM") == [f"{said(final, 'FROM')[0]} AS build"]
     [(version, debian)] = re.findall(r"^python:(\d+\.\d+)-slim-(\w+)$", said(final, "FROM")[0])
-    assert f'"{version}"' in (ROOT / ".github" / "workflows" / "ci.yml").read_text()
+    assert version in ci_pythons()
     assert debian != "latest"
     # Else the bytecode of the library would be made for a folder that is not there.
     assert f"/usr/local/lib/python{version}" in " ".join(said(final, "RUN"))

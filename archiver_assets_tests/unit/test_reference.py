@@ -14,4 +14,4 @@ def test_a_generated_part_is_what_the_code_says(part: Part) -> None:
 
 def test_every_error_has_a_cause_and_a_next_step_but_those_that_others_stand_for() -> None:
     without = [name for name in CLASSES if f"### {name}\n" not in causes()]
-    assert without == ["ArchiverError", "SourceConflict"]
+    assert without == ["ArchiverError", "SourceLoginRefused", "SourceConflict"]

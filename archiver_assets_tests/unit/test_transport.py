@@ -4,8 +4,9 @@ import pytest
 from botocore.exceptions import SSLError
 
 from archiver_assets.config import DatabaseConfig, TableConfig
-from archiver_assets.errors import StoreError, StoreUnavailable
+from archiver_assets.errors import SourceLoginRefused, SourceUnavailable, StoreError, StoreUnavailable
 from archiver_assets.lifecycle.reporting.doctor import Verdict, examine_endpoint, way_line
+from archiver_assets.source.session import Source
 from archiver_assets.source.transport import Way, failure_of
 from archiver_assets.store.s3_errors import Attempt, translated
 
@@ -60,7 +61,7 @@ def database(**changes: object) -> DatabaseConfig:
 
 def test_what_is_not_about_tls_is_not_blamed_on_it() -> None:
     refused = "connection failed: FATAL:  password authentication failed for user"
-    assert failure_of(database(), refused).hint == "check that the server is up, and host, port, user, password and sslmode in the config"
+    assert failure_of(database(), refused).hint.startswith("correct user, database or the password in the variable of password_env")
     assert "rds_iam" in failure_of(database(auth="aws_iam", password_env=None), "FATAL:  PAM authentication failed for user").hint
 
 
@@ -78,3 +79,53 @@ def test_a_handshake_that_was_cut_is_tried_again_and_a_proof_that_failed_is_not(
     with pytest.raises(StoreError) as caught, translated(Attempt("read", "s3://b/k", "s3:GetObject")):
         raise SSLError(endpoint_url="https://store", error=OSError(said))
     assert type(caught.value) is kind
+
+
+AT = 'connection failed: connection to server at "10.1.2.3", port 6432 failed: '
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f'{AT}FATAL:  password authentication failed for user "u"',
+        f'{AT}FATAL:  PAM authentication failed for user "u"',
+        f"{AT}FATAL:  SASL authentication failed",
+        f'{AT}FATAL:  role "u" does not exist',
+        f'{AT}FATAL:  role "u" is not permitted to log in',
+        f'{AT}FATAL:  database "app" does not exist',
+        f'{AT}FATAL:  no pg_hba.conf entry for host "10.1.2.3", user "u", database "app", no encryption',
+        f'{AT}FATAL:  pg_hba.conf rejects connection for host "10.1.2.3", user "u", database "app", no encryption',
+        f"{AT}fe_sendauth: no password supplied",
+        f"{AT}FATAL:  no such database: app",
+        f"{AT}FATAL:  no such user: u",
+        f'{AT}Connection refused\n{AT}FATAL:  password authentication failed for user "u"',
+    ],
+)
+def test_a_login_that_a_server_refuses_does_not_pass_by_itself(text: str) -> None:
+    error = Source(database()).error_for(None, text)
+    assert isinstance(error, SourceLoginRefused)
+    assert not error.transient
+    assert "app (app at db:6432): " in error.message
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"{AT}Connection refused",
+        f"{AT}FATAL:  the database system is starting up",
+        f"{AT}FATAL:  sorry, too many clients already",
+        f'{AT}FATAL:  too many connections for role "u"',
+        f'{AT}FATAL:  database "app" is not currently accepting connections',
+        "the connection is lost",
+        f"{AT}FATAL:  Passwort-Authentifizierung für Benutzer »u« fehlgeschlagen",
+    ],
+)
+def test_a_server_that_cannot_be_reached_or_speaks_another_language_may_come_back(text: str) -> None:
+    error = Source(database()).error_for(None, text)
+    assert isinstance(error, SourceUnavailable)
+    assert "password" in error.hint
+
+
+@pytest.mark.parametrize("sqlstate", ["28P01", "28000", "3D000"])
+def test_a_login_that_is_refused_by_sqlstate_needs_no_words(sqlstate: str) -> None:
+    assert isinstance(Source(database()).error_for(sqlstate, "in welcher Sprache immer"), SourceLoginRefused)

@@ -24,7 +24,10 @@ from archiver_assets.source.deleting import Target, count_versions
 from archiver_assets.source.leaves import DayLeaf, LeafBusy, LeafKept, day_leaves, drop_leaf, is_empty, rows_of
 
 _PAUSES = (0.0, 0.5, 1.0, 2.0, 4.0)
-"""Seconds before each try at a leaf. Whoever uses the table waits for at most half a second of each try."""
+"""Seconds before each try at a leaf. While a try waits for its locks, others queue behind it for at most half a second.
+
+Once they are granted, whoever uses the leaf waits until its rows were scanned, and the holds were read (`leaves.py` bounds that).
+"""
 
 
 @dataclass

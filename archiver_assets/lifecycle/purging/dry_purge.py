@@ -26,7 +26,7 @@ from archiver_assets.lifecycle.verifying.readback import Verification, read_back
 from archiver_assets.source import sql
 from archiver_assets.source.catalog import XMIN, Table, count_held
 from archiver_assets.source.deleting import Deleted, Foreseen, foresee
-from archiver_assets.source.findings import Finding
+from archiver_assets.source.findings import NOTHING, PURGE, Finding
 from archiver_assets.source.hold_rows import held_rows
 from archiver_assets.source.session import open_snapshot
 
@@ -93,9 +93,9 @@ def _dry_purge(task: Task, *, archived_first: bool) -> DryPurge:
         left = 0 if kept is None or archived_first else kept.all - (rows.by_version + rows.by_content if rows else 0)
         free = left - kept.held if kept and left else 0
         # As in a purge: that the table has another shape by now matters only while there are rows that no hold keeps.
-        look.findings.met += [*(finding_of(error, "purge" if free else "nothing") for error in drifted), *_not_tried(task)]
+        look.findings.met += [*(finding_of(error, PURGE if free else NOTHING) for error in drifted), *_not_tried(task)]
         if left and look.generations and not any(not each.former for each in live):
-            look.findings.met.append(finding_of(_not_archived(task, left), "purge"))
+            look.findings.met.append(finding_of(_not_archived(task, left), PURGE))
     result = DryPurge(
         _outcome(look, live, rows, kept, archived_first=archived_first),
         tuple(look.findings.met),
@@ -113,7 +113,7 @@ def _dry_purge(task: Task, *, archived_first: bool) -> DryPurge:
 def _not_tried(task: Task) -> Iterator[Finding]:
     if task.table.verification == "restore":
         what = "verification is restore: that the objects can be restored is only tried by a purge, since it takes a temporary table"
-        yield Finding("restore_not_tried", what, "nothing to do", "nothing")
+        yield Finding("restore_not_tried", what, "nothing to do", NOTHING)
 
 
 def _not_archived(task: Task, left: int) -> NotArchived:
@@ -137,7 +137,7 @@ def _prove(look: Look, copies: ExitStack, *, archived_first: bool) -> tuple[list
     verifications: list[Verification] = []
     drifted: list[SourceChanged] = []
     for generation in look.generations.open if look.generations else ():
-        with look.findings.noting("purge"):
+        with look.findings.noting(PURGE):
             try:
                 if look.table is not None:
                     require_no_drift(look.task, look.table, generation)
@@ -161,7 +161,7 @@ def _count(look: Look, proven: Sequence[Proven]) -> tuple[Deleted | None, Kept |
     if table is None:
         return rows, kept
     session = Session(look.task, look.connection, look.server, table, look.task.hold_places())
-    with look.findings.noting("purge"):
+    with look.findings.noting(PURGE):
         # Before the snapshot, since whoever asks the server whether it understands a hold may end the transaction.
         holds = session.holds()
         held = held_rows(look.connection, look.task.table, table, holds)

@@ -134,7 +134,7 @@ def _against(candidate: Candidate, column: TimeColumn | None, findings: Sequence
     if column and _WHEN_CHANGED.search(column.name):
         yield f"{column.name}, the best timestamp column, seems to be updated later"
     for finding in findings:
-        if finding.stops != "nothing" and finding.name not in _RIGHTS:
+        if not finding.is_warning and finding.name not in _RIGHTS:
             yield f"{finding.what} ({finding.hint})"
 
 
@@ -210,8 +210,8 @@ def _database(database: DatabaseConfig) -> str:
 def _table(judged: Judged) -> str:
     lines = [
         _comment(_facts(judged)),
-        *(_comment(f"To do: {each.what}: {each.hint}") for each in judged.findings if each.stops != "nothing"),
-        *(_comment(f"Note: {each.what} ({each.hint})") for each in judged.findings if each.stops == "nothing"),
+        *(_comment(f"To do: {each.what}: {each.hint}") for each in judged.findings if not each.is_warning),
+        *(_comment(f"Note: {each.what} ({each.hint})") for each in judged.findings if each.is_warning),
         *(f"      {line}\n" for line in _keys(judged)),
     ]
     return "".join(lines)

@@ -280,7 +280,7 @@ def _examine_tables(source: Source, connection: Connection, places: HoldPlaces) 
 def _examine_table(connection: Connection, table: TableConfig, places: HoldPlaces) -> Lines:
     subject, findings = f"table {table.label}", read_preflight(connection, table)
     yield from (_of_finding(subject, each) for each in findings)
-    if not any(each.stops != "nothing" for each in findings):
+    if all(each.is_warning for each in findings):
         checked = f"permissions, key, index on {table.timestamp_column}"
         purged = f"can be archived and purged: {checked}, no side effects of DELETE"
         yield passed(subject, purged if table.purge else f"can be archived: {checked}; purge is false, so no row is ever deleted")
@@ -295,8 +295,8 @@ def _examine_table(connection: Connection, table: TableConfig, places: HoldPlace
 
 
 def _of_finding(subject: str, finding: Finding) -> Line:
-    verdict = Verdict.WARNED if finding.stops == "nothing" else Verdict.FAILED
-    effect = "" if finding.stops == "nothing" else f"{finding.stops} would be refused: "
+    verdict = Verdict.WARNED if finding.is_warning else Verdict.FAILED
+    effect = "" if finding.is_warning else f"{finding.stopped} would be refused: "
     hint = f"{finding.hint}; {ALL_RIGHTS}" if finding.name in OF_RIGHTS else finding.hint
     return Line(verdict, subject, f"{effect}{finding.what}", hint)
 

@@ -20,7 +20,7 @@ from typing import Final
 import pyarrow as pa
 from pydantic import ValidationError
 
-from archiver_assets.errors import ManifestInvalid, ObjectMissing
+from archiver_assets.errors import ManifestInvalid, ObjectDamaged, ObjectMissing
 from archiver_assets.lifecycle.generations import Generation, read_generation
 from archiver_assets.lifecycle.source_identity import accepted_source
 from archiver_assets.lifecycle.task import Task
@@ -259,8 +259,11 @@ def _look_at_unnamed(
 def _why_strange(task: Task, unnamed: StoredObject, number: int) -> str | None:
     """Say why data that no manifest names cannot be what a crashed archive of this day left, whose footer says what it is."""
     with tempfile.TemporaryFile(prefix="archiver-") as file:
-        for chunk in task.store.read(unnamed.key):
-            file.write(chunk)
+        try:
+            for chunk in task.store.read(unnamed.key):
+                file.write(chunk)
+        except ObjectDamaged as error:
+            return error.message
         file.seek(0)
         try:
             footer = {name.decode(): value.decode() for name, value in (open_parquet(file).metadata.metadata or {}).items()}

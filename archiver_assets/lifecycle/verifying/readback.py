@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from archiver_assets.errors import NotVerified, ObjectMissing
+from archiver_assets.errors import NotVerified, ObjectDamaged, ObjectMissing
 from archiver_assets.lifecycle.generations import Generation
 from archiver_assets.lifecycle.progress import Progress
 from archiver_assets.lifecycle.task import Task, log
@@ -65,7 +65,8 @@ class Verification:
     Of several generations `generation` is the first that is not proven, else the newest, and the numbers are sums. `comparisons` are all
     that were made, for people. `rejected` generations do not count any more. `versioned` if the bucket keeps versions, as the store's
     answer tells, whatever the manifest says. `other_version` tells that the current version of an object is another than the manifest
-    names, as in a bucket that is a copy; `purge_begun`, that a generation that is not proven may be all that is left of its rows.
+    names, as in a bucket that is a copy; `purge_begun`, that a generation that is not proven may be all that is left of its rows. Where an
+    error kept everything from being read back, `hint` is its next step.
     """
 
     generation: Generation | None
@@ -79,6 +80,7 @@ class Verification:
     versioned: bool = False
     other_version: bool = False
     purge_begun: bool = False
+    hint: str = ""
 
     @property
     def passed(self) -> bool:
@@ -92,13 +94,12 @@ class Verification:
     def failure(self, label: str, *, rejected: bool = False) -> NotVerified:
         """Return the error that names every mismatch; it says too whether the generation was rejected."""
         message = f"{label}: the generation is not what its manifest says: {'; '.join(self.mismatches)}"
-        hint = _BRING_BACK if self.purge_begun else _RUN_AGAIN
-        return NotVerified(message, hint=hint, rejected=int(rejected))
+        return NotVerified(message, hint=self.next_step, rejected=int(rejected))
 
     @property
     def next_step(self) -> str:
         """What to do about mismatches: a run archives anew what is in the table, which is not what a purge has deleted."""
-        return _BRING_BACK if self.purge_begun else _RUN_AGAIN
+        return self.hint or (_BRING_BACK if self.purge_begun else _RUN_AGAIN)
 
 
 @dataclass(frozen=True)
@@ -198,6 +199,8 @@ def _compare(task: Task, generation: Generation, file: IO[bytes], *, copied: boo
         size, sha256 = _fetch(task, generation, file, None if copied else manifest.object.version_id)
     except ObjectMissing as error:
         compared.wrong("object", "there", error.message)
+    except ObjectDamaged as error:
+        compared.wrong("object", "what the store's own checksum says", error.message)
     else:
         compared.same("bytes", manifest.object.bytes, size)
         compared.same("sha256", manifest.object.sha256, sha256)

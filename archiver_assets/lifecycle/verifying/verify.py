@@ -30,7 +30,7 @@ def _verify(task: Task, *, rejecting: bool) -> Verification:
     try:
         live = read_generations(task).live
     except ManifestInvalid as error:
-        return Verification(None, 0, 0, None, 0, (error.message,))
+        return Verification(None, 0, 0, None, 0, (error.message,), hint=error.hint)
     if not live:
         return _verify_absence(task)
     verification = combined([_verify_one(task, generation, rejecting=rejecting) for generation in live])
