@@ -75,9 +75,10 @@ def is_empty(connection: Connection, leaf: DayLeaf) -> bool:
 
 
 def drop_leaf(connection: Connection, target: Target, leaf: DayLeaf, proves: Callable[[Target], bool]) -> bool:
-    """Detach and drop a leaf if `proves`, called once nobody else can read or write the leaf; return whether it was dropped.
+    """Detach and drop a leaf if `proves` returns true, and return whether it was dropped.
 
-    One READ COMMITTED transaction: the proof sees everything that was committed before the lock, and a crash leaves the leaf in place.
+    `proves` is called once nobody else can read or write the leaf. One READ COMMITTED transaction: the proof sees everything that was
+    committed before the lock, and a crash leaves the leaf in place.
 
     Raises LeafBusy; LeafKept; and SourceChanged or TableRefused if the table is not as it was proven. In each case nothing is dropped.
     """

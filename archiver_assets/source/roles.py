@@ -1,7 +1,7 @@
 """The rights that the archiver's role needs for a config, and no others.
 
 What belongs here: which rights, in which database, and why. What does not: their SQL (`sql_roles.py`), and the rights on the bucket
-(`store/policies.py`). Nothing connects: a script depends only on the config.
+(`store/policies.py`). This module opens no connection: a script depends only on the config.
 """
 
 from collections.abc import Iterator, Sequence
@@ -139,7 +139,7 @@ def _of_purges(role: str, tables: Sequence[TableConfig]) -> Iterator[Right]:
         yield Right(why, statements.grant_dropping(dropped, role))
     if vacuumed := _relations([each for each in tables if each.vacuum_strategy != "none"]):
         yield Right(
-            "vacuum_strategy. MAINTAIN, or, before PostgreSQL 17, membership of the owners.",
+            "vacuum_strategy. MAINTAIN, or, before PostgreSQL 17, membership in the owners' roles.",
             statements.grant_maintenance(vacuumed, role),
         )
     if any(each.max_replication_lag_seconds is not None for each in tables):

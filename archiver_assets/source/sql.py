@@ -158,7 +158,7 @@ def any_held(held: Sequence[HeldRows]) -> sql.Composed:
 
 
 def builtin(name: str) -> sql.Composable:
-    """Return the name of a built-in type without length or precision, to which a cast would cut values."""
+    """Return the name of a built-in type without length or precision: a cast to these would cut values."""
     return sql.Identifier("pg_catalog", name)
 
 
@@ -206,7 +206,7 @@ def select_rows(days: Days, columns: Sequence[tuple[str, LiteralString]], xmin: 
 
 
 def count_without_day(relation: Relation, column: str) -> sql.Composed:
-    """Count the rows whose timestamp is NULL or infinite, so that no day has them. ACCESS SHARE. Uses an index on the timestamp."""
+    """Count the rows whose timestamp is NULL or infinite: they belong to no day. ACCESS SHARE. Uses an index on the timestamp."""
     return sql.SQL("SELECT count(*) AS rows FROM {} AS t WHERE {}").format(relation.identifier, without_day(column))
 
 

@@ -240,7 +240,7 @@ LEAVES_WITHOUT_INDEX = """
 """
 
 # Catalog only: the clock, the table, and the type of its timestamp, $3. Returns no row where the first row of a range might mislead: on a
-# standby or an old server, for another kind of relation, one with leaves of another kind or with children, under row-level security.
+# standby or an old server, for another kind of relation, one with leaves of another kind or with children, or under row-level security.
 GLANCE = """
     SELECT now() AS now, c.oid::bigint AS oid, t.typname AS builtin_type
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace

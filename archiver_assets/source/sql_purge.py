@@ -55,7 +55,7 @@ def delete_versions(days: Days, key: Sequence[tuple[str, str]], pg_type: str, he
     """Delete the rows whose key and xmin are in the bound arrays, if still in range and not `held`; `key` gives names and types.
 
     After these arrays, bind the leaves (oids) in which a row version still means what it meant when it was archived, then the least and the
-    greatest timestamp of the versions, as text of the column's `pg_type`. The two timestamps select no other rows. They let the server read
+    greatest timestamp of the versions, as text of the column's `pg_type`. The two timestamps exclude no version. They let the server read
     a batch's rows in one pass over that range of the timestamp index, with a hash join, instead of descending the key's index for each row,
     where the planner finds that cheaper. For this choice it must plan with the values.
 

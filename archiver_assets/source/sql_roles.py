@@ -229,7 +229,7 @@ _GRANT_OWNERS = """
 
 
 def _grant_owners(relations: Sequence[Relation], role: str, *, condition: str, why: str, otherwise: str) -> sql.Composed:
-    hint = f"give them to a role that only owns them (ALTER TABLE ... OWNER TO), or set {otherwise}; nothing was changed"
+    hint = f"transfer them to a role that can do nothing but own them (ALTER TABLE ... OWNER TO), or set {otherwise}; nothing was changed"
     return sql.SQL(_GRANT_OWNERS).format(
         tables=_tables(relations),
         condition=trusted(condition),

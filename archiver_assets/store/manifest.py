@@ -32,7 +32,7 @@ from archiver_assets.untrusted_text import bounded
 FORMAT: Literal["archiver/1"] = "archiver/1"
 
 MOST: Final = 2**63 - 1
-"""The limit of any count: a larger number is not one of rows or bytes, and does not fit into the integers of other programs."""
+"""The limit of any count: a larger number cannot count rows or bytes, and does not fit into the integers of other programs."""
 _MOST_NAMED: Final = 20
 """How many wrong fields an error names."""
 

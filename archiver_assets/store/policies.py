@@ -42,10 +42,10 @@ def policy(
 ) -> Statement:
     """Return the policy of an identity, as the JSON document that IAM accepts.
 
-    With `locks`, runs may lock objects and read their locks. With `object_lock`, they also may remove nothing, which is denied whatever
-    else allows it. KMS keys exist only in AWS: with the `endpoint` of another store no key is included. For a key given only by its id the
-    account is left open, and without `region` the region too. Directory buckets of S3 Express need other rights, which are not supported
-    here.
+    With `locks`, runs may lock objects and read their locks. With `object_lock`, removing anything is also denied, whatever else allows it.
+    The KMS key is taken to be in AWS: with the `endpoint` of another store, whose own rights apply, the policy does not name it. For a key
+    given only by its id the account is left open, and without `region` the region too. Directory buckets of S3 Express need other rights,
+    which are not supported here.
     """
     partition = _partition(region) if _is_aws(endpoint) else "aws"
     place = f"arn:{partition}:s3:::{_literal(bucket)}"
