@@ -1,6 +1,7 @@
-"""Arrays bound in PostgreSQL's binary form, which costs a fraction of writing and reading them as text.
+"""Arrays bound in PostgreSQL's binary format, at a fraction of the cost of writing and parsing them as text.
 
-What belongs here: that form, and telling the driver of it. What does not: arrays of any type, which travel as text (`literals.py`).
+What belongs here: that format, and its registration with the driver. What does not: arrays of any type, which travel as text
+(`literals.py`).
 """
 
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ _HEADER = 5
 
 @dataclass(frozen=True)
 class XidArray:
-    """Transaction ids, as an array of `xid` with subscripts from 1."""
+    """Transaction ids, bound as an array of `xid` with subscripts from 1."""
 
     xids: npt.NDArray[np.uint32]
 
@@ -28,7 +29,8 @@ class _XidArrayDumper(Dumper):
     oid = _XID_ARRAY
 
     def dump(self, obj: XidArray) -> Buffer:
-        # array_recv: dimensions, no nulls, the type; length and first subscript; then each value after its length in bytes.
+        # array_recv reads the number of dimensions, the null flag, the element type, the length and the first subscript; then each value
+        # after its length in bytes.
         words = np.empty(_HEADER + 2 * len(obj.xids), ">i4")
         words[:_HEADER] = 1, 0, _XID, len(obj.xids), 1
         words[_HEADER::2] = 4

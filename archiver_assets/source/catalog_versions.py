@@ -1,10 +1,10 @@
-"""Whether a table is still as its facts say, asked of the versions of the catalog's rows: for a fifth of what reading the facts takes.
+"""Whether a table still has its known facts, by the versions of catalog rows: a fifth of the cost of reading the facts again.
 
-What belongs here: remembering these versions, and comparing. What does not: which rows they are of (`sql_catalog_versions.py`), the facts
-(`catalog.py`), and what follows from a change (`deleting.py`).
+What belongs here: recording these versions and comparing them. What does not: which rows they belong to (`sql_catalog_versions.py`), the
+facts (`catalog.py`), and what follows from a change (`deleting.py`).
 
-A purge looks at the table under the lock of every batch, and mostly nothing has changed. What has is never judged here: then the facts
-are read and compared, as they are at first.
+A purge checks the table under the lock of every batch, and usually nothing has changed. When a version has changed, the facts are read and
+compared, as they are the first time.
 """
 
 from dataclasses import dataclass, field
@@ -18,20 +18,20 @@ from archiver_assets.source.catalog import Connection, Table, read_facts
 
 @dataclass
 class Footprint:
-    """What the catalog's rows were when the facts were last found to be those of the table; nothing at first."""
+    """The versions of the catalog rows when the table's facts were last confirmed; empty at first."""
 
     _statement: composed.SQL | None = field(default=None, repr=False)
     _versions: str = field(default="", repr=False)
 
     def is_unchanged(self, connection: Connection) -> bool:
-        """Tell whether all rows are still the same, as a statement of the caller's transaction sees them."""
+        """Return whether all these rows have the same versions, as a statement of the caller's transaction sees them."""
         return self._statement is not None and _versions(connection, self._statement) == self._versions
 
     def proves(self, connection: Connection, config: TableConfig, table: Table) -> bool:
-        """Tell whether the table has the facts that `table` has, and remember the rows that they are made of if so.
+        """Return whether the table has the facts in `table`; if so, record the versions of the rows that these facts are read from.
 
-        What changes meanwhile is remembered with its new rows by nobody: the facts are read before and after, and so are the roots. A
-        change that is undone in between leaves other rows than those that were seen of it.
+        Facts and roots are read before and after the versions, so that the versions of a concurrent change are never taken for those of
+        `table`. A change that is undone in between leaves versions other than those recorded.
         """
         self._statement = None
         if read_facts(connection, config) != table.facts:

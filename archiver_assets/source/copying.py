@@ -1,10 +1,10 @@
-"""Stored values as CSV that COPY reads back as the very same values, most of it written by Arrow.
+"""Stored values as CSV that COPY reads back as exactly the same values, most of it written by Arrow.
 
 What belongs here: from a record batch of the stored types (`types.py`) to rows in a relation. What does not: which relation, and whether
-the rows may go there (`destination.py`).
+the rows may be loaded into it (`destination.py`).
 
-Arrow writes what PostgreSQL's input functions take as the same value: numbers, booleans, ordinary dates and times, and strings, which it
-always quotes, so that an empty one is none of CSV's nulls. The rest goes by way of `literals.py`.
+Arrow writes numbers, booleans, ordinary dates and times, and strings such that PostgreSQL's input functions read the same value. Arrow
+always quotes strings, so an empty string is never read as NULL. `literals.py` converts all other values.
 """
 
 from collections.abc import Generator, Iterable, Iterator, Sequence
@@ -25,10 +25,10 @@ _OPTIONS = pa_csv.WriteOptions(include_header=False, quoting_style="needed")
 
 
 def copy_rows(connection: Connection, relation: sql.Relation, names: Sequence[str], batches: Iterable[pa.RecordBatch]) -> int:
-    """Copy the named columns of all rows of `batches` into a relation, and return how many rows the server took.
+    """Copy the named columns of all rows of `batches` into a relation, and return how many rows the server accepted.
 
-    One COPY, as part of the caller's transaction; `batches` is read by a thread of its own, one slice ahead, so that rows are written here
-    while the server reads others. Memory beyond a batch is that of two slices of 8,192 rows or 8 MiB.
+    Runs one COPY in the caller's transaction. A separate thread reads `batches` and writes the CSV one slice ahead, while the server reads
+    the slice before. Beyond a batch, memory is bounded by two slices of 8,192 rows or 8 MiB.
     """
     cursor = connection.cursor()
     pieces = (to_csv(piece) for batch in batches for piece in _slices(batch.select(list(names))))
@@ -47,7 +47,7 @@ def _one_ahead(pieces: Iterator[bytes]) -> Generator[bytes, None, None]:
 
 
 def to_csv(batch: pa.RecordBatch) -> bytes:
-    """Return the rows as CSV without a header; null is nothing between two commas, an empty string is quoted."""
+    """Return the rows as CSV without a header. A null is an empty field; an empty string is quoted."""
     columns = [_writable(column) for column in batch.columns]
     sink = pa.BufferOutputStream()
     pa_csv.write_csv(pa.RecordBatch.from_arrays(columns, names=[str(number) for number in range(len(columns))]), sink, _OPTIONS)
@@ -58,7 +58,7 @@ def to_csv(batch: pa.RecordBatch) -> bytes:
 def _writable(column: pa.Array) -> pa.Array:
     kind = column.type
     if pa.types.is_floating(kind):
-        return pc.cast(column, pa.string())  # `nan` and `inf` are as good as PostgreSQL's own spelling
+        return pc.cast(column, pa.string())  # PostgreSQL also reads the spellings `nan` and `inf`
     if pa.types.is_binary(kind) or isinstance(kind, pa.UuidType) or (pa.types.is_temporal(kind) and not is_ordinary(column)):
         return input_texts(column)
     return column

@@ -1,7 +1,7 @@
-"""Deleting rows that an object holds, and counting what became of them.
+"""Deletes rows that an object holds, and counts what became of them.
 
-What belongs here: one transaction for one batch of rows, proven row by row: by version, or by equality of every column. What does not:
-which rows an object holds, whether it is proven, and when (`lifecycle`).
+What belongs here: one transaction for one batch of rows, each proven by version or by equality of every column. What does not: which rows
+an object holds, whether it is proven, and when to delete (`lifecycle`).
 """
 
 from collections.abc import Callable, Sequence
@@ -25,18 +25,18 @@ from archiver_assets.source.strain import count_blocked
 _ROW_LOCK_MILLISECONDS = 5_000
 _SECOND_LOCK_MILLISECONDS = 200
 _BATCH_MILLISECONDS = 300_000
-"""What one statement of a batch may take: a lock on a row is held no longer."""
+"""The time limit of one statement of a batch, which bounds how long it holds row locks."""
 _NUMBERS_PER_ROW = 4
-"""How thinly the numbers of a batch's rows may be spread for their xmins to be bound by place."""
+"""Xmins are bound by position while the range of a batch's key has fewer numbers per row than this."""
 
 
 @dataclass(frozen=True)
 class Deleted:
-    """What became of rows: deleted `by_version` or `by_content`; or `changed`, the key has another row; `gone` before; `locked` by others.
+    """What became of rows: deleted `by_version` or `by_content`, `changed` (the key has another row), `gone` before, or `locked`.
 
-    `elsewhere` are rows that were not deleted because they lie outside the range although they are the archived versions. `held` are rows
-    in range that a legal hold keeps; of one under another version it is not said whether it equals the archived row. `blocked` counts no
-    rows but the sessions of others that waited for ours when the batch was done, just before it was committed, if they were looked for.
+    `elsewhere` counts rows that are the archived versions but lie outside the range, so they were not deleted. `held` counts rows in range
+    that a legal hold keeps; those with another version may or may not equal the archived row. `locked` rows were locked by others.
+    `blocked` counts not rows but other sessions that waited for ours when the batch was done, just before its commit, if they were counted.
     """
 
     by_version: int = 0
@@ -49,15 +49,15 @@ class Deleted:
     held: int = 0
 
     def __add__(self, other: "Deleted") -> "Deleted":
-        """Add each number."""
+        """Return the sum of each number."""
         return Deleted(**{name: getattr(self, name) + getattr(other, name) for name in Deleted.__dataclass_fields__})
 
 
 @dataclass(frozen=True)
 class Target:
-    """The table whose rows are deleted, as it was when the purge proved its generation; and the leaves in which versions are believed.
+    """The table to delete from, as it was when the purge proved its generation, and the leaves in which row versions are believed.
 
-    Other leaves may be attached or detached while the purge runs; the columns, the key and the table itself may not change.
+    Other leaves may be attached or detached while the purge runs; the columns, the key and the table itself must not change.
     """
 
     config: TableConfig
@@ -73,18 +73,18 @@ class Target:
 
 
 ReadHolds = Callable[[], Sequence[sql.HeldRows]]
-"""Reads, anew at each call, the rows that are held now."""
+"""Reads the rows that are held now, at each call."""
 
 Looks = Callable[[], bool]
-"""Tells whether it is time to look for sessions of others that wait for ours."""
+"""Returns whether it is time to count the other sessions that wait for ours."""
 
 
 @dataclass(frozen=True)
 class Batch:
     """Rows of an object: `versions` has the key's columns, the timestamp and `_xmin`.
 
-    `believed` tells where they name the archived row for sure. `content` gives the rows whole, `[start, stop)` of the batch; it is asked
-    only for rows whose versions do not decide.
+    `believed` marks the rows whose version certainly identifies the archived row. `content` returns the whole rows `[start, stop)` of the
+    batch; it is called only for rows whose version does not decide.
     """
 
     versions: pa.RecordBatch
@@ -101,14 +101,15 @@ class Batch:
 
 
 def delete_rows(connection: Connection, target: Target, batch: Batch, read_holds: ReadHolds, looks: Looks) -> Deleted:
-    """Delete the rows of `batch` that are in the table, in range, not held, and proven to be those of the object, in one transaction.
+    """Delete the rows of `batch` that are in the table, in range, not held, and proven to be the object's, in one transaction.
 
-    A row is deleted by its version where that is believed, else if it equals the object's row byte by byte. Rows that others have locked
-    for longer than 5 seconds are left, which takes further transactions. All are READ COMMITTED, and holds are read before each of them.
-    Before each is committed, and if `looks` says so, the sessions of others that wait for ours are counted.
+    A row is deleted by its version where that is believed, else if it equals the object's row byte by byte. Rows that others keep locked
+    for longer than 5 seconds are left, which takes further transactions. All transactions are READ COMMITTED, and holds are read before
+    each. Before each commit, if `looks` returns true, the other sessions that wait for ours are counted.
 
-    Raises SourceTimeout if it takes too long, HoldsUnreadable, SourceChanged or TableRefused if the table is not as it was proven, looked
-    at under the lock of the DELETE, and SourceError if a row version that should have gone would be there. Then nothing was deleted.
+    Raises SourceTimeout if the batch takes too long, HoldsUnreadable, SourceChanged or TableRefused if the table is not as it was proven
+    (it is checked under the lock of the DELETE), and SourceError if a row version that should be deleted would remain. The failed
+    transaction deletes nothing.
     """
     try:
         return _delete_at_once(connection, target, batch, read_holds, looks, _ROW_LOCK_MILLISECONDS)
@@ -121,7 +122,7 @@ class _RowsLocked(Exception):
 
 
 def _delete_unlocked(connection: Connection, target: Target, batch: Batch, read_holds: ReadHolds, looks: Looks) -> Deleted:
-    # By halves, because finding locked rows with SKIP LOCKED would take the right to UPDATE.
+    # In halves: finding locked rows with SKIP LOCKED would need the right to UPDATE.
     rows = batch.versions.num_rows
     try:
         return _delete_at_once(connection, target, batch, read_holds, looks, _SECOND_LOCK_MILLISECONDS)
@@ -151,22 +152,22 @@ def _delete_at_once(
 
 def _timed_out(target: Target, batch: Batch) -> SourceTimeout:
     limit = f"{_BATCH_MILLISECONDS // 1000} s, or statement_timeout_seconds if that is less"
-    message = f"{target.config.label}: expected a batch of {batch.versions.num_rows} rows to be deleted within {limit}; the server ended it"
-    hint = f"lower batch_size, now {target.config.batch_size}, and look for what makes the DELETE slow, or ask who cancelled it"
-    return SourceTimeout(message, hint=f"{hint}; this batch deleted nothing, and another purge goes on with it")
+    message = f"{target.config.label}: expected a batch of {batch.versions.num_rows} rows to be deleted within {limit}, found it cancelled"
+    hint = f"lower batch_size (now {target.config.batch_size}), and find out what slows the DELETE, or who cancelled it"
+    return SourceTimeout(message, hint=f"{hint}; this batch deleted nothing, and the next purge continues with it")
 
 
 def as_it_is_now(connection: Connection, target: Target) -> Target:
-    """Return the table with those of the believed leaves that it still has, unchanged. The caller has locked it as a DELETE does.
+    """Return the target with those of its believed leaves that the table still has, unchanged. The caller holds the DELETE's lock.
 
-    Raises SourceChanged or TableRefused if it is not as it was proven.
+    Raises SourceChanged or TableRefused if the table is not as it was proven.
     """
     if target.footprint.is_unchanged(connection) or target.footprint.proves(connection, target.config, target.table):
         return target
     table = read_table(connection, target.config)
     if replace(table, leaves=()) != replace(target.table, leaves=()):
-        message = f"table {target.config.label} was altered or replaced while its rows were purged"
-        raise SourceChanged(message, hint="run again; this batch deleted nothing")
+        message = f"table {target.config.label} was altered or replaced while its rows were being purged"
+        raise SourceChanged(message, hint="run the purge again; this batch deleted nothing")
     return replace(target, leaves=tuple(leaf for leaf in target.leaves if leaf in table.leaves))
 
 
@@ -189,19 +190,19 @@ def _delete(connection: Connection, target: Target, batch: Batch, held: Sequence
 def _delete_believed(connection: Connection, target: Target, versions: pa.RecordBatch, held: Sequence[sql.HeldRows]) -> int:
     numbered = _numbered(target, versions)
     if numbered is not None:
-        # Prepared: the server plans for the range, until it finds that a plan for any range would be no dearer.
+        # Prepared: the server plans for the range, until it finds that a plan for any range costs no more.
         statement = sql_purge.delete_numbered(target.days, target.key[0][0], held, one_leaf=len(target.leaves) == 1)
         return connection.execute(statement, numbered, prepare=True).rowcount
     timestamp = target.table.timestamp
     extremes = pc.min_max(versions.column(timestamp.name))
     bounds = [text for name in ("min", "max") for text in to_input_text(pa.repeat(extremes[name], 1))]
-    # Not prepared: a plan for arrays and a range that nobody knows would be one for ten rows.
+    # Not prepared: a plan for unknown arrays and an unknown range would expect ten rows.
     statement = sql_purge.delete_versions(target.days, target.key, timestamp.pg_type, held)
     return connection.execute(statement, [*_versions(target, versions), *bounds], prepare=False).rowcount
 
 
 def _numbered(target: Target, versions: pa.RecordBatch) -> list[object] | None:
-    """Return what `sql_purge.delete_numbered` binds, or None if the key is no number or its numbers lie too far apart."""
+    """Return what `sql_purge.delete_numbered` binds; None if the key is not one integer column, or its numbers lie too far apart."""
     if len(target.key) != 1 or not pa.types.is_integer(versions.column(target.key[0][0]).type):
         return None
     numbers = versions.column(target.key[0][0]).to_numpy().astype(np.int64, copy=False)
@@ -234,7 +235,7 @@ def _count(target: Target, left: dict[int, _Found], believed: pa.BooleanArray, d
     stuck = sum(found.inside for found in same.values())
     if stuck:
         message = f"{stuck} archived row versions of {target.config.label} could not be deleted"
-        raise SourceError(message, hint="look for what keeps them; nothing of this batch was deleted")
+        raise SourceError(message, hint="find out what prevents their deletion; this batch deleted nothing")
     inside = sum(found.inside for found in left.values())
     moved = len(left) - inside - len(same)
     return deleted + Deleted(changed=inside, elsewhere=len(same), gone=moved, held=held)
@@ -252,7 +253,7 @@ def _delete_equal(connection: Connection, target: Target, batch: Batch, position
 
 @dataclass(frozen=True)
 class Foreseen:
-    """What `delete_rows` would make of a batch, as the session sees the table, and the positions of the rows that it would delete."""
+    """What `delete_rows` would do with a batch, as the session sees the table, and the positions of the rows it would delete."""
 
     rows: Deleted
     by_version: frozenset[int]
@@ -260,7 +261,7 @@ class Foreseen:
 
 
 def foresee(connection: Connection, target: Target, batch: Batch, held: Sequence[sql.HeldRows]) -> Foreseen:
-    """Find out what `delete_rows` would do, and do nothing. Rows that others have locked look like any."""
+    """Return what `delete_rows` would do, without doing it. Rows that others have locked are treated like any other."""
     left = _find(connection, target, batch, held)
     inside = [position for position, found in left.items() if found.inside and not found.held]
     believed = batch.believed.to_pylist()
@@ -284,7 +285,7 @@ def _find_equal(connection: Connection, target: Target, batch: Batch, positions:
 
 
 def count_versions(connection: Connection, target: Target, leaf: sql.Relation, batch: Batch) -> int:
-    """Count the rows of a leaf that the believed versions of `batch` name; all of them have to be different."""
+    """Count the rows of a leaf that match the believed versions of `batch`, which must all be different."""
     believed = batch.versions.filter(batch.believed)
     if not believed.num_rows:
         return 0

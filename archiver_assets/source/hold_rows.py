@@ -1,7 +1,7 @@
 """Legal holds in the database: the table that holds are read from, and the rows that holds keep, as SQL.
 
-What belongs here: reading rows of a table of holds as they are, and putting holds into the terms of a table's columns. What does not: what
-a hold means (`config/legal.py`), and which are in force (`lifecycle/holding/holds.py`).
+What belongs here: reading the rows of a table of holds unchanged, and translating holds into conditions on a table's columns. What does
+not: what a hold means (`config/legal.py`), and which holds are in force (`lifecycle/holding/holds.py`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,22 +21,22 @@ _OPTIONAL = ("id", "schema_name", "requestor", "first_day", "last_day", "start_d
 
 
 def read_clock(connection: Connection) -> datetime:
-    """Return the clock of the database, now."""
+    """Return the current time of the database's clock."""
     now: datetime = next(row["now"] for row in connection.execute(sql_session.NOW))
     return now
 
 
 def read_holds_table(connection: Connection, table: HoldsTable) -> list[dict[str, str | None]]:
-    """Return the rows of a table of holds: those of its columns that a hold has, as text.
+    """Return the rows of a table of holds, as text, with those of its columns that a hold has.
 
-    Raises HoldsUnreadable if there is no such table, if it has no `table_name` or no `reason`, or on a standby, which may be behind; and
-    psycopg's errors, also where row-level security would show only some of the rows.
+    Raises HoldsUnreadable if the table does not exist, if it has no `table_name` or no `reason`, or on a standby, which may lag behind; and
+    psycopg's errors, also if row-level security would hide some of the rows.
     """
     place, relation = f"{table.database}/{table.schema_name}/{table.name}", sql.Relation(table.schema_name, table.name)
     connection.execute(sql_session.NO_ROW_SECURITY)
     if any(row["in_recovery"] for row in connection.execute(sql_session.IN_RECOVERY)):
         message = f"expected the table of holds {place} on a primary server, found one in recovery"
-        raise HoldsUnreadable(message, hint="point host and port at the primary: a standby may not have the newest holds")
+        raise HoldsUnreadable(message, hint="point host and port at the primary: a standby may lack the newest holds")
     found = connection.execute(sql_catalog.RELATION, [relation.schema, relation.name]).fetchone()
     columns = [] if found is None else [row["name"] for row in connection.execute(sql_catalog.COLUMNS, [found["oid"]])]
     if missing := [name for name in _REQUIRED if name not in columns]:
@@ -46,9 +46,9 @@ def read_holds_table(connection: Connection, table: HoldsTable) -> list[dict[str
 
 
 def held_rows(connection: Connection, config: TableConfig, table: Table, holds: Sequence[Hold]) -> tuple[sql.HeldRows, ...]:
-    """Return the rows of `table` that `holds` keep, a part for each hold, having asked the server whether it understands them.
+    """Return the rows of `table` that `holds` keep, one part for each hold, after the server has accepted their conditions.
 
-    Raises HoldsUnreadable for a condition on a column that is not there, or on one that cannot be compared with such a value.
+    Raises HoldsUnreadable for a condition on a column that does not exist, or that cannot be compared with the condition's value.
     """
     if not any(hold.conditions for hold in holds):
         return tuple(_held(config, table, hold, {}) for hold in holds)
@@ -73,7 +73,7 @@ def _held(config: TableConfig, table: Table, hold: Hold, columns: Mapping[str, C
 
 
 def _is_limit(day: date | None) -> TypeGuard[date]:
-    """Tell whether a day is one, and not, as people write 9999-12-31, none at all."""
+    """Return whether a day is a limit: None, and a day of the year 1 or 9999, such as 9999-12-31, are not."""
     return day is not None and day.year not in {date.min.year, date.max.year}
 
 
@@ -88,5 +88,5 @@ def _condition(config: TableConfig, hold: Hold, condition: HoldCondition, column
 
 
 def _not_understood(config: TableConfig, hold: Hold, found: str) -> HoldsUnreadable:
-    message = f"expected the legal hold {hold.id!r} to have conditions that {config.label} can be asked for, found: {found}"
+    message = f"expected the conditions of the legal hold {hold.id!r} to fit the columns of {config.label}, found: {found}"
     return HoldsUnreadable(message, hint="correct the hold; until then every row of the table is held")

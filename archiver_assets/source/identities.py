@@ -1,8 +1,8 @@
-"""Row versions as bytes of one width, the same from a leaf on the server and from an object, so that they can be compared by the million.
+"""Row versions as bytes of one width, equal for a leaf on the server and for an object, so that millions can be compared.
 
-What belongs here: that form, PostgreSQL's own binary one, and reading it of a leaf. What does not: what a version proves.
+What belongs here: that form, PostgreSQL's own binary one, and reading it from a leaf. What does not: what a version proves.
 
-A key has it whose columns all have a binary form of one width; others are compared by the server (`deleting.count_versions`).
+A key has this form if all its columns have a binary form of fixed width; the server compares others (`deleting.count_versions`).
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -16,34 +16,34 @@ from archiver_assets.source import sql, sql_purge
 from archiver_assets.source.catalog import Connection, Table
 
 Identities = npt.NDArray[np.bytes_]
-"""One row version each, all of one width. NumPy ignores zeros at the end, which compares such values right all the same."""
+"""One row version each, all of one width. NumPy ignores trailing zero bytes, which does not change such comparisons."""
 
 _PAGES = 8192
-"""Pages of a leaf that are read at once: 64 MiB, of which only keys and xmins come here."""
+"""Pages of a leaf that are read at once: 64 MiB, of which only keys and xmins are transferred."""
 _MICROSECONDS_TO_2000 = 946_684_800_000_000
 _DAYS_TO_2000 = 10_957
 
 
 @dataclass(frozen=True)
 class Part:
-    """The versions in some pages of a leaf; `inside` counts those whose timestamps lie in the range that was asked for."""
+    """The versions in some pages of a leaf; `inside` counts those whose timestamps lie in the requested range."""
 
     versions: Identities
     inside: int
 
 
 def have_one_width(kinds: Iterable[pa.DataType | None]) -> bool:
-    """Tell whether the Arrow types of a key's columns, None where they travel as text, have a form of one width."""
+    """Return whether a key's columns all have a form of fixed width. Types that travel as text are None, and have no such form."""
     return all(kind in _FORMS for kind in kinds)
 
 
 def of_batch(versions: pa.RecordBatch) -> Identities:
-    """Return the versions of a batch, which has the key's columns, of types that have a form of one width, and `_xmin`."""
+    """Return the versions of a batch, which has the key's columns, of types with a fixed width, and `_xmin`."""
     return _joined(np.hstack([_FORMS[column.type].encode(column) for column in versions.columns]))
 
 
 def of_leaf(connection: Connection, table: Table, days: sql.Days, leaf: sql.Relation) -> Iterator[Part]:
-    """Yield the versions of all rows of a leaf, in the order of its pages. The caller keeps others from writing to it."""
+    """Yield the versions of all rows of a leaf, in the order of its pages. The caller prevents writes to the leaf."""
     forms = [(column.name, _FORMS[column.field.type]) for column in table.key]
     width = sum(form.width for _, form in forms) + 4
     pages = sum(int(row["pages"]) for row in connection.execute(sql_purge.leaf_pages(leaf)))
@@ -60,7 +60,7 @@ def _joined(raw: npt.NDArray[np.uint8]) -> Identities:
 
 @dataclass(frozen=True)
 class _Form:
-    """The binary form of a type: its width in bytes, PostgreSQL's function that makes it, and the same for a column of an object."""
+    """The binary form of a type: its width in bytes, the PostgreSQL function that writes it, and the encoder for an object's column."""
 
     width: int
     send: str

@@ -1,10 +1,10 @@
-"""Leaves of a natively partitioned table that can be dropped in place of being emptied.
+"""Leaves of a natively partitioned table that can be dropped instead of emptied.
 
-What belongs here: which leaves hold whole days, and the one transaction in which a leaf is proven, detached and dropped. What does not:
-what proves its rows (`lifecycle/purging/dropping.py`).
+What belongs here: which leaves hold whole days, and the transaction that proves, detaches and drops a leaf. What does not: the proof of its
+rows (`lifecycle/purging/dropping.py`).
 
-Only leaves right below the table, of a RANGE on the timestamp column alone and with two finite bounds, are looked at: of a default
-partition, of sub-partitions and of other keys the bounds do not say which days may come. Those are emptied by deletes, and stay.
+Only leaves directly below the table are considered, by RANGE on the timestamp column alone and with two finite bounds. The bounds of a
+default partition, of sub-partitions and of other keys do not show which days may come; such leaves are emptied by deletes, and stay.
 """
 
 from collections.abc import Callable
@@ -19,7 +19,7 @@ from archiver_assets.source.deleting import Target, as_it_is_now
 from archiver_assets.source.error_text import said
 
 _LOCK_MILLISECONDS = 500
-"""Less than deadlock_timeout (1 s by default): whoever waits for us in a circle never loses, we do."""
+"""Less than deadlock_timeout (1 s by default): in a deadlock this session always gives up, never the other one."""
 _STATEMENT_MILLISECONDS = 300_000
 _IDLE_MILLISECONDS = 30_000
 """How long the proof may take between two statements, as for a store of holds that does not answer: then the server frees the locks."""
@@ -39,7 +39,7 @@ _REFUSALS = (
 class DayLeaf:
     """A leaf with the bounds `[lower, upper)`, as the server writes them.
 
-    It lies `inside` the days that were asked for, or all of it has `expired`, or both.
+    It lies `inside` the requested days, or all of it has `expired`, or both.
     """
 
     oid: int
@@ -51,17 +51,17 @@ class DayLeaf:
 
 
 class LeafBusy(Exception):
-    """Others use the leaf, or the table, so that the locks of a drop were not granted in time."""
+    """The leaf or the table is in use, so that the locks of a drop were not granted in time."""
 
 
 class LeafKept(Exception):
-    """The server, or the catalog, says that the leaf cannot be dropped."""
+    """The server or the catalog reports that the leaf cannot be dropped."""
 
 
 def day_leaves(connection: Connection, target: Target, expired: datetime | date) -> list[DayLeaf]:
-    """Return the leaves that lie inside the range of `target`, or whose upper bound is not above `expired`; in the order of their bounds.
+    """Return the leaves inside the range of `target`, or with an upper bound at or before `expired`, in the order of their bounds.
 
-    `expired` has the type of the timestamp column. A leaf that somebody is detaching is not among them.
+    `expired` has the type of the timestamp column. A leaf that is being detached is left out.
     """
     statement = sql_catalog.day_leaves(target.days, target.table.timestamp.pg_type, expired)
     rows = connection.execute(statement, [target.table.oid, target.table.timestamp.name])
@@ -72,16 +72,17 @@ def day_leaves(connection: Connection, target: Target, expired: datetime | date)
 
 
 def is_empty(connection: Connection, leaf: DayLeaf) -> bool:
-    """Tell whether the session sees no row in the leaf."""
+    """Return whether the session sees no row in the leaf."""
     return not connection.execute(sql_purge.first_of_leaf(leaf.relation)).fetchall()
 
 
 def drop_leaf(connection: Connection, target: Target, leaf: DayLeaf, proves: Callable[[Target], bool]) -> bool:
-    """Detach and drop a leaf if `proves`, which is asked when nobody else can read or write it any more; return whether it did.
+    """Detach and drop a leaf if `proves` returns true, and return whether it was dropped.
 
-    One READ COMMITTED transaction: what was committed before the lock is seen by the proof, and a crash leaves the leaf where it was.
+    `proves` is called once nobody else can read or write the leaf. One READ COMMITTED transaction: the proof sees everything that was
+    committed before the lock, and a crash leaves the leaf in place.
 
-    Raises LeafBusy; LeafKept; and SourceChanged or TableRefused where the table is not as it was proven. Then nothing was dropped.
+    Raises LeafBusy; LeafKept; and SourceChanged or TableRefused if the table is not as it was proven. In each case nothing is dropped.
     """
     try:
         with connection.transaction():
@@ -104,7 +105,7 @@ def drop_leaf(connection: Connection, target: Target, leaf: DayLeaf, proves: Cal
 
 
 def rows_of(connection: Connection, leaf: DayLeaf) -> int:
-    """Count the rows of the leaf that the session sees."""
+    """Return how many rows of the leaf the session sees."""
     return int(connection.execute(sql_purge.count_leaf(leaf.relation)).fetchall()[0]["rows"])
 
 
@@ -112,5 +113,5 @@ def _require_same(connection: Connection, target: Target, leaf: DayLeaf) -> None
     row = connection.execute(sql_catalog.LEAF_BOUNDS, [leaf.oid, target.table.oid]).fetchone()
     found = row and (row["schema"], row["name"], row["lower"], row["upper"])
     if found != (leaf.relation.schema, leaf.relation.name, leaf.lower, leaf.upper):
-        message = f"leaf {leaf.relation.name} of {target.config.label} was detached, renamed or given other bounds"
+        message = f"leaf {leaf.relation.name} of {target.config.label} was detached, renamed or given different bounds"
         raise LeafKept(message)

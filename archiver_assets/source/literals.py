@@ -1,7 +1,7 @@
-"""Stored values as the text that PostgreSQL reads back as the very same value.
+"""Stored values as text that PostgreSQL reads back as exactly the same values.
 
 What belongs here: from an Arrow column of the stored types (`types.py`) to PostgreSQL's input text. What does not: SQL, and comparing
-values. The text is meant for sessions with the pinned settings: TimeZone UTC and DateStyle ISO, YMD.
+values. The text is for sessions with the pinned settings: TimeZone UTC and DateStyle ISO, YMD.
 """
 
 from collections.abc import Callable
@@ -16,18 +16,18 @@ _EPOCH_FROM_YEAR_0 = 719_468
 """Days from 0000-03-01 to 1970-01-01 in the proleptic Gregorian calendar."""
 _DAYS_PER_400_YEARS = 146_097
 _ORDINARY_DAYS = (-719_162, 2_932_896)
-"""0001-01-01 and 9999-12-31: the dates that Arrow and PostgreSQL write alike."""
+"""0001-01-01 and 9999-12-31: Arrow and PostgreSQL write dates from the first to the last identically."""
 _SPELLED = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
 
 
 def to_input_text(column: pa.Array) -> list[str | None]:
-    """Return the input text of each value, None for null. Raises TypeError for an Arrow type that is not among the stored ones."""
+    """Return the input text of each value, None for null. Raises TypeError for an Arrow type that is not stored."""
     texts: list[str | None] = input_texts(column).to_pylist()
     return texts
 
 
 def input_texts(column: pa.Array) -> pa.Array:
-    """Return the same as an Arrow array of strings, made without a call for each ordinary value."""
+    """Return the input texts as an Arrow array of strings, without a Python call for each ordinary value."""
     kind = column.type
     text = _decimals if pa.types.is_decimal128(kind) else _TEXTS.get(kind)
     if text is None:
@@ -37,7 +37,7 @@ def input_texts(column: pa.Array) -> pa.Array:
 
 
 def to_array_text(column: pa.Array) -> str:
-    """Return the values as the input text of an array of any type, which a driver would make with one call a value."""
+    """Return the values as the input text of an array of any type, for which the driver would need a call per value."""
     texts = input_texts(column)
     elements = pc.coalesce(texts if pa.types.is_integer(column.type) else _quoted(texts), "NULL")
     joined = pc.binary_join(pa.ListArray.from_arrays(pa.array([0, len(elements)], pa.int32()), elements), ",")
@@ -50,7 +50,7 @@ def _quoted(texts: pa.Array) -> pa.Array:
 
 
 def is_ordinary(column: pa.Array) -> bool:
-    """Tell whether Arrow and PostgreSQL write every value of a date or timestamp column alike."""
+    """Return whether Arrow and PostgreSQL write every value of a date or timestamp column identically."""
     integer, (first, last) = _ordinary(column.type)
     found = pc.min_max(column.cast(integer)).as_py()
     return found["min"] is None or (first <= found["min"] and found["max"] <= last)
@@ -72,12 +72,12 @@ def _cast(column: pa.Array) -> pa.Array:
 
 
 def _floats(column: pa.Array) -> pa.Array:
-    # Arrow writes the shortest digits that give the same bits in the column's own width.
+    # Arrow writes the shortest digits that give the same bits at the column's own width.
     return _each(_cast(column), pc.invert(pc.is_finite(column)), _SPELLED.__getitem__)
 
 
 def _decimals(column: pa.Array) -> pa.Array:
-    # Arrow writes an exponent where many zeros follow the point.
+    # Arrow writes an exponent where many zeros follow the decimal point.
     texts = _cast(column)
     return _each(texts, pc.match_substring(texts, "E"), lambda text: format(Decimal(text), "f"))
 
@@ -87,12 +87,12 @@ def _binaries(column: pa.Array) -> pa.Array:
 
 
 def _uuids(column: pa.Array) -> pa.Array:
-    # PostgreSQL takes the 32 digits without hyphens too.
+    # PostgreSQL also accepts the 32 digits without hyphens.
     return hexadecimal(column.storage.cast(pa.binary()))
 
 
 def hexadecimal(column: pa.Array) -> pa.Array:
-    """Return binary values in hex digits, made at once for the whole column."""
+    """Return binary values as hex digits, converted at once for the whole column."""
     _, offsets, data = column.buffers()
     begins = np.frombuffer(offsets, np.int32)[column.offset : column.offset + len(column) + 1] if offsets else np.zeros(1, np.int32)
     first, last = int(begins[0]), int(begins[-1])
@@ -103,7 +103,7 @@ def hexadecimal(column: pa.Array) -> pa.Array:
 
 
 def _each(texts: pa.Array, chosen: pa.Array, one: Callable[[str], str]) -> pa.Array:
-    """Return `texts` with the `chosen` ones replaced by what `one` makes of them; a null is never chosen."""
+    """Return `texts` with the `chosen` ones replaced by the result of `one`; a null is never chosen."""
     chosen = pc.fill_null(chosen, fill_value=False)
     if not pc.any(chosen).as_py():
         return texts
@@ -125,7 +125,7 @@ def _aware_timestamps(column: pa.Array) -> pa.Array:
 
 
 def _temporal(column: pa.Array, one: Callable[[int], str]) -> pa.Array:
-    """Let Arrow write the ordinary values, and `one` the others, whose years have no four digits."""
+    """Convert the ordinary values with Arrow, and the others, of years outside 1 to 9999, with `one`."""
     if is_ordinary(column):
         return _cast(column)
     integer, bounds = _ordinary(column.type)
@@ -153,7 +153,7 @@ def _with_era(year: int, month: int, day: int, time: str) -> str:
 
 
 def _date(days: int) -> tuple[int, int, int]:
-    """Return year, month and day of a day counted from 1970-01-01, for any year: Python's own dates end with 9999.
+    """Return year, month and day of a day counted from 1970-01-01, for any year: Python's own dates end in 9999.
 
     Years begin in March here, so that the leap day is the last one.
     """

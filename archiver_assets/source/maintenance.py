@@ -1,6 +1,6 @@
 """The right to VACUUM and ANALYZE a table.
 
-What belongs here: asking the catalog for it. What does not: running them (`lifecycle/purging/vacuum.py`).
+What belongs here: reading it from the catalog. What does not: running either (`lifecycle/purging/vacuum.py`).
 """
 
 from collections.abc import Sequence
@@ -15,26 +15,26 @@ _SHOWN = 3
 
 @dataclass(frozen=True)
 class NotMaintained:
-    """A relation with rows that the role may not VACUUM and ANALYZE; without `usage` it may not even name it."""
+    """A relation with rows that the role may not VACUUM and ANALYZE; `usage` is whether the role may use its schema."""
 
     relation: sql.Relation
     usage: bool
 
 
 def not_maintained(connection: Connection, oid: int) -> list[NotMaintained]:
-    """Return what the role may not VACUUM and ANALYZE: the table, or those of its leaves, in the order of their names."""
+    """Return what the role may not VACUUM and ANALYZE: the table, or those of its leaves, ordered by name."""
     knows_maintain = connection.info.server_version >= MAINTAIN_VERSION
     statement = sql_catalog.NOT_MAINTAINED if knows_maintain else sql_catalog.NOT_MAINTAINED_AS_OWNER
     return [NotMaintained(sql.Relation(row["schema"], row["name"]), usage=row["usage"]) for row in connection.execute(statement, [oid])]
 
 
 def missing_right(connection: Connection, lacking: Sequence[NotMaintained]) -> str:
-    """Return what is to be granted, so that the role may VACUUM and ANALYZE these."""
+    """Return, as text, what to grant so that the role may VACUUM and ANALYZE these relations."""
     role = connection.info.user
     schemas = sorted({sql.quoted(each.relation.schema) for each in lacking if not each.usage})
     tables = ", ".join(each.relation.identifier.as_string() for each in lacking[:_SHOWN])
     more = f" and so on for {len(lacking) - _SHOWN} more" if len(lacking) > _SHOWN else ""
     usage = f"GRANT USAGE ON SCHEMA {', '.join(schemas)} TO {sql.quoted(role)}; " if schemas else ""
     if connection.info.server_version >= MAINTAIN_VERSION:
-        return f"the role {role} has no right to it: {usage}GRANT MAINTAIN ON {tables} TO {sql.quoted(role)}{more}"
-    return f"the role {role} has no right to it: {usage}before PostgreSQL 17 only a member of the owner of {tables}{more} has"
+        return f"the role {role} lacks the right: {usage}GRANT MAINTAIN ON {tables} TO {sql.quoted(role)}{more}"
+    return f"the role {role} lacks the right: {usage}before PostgreSQL 17 only members of the owner of {tables}{more} have it"

@@ -1,10 +1,10 @@
-"""Numerics in PostgreSQL's binary form, a column at a time.
+"""Numerics in PostgreSQL's binary format, a column at a time.
 
-What belongs here: that form, and the numbers in it. What does not: which columns travel in it (`reading.py`), and what is refused
-(`types.py`).
+What belongs here: that format, and the numbers in it. What does not: which columns travel in it (`reading.py`), and which values are
+refused (`types.py`).
 
-The driver makes a text of each value, which Arrow has to parse: a third of a narrow row's whole cost. The form has the numbers of
-digits, of them before the point, the sign and the scale, 16 bits each, then the digits, to the base of 10,000.
+The driver would convert each value to text for Arrow to parse: a third of the whole cost of a narrow row. The format has four 16-bit
+numbers (the count of digits, the weight of the first digit, the sign, the scale), then the digits in base 10,000.
 https://github.com/postgres/postgres/blob/REL_17_0/src/backend/utils/adt/numeric.c (numeric_send)
 """
 
@@ -17,24 +17,24 @@ _Integers = npt.NDArray[np.int64]
 _Words = npt.NDArray[np.int16]
 
 MAX_DIGITS = 18
-"""All of 64 bits."""
+"""The most decimal digits that always fit in 64 bits."""
 _HEADER = 4
 _BASE_DIGITS = 4
 _NEGATIVE = 0x4000
 _POWERS = 10 ** np.arange(MAX_DIGITS, dtype=np.int64)
-# By exponents from 0 on, and by negative ones from the end.
+# Indexed by exponent: 0 and above from the start, negative ones from the end.
 _FLOAT_POWERS = 10.0 ** np.concatenate([np.arange(MAX_DIGITS), np.arange(-_BASE_DIGITS, 0)])
 
 
 def fits(kind: pa.DataType | None) -> bool:
-    """Tell whether a stored type is one of decimals that `to_decimals` makes."""
+    """Return whether a stored type is a decimal type that `to_decimals` can make."""
     return kind is not None and pa.types.is_decimal128(kind) and kind.precision <= MAX_DIGITS and 0 <= kind.scale <= kind.precision
 
 
 def to_decimals(column: pa.BinaryArray, kind: pa.Decimal128Type) -> pa.Array:
-    """Return what `numeric_send` has written as decimals of a type that `fits`.
+    """Convert the output of `numeric_send` to decimals of a type that `fits`.
 
-    Raises ValueError for NaN, an infinity, more digits than the type has, and bytes that are no such form.
+    Raises ValueError for NaN, an infinity, more digits than the type has, and bytes that are not in this format.
     """
     present = pc.is_valid(column)
     rows = np.flatnonzero(present.to_numpy(zero_copy_only=False))
@@ -70,9 +70,9 @@ def _unscaled(column: pa.BinaryArray, rows: npt.NDArray[np.intp], kind: pa.Decim
 
 
 def _require_no_more(count: _Words, exponent: npt.NDArray[np.int32], first: _Words, kind: pa.Decimal128Type) -> None:
-    """Raise ValueError if a first digit stands beyond those of the type, by the power of ten that it is multiplied with.
+    """Raise ValueError if a value's first digit, times its power of ten, exceeds the digits of the type.
 
-    Those after it are together less than one more of it would be, so that no sum can be too large.
+    The digits after the first one add up to less than one unit of it, so that no sum can be too large.
     """
     some = count > 0
     beyond = exponent >= MAX_DIGITS
@@ -82,7 +82,7 @@ def _require_no_more(count: _Words, exponent: npt.NDArray[np.int32], first: _Wor
 
 
 def _shifted(digits: _Integers, exponent: npt.NDArray[np.int32], kind: pa.Decimal128Type) -> _Integers:
-    """Return `digits * 10 ** exponent`, which are whole numbers, or raise ValueError."""
+    """Return `digits * 10 ** exponent` as whole numbers, or raise ValueError if one is not whole."""
     if exponent.min() >= 0:
         whole: _Integers = digits * _POWERS[exponent]
         return whole
@@ -96,7 +96,7 @@ def _shifted(digits: _Integers, exponent: npt.NDArray[np.int32], kind: pa.Decima
 
 
 def _no_form() -> str:
-    return "bytes that are no numeric's"
+    return "bytes that are not a numeric"
 
 
 def _too_long(kind: pa.Decimal128Type) -> str:

@@ -1,6 +1,6 @@
 """Days as ranges of a timestamp column, in the column's own type.
 
-What belongs here: that translation. What does not: which days (`partition.py`), and the column's type (`catalog.py`, `day_probe.py`).
+What belongs here: that conversion. What does not: which days (`partition.py`), and the column's type (`catalog.py`, `day_probe.py`).
 """
 
 from datetime import date, datetime
@@ -10,7 +10,7 @@ from archiver_assets.source import sql
 
 
 def days_between(relation: sql.Relation, column: str, builtin_type: str, first: Partition, last: Partition) -> sql.Days:
-    """Return the rows of all days from `first` to `last`, both included; `builtin_type` is timestamptz, timestamp or date."""
+    """Return the range of all days from `first` to `last`, both included; `builtin_type` is timestamptz, timestamp or date."""
     if builtin_type == "timestamptz":
         return sql.Days(relation, column, first.start, last.end)
     if builtin_type == "date":
@@ -19,5 +19,5 @@ def days_between(relation: sql.Relation, column: str, builtin_type: str, first: 
 
 
 def midnight(day: date) -> datetime:
-    """Return the begin of a day without zone, as the values of a column of the type timestamp have it."""
+    """Return the start of a day without a time zone, like the values of a `timestamp` column."""
     return datetime(day.year, day.month, day.day)  # noqa: DTZ001 - see above

@@ -1,4 +1,4 @@
-"""Reading the rows of a partition in batches, as Arrow, within a snapshot that another session holds open.
+"""Reads the rows of a partition in batches, as Arrow, within a snapshot that another session holds open.
 
 What belongs here: everything that knows ADBC, the extraction engine (docs/adr/0002). What does not: what is done with the rows.
 """
@@ -25,21 +25,21 @@ from archiver_assets.threads import gathered
 if TYPE_CHECKING:
     from adbc_driver_postgresql.dbapi import Cursor
 
-# A batch is handed over once it has this many bytes, so that memory is bounded by bytes and not by rows.
+# A batch is returned once it has this many bytes, so that memory is bounded by bytes and not by rows.
 _BATCH_BYTES = 4 * 1024 * 1024
 _BATCH_HINT = adbc_driver_postgresql.StatementOptions.BATCH_SIZE_HINT_BYTES.value
 
 
 class Cancel:
-    """Cancels the statements of readers from another thread: what they wait for fails."""
+    """Cancels the statements of readers from another thread, so that their pending calls fail."""
 
     def __init__(self) -> None:
-        """Begin with no reader."""
+        """Start without readers."""
         self._lock = threading.Lock()
         self._cursors: list[Cursor] = []
 
     def __call__(self) -> None:
-        """Ask the server to end what the readers are doing now."""
+        """Ask the server to cancel the current statements of all readers."""
         with self._lock:
             for cursor in self._cursors:
                 with suppress(adbc_driver_manager.Error):
@@ -47,7 +47,7 @@ class Cancel:
 
     @contextmanager
     def reaching(self, cursor: "Cursor") -> Iterator[None]:
-        """Reach `cursor` during the block, and never when it is closed."""
+        """Cancel `cursor` too if called during the block, and never once the cursor is closed."""
         with self._lock:
             self._cursors.append(cursor)
         try:
@@ -58,10 +58,10 @@ class Cancel:
 
 
 def read_rows_ahead(source: Source, table: Table, ranges: Sequence[sql.Days], snapshot_id: str) -> Generator[pa.RecordBatch, None, None]:
-    """Yield the rows of several ranges as `read_rows` does, each range read ahead by a session and a thread of its own.
+    """Yield the rows of several ranges as `read_rows` does; each range is read ahead by its own session and thread.
 
-    Of each range at most three batches are in memory. An error of one ends all, and is the one that is raised; closing the generator
-    cancels what the server is doing.
+    At most three batches of each range are in memory. An error in one range ends all, and is raised; closing the generator cancels the
+    statements on the server.
     """
     cancel = Cancel()
     yield from gathered([partial(read_rows, source, table, days, snapshot_id, cancel) for days in ranges], cancel)
@@ -70,23 +70,24 @@ def read_rows_ahead(source: Source, table: Table, ranges: Sequence[sql.Days], sn
 def read_rows(
     source: Source, table: Table, days: sql.Days, snapshot_id: str, cancel: Cancel | None = None
 ) -> Generator[pa.RecordBatch, None, None]:
-    """Yield the rows in range, in no particular order, in batches of the table's stored schema of about 4 MiB.
+    """Yield the rows in range, in no particular order, in batches of about 4 MiB with the table's stored schema.
 
-    Raises ValueRefused for a value that its stored type cannot hold, and what `Source.connect` raises. `cancel` ends it from elsewhere.
+    Raises ValueRefused for a value that its stored type cannot hold, and what `Source.connect` raises. `cancel` ends the read from another
+    thread.
     """
     query = sql.select_rows(days, [(column.name, _sent(column)) for column in table.columns], XMIN)
     label = f"{source.config.name}/{table.relation.schema}/{table.relation.name}"
     with _errors(source), _cursor(source, cancel or Cancel()) as cursor:
         cursor.execute(sql_session.import_snapshot(snapshot_id).as_string())
         cursor.execute(query.as_string())
-        # The reader that `fetch_record_batch` gives is pyarrow's own, whose errors are OSErrors without an SQLSTATE.
-        stream = cursor.fetch_arrow()  # whose memory must outlive the reader's import
+        # `fetch_record_batch` returns pyarrow's own reader, whose errors are OSErrors without an SQLSTATE.
+        stream = cursor.fetch_arrow()  # its memory must outlive the import by the reader
         for batch in AdbcRecordBatchReader._import_from_c(stream.address):  # noqa: SLF001 -- pyarrow's own name for it
             yield to_stored(batch, table.schema, label)
 
 
 def _sent(column: Column) -> LiteralString:
-    # A bpchar is text already, and a cast would cut the spaces at its end.
+    # A bpchar is text already, and a cast would strip its trailing spaces.
     if column.arrow_type is None and column.builtin_type != "bpchar":
         return "{}::text"
     return "numeric_send({})" if numerics.fits(column.arrow_type) else "{}"
@@ -94,7 +95,7 @@ def _sent(column: Column) -> LiteralString:
 
 @contextmanager
 def _cursor(source: Source, cancel: Cancel) -> "Iterator[Cursor]":
-    from adbc_driver_postgresql import dbapi  # noqa: PLC0415 -- it imports polars where there is one, which a day without rows need not wait for
+    from adbc_driver_postgresql import dbapi  # noqa: PLC0415 -- imports polars if installed; a day without rows need not wait for it
 
     with (
         closing(dbapi.connect(source.conninfo(), autocommit=True)) as connection,
@@ -106,7 +107,7 @@ def _cursor(source: Source, cancel: Cancel) -> "Iterator[Cursor]":
         try:
             yield cursor
         except BaseException:
-            # An abandoned COPY would keep the server sending: ask it to stop before the connection is closed.
+            # Ask the server to stop before the connection closes: it would keep sending an abandoned COPY.
             cursor.adbc_cancel()
             raise
 
@@ -124,7 +125,7 @@ def _errors(source: Source) -> Iterator[None]:
 
 
 def _hush(error: BaseException | None, text: str) -> None:
-    """Let the driver's error, and those of streams behind it, which have the server's words too, say `text` and nothing else."""
+    """Replace the text of the driver's error, and of the stream errors behind it, which repeat the server's report, with `text`."""
     while error is not None:
         if isinstance(error, adbc_driver_manager.Error | OSError):
             error.args = (text,)

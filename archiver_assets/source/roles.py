@@ -1,7 +1,7 @@
-"""The rights of the archiver's role, as the config needs them: no more, and none of them for nothing.
+"""The rights that the archiver's role needs for a config, and no others.
 
 What belongs here: which rights, in which database, and why. What does not: their SQL (`sql_roles.py`), and the rights on the bucket
-(`store/policies.py`). Nothing connects: a script is made from the config alone, the same for the same config.
+(`store/policies.py`). This module opens no connection: a script depends only on the config.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,7 +18,7 @@ RestoreInto = Literal["new", "original"]
 
 @dataclass(frozen=True)
 class Right:
-    """A statement that gives rights, and why they are needed; `needs` are those of them that a GRANT may pass over with a warning."""
+    """A statement that grants rights, and why they are needed; `needs` lists those that a GRANT may skip with only a warning."""
 
     why: str
     statement: str
@@ -27,7 +27,10 @@ class Right:
 
 @dataclass(frozen=True)
 class Script:
-    """What is to be run in one database, as one transaction: `dbname` at `host` and `port`, for the `role`. `of` says what it is to us."""
+    """What to run in one database, as one transaction: in `dbname` at `host` and `port`, for `role`.
+
+    `of` is the database's name in the config, or states that this is its scratch database.
+    """
 
     of: str
     host: str
@@ -38,12 +41,12 @@ class Script:
 
     @property
     def sql(self) -> str:
-        """The whole script, which begins and ends its transaction, with a comment before each statement."""
+        """The whole script, including the start and end of its transaction, with a comment before each statement."""
         place = f"the database {self.dbname} at {self.host}:{self.port}"
         head = [
             f"{self.of}: the rights of the archiver's role in {place}.",
-            "To be run there by a superuser, or by an owner who may create roles; again after a change of the config, or of a table's",
-            "columns, leaves or owner. It takes no right away.",
+            "Run it there as a superuser, or as an owner who may create roles. Run it again when the config, or a table's columns,",
+            "leaves or owner change. It revokes nothing.",
         ]
         parts = [
             "\n".join(map(statements.comment, head)),
@@ -57,16 +60,16 @@ class Script:
     @property
     def _check(self) -> Right:
         needs = tuple(dict.fromkeys(need for each in self.rights for need in each.needs))
-        why = "All or nothing: of what whoever runs this may not grant, PostgreSQL only warns."
+        why = "All or nothing: PostgreSQL only warns about rights that this session may not grant."
         return Right(why, statements.require_rights(self.role, needs))
 
 
 def scripts(
     database: DatabaseConfig, tables: Sequence[TableConfig], holds: HoldsTable | None, restore: RestoreInto | None = None
 ) -> Iterator[Script]:
-    """Yield what `tables` of a database need: in it, and in its scratch database, which one run can use without the config's saying so.
+    """Yield what `tables` of a database need: in it, and in its scratch database, which a single run can use even if the config does not.
 
-    `holds` is the table of legal holds if it is in this database, and `restore` where rows are to be restored to, if they are.
+    `holds` is the table of legal holds if it is in this database; `restore` is where rows are restored to, or None for no restores.
     """
     proves = any(table.purge and table.verification == "restore" for table in tables)
     rights = [*_login(database.user, database.auth), _connect(database.dbname, database.user), *_of_tables(database.user, tables)]
@@ -84,9 +87,9 @@ def scripts(
 def _login(role: str, auth: Auth) -> Iterator[Right]:
     if auth == "aws_iam":
         yield Right("The role, without a password.", statements.create_role(role))
-        yield Right("auth: aws_iam: RDS takes tokens of IAM in place of a password.", statements.grant_membership("rds_iam", role))
+        yield Right("auth: aws_iam. RDS accepts IAM tokens instead of a password.", statements.grant_membership("rds_iam", role))
     else:
-        why = f"The role, without a password. Afterwards give it one in psql, which does not send it in clear: \\password {quoted(role)}"
+        why = f"The role, without a password. Set one afterwards in psql, which does not send it in clear text: \\password {quoted(role)}"
         yield Right(why, statements.create_role(role))
 
 
@@ -109,7 +112,7 @@ def _connect(dbname: str, role: str) -> Right:
 
 
 def _temporary(dbname: str, role: str) -> Right:
-    why = "verification: restore loads objects into a temporary table, to compare it with the rows before they are purged."
+    why = "verification: restore. To load objects into a temporary table, and compare it with the rows before the purge."
     return _on_database(why, "TEMPORARY", dbname, role)
 
 
@@ -119,10 +122,10 @@ def _of_tables(role: str, tables: Sequence[TableConfig]) -> Iterator[Right]:
     relations, purged = _relations(tables), [each for each in tables if each.purge]
     yield _on_schemas("To name the tables.", "USAGE", _schemas(tables), role)
     if purged:
-        why = "To archive (whole rows and xmin, so on the whole table), and to purge."
+        why = "To archive (all columns and xmin, so on the whole table) and to purge."
         yield _on_tables(why, "SELECT, DELETE", _relations(purged), role)
     if kept := _relations([each for each in tables if not each.purge]):
-        why = "purge: false. To archive (whole rows and xmin, so on the whole table)."
+        why = "purge: false. To archive (all columns and xmin, so on the whole table)."
         yield _on_tables(why, "SELECT", kept, role)
     yield Right("To name the types of columns in comparisons.", statements.grant_usage_of_types(relations, role))
     yield from _of_purges(role, purged)
@@ -132,21 +135,21 @@ def _of_purges(role: str, tables: Sequence[TableConfig]) -> Iterator[Right]:
     if named := _relations([each for each in tables if each.purge_method == "drop_partition" or each.vacuum_strategy != "none"]):
         yield Right("To name leaves, which are dropped or vacuumed.", statements.grant_usage_of_leaves(named, role))
     if dropped := _relations([each for each in tables if each.purge_method == "drop_partition"]):
-        why = "purge_method: drop_partition. Only owners drop tables: with this the role may alter and drop all that these own."
+        why = "purge_method: drop_partition. Only owners may drop tables. As a member, the role may alter and drop all that they own."
         yield Right(why, statements.grant_dropping(dropped, role))
     if vacuumed := _relations([each for each in tables if each.vacuum_strategy != "none"]):
         yield Right(
-            "vacuum_strategy. MAINTAIN, or before PostgreSQL 17 as owners may.",
+            "vacuum_strategy. MAINTAIN, or, before PostgreSQL 17, membership in the owners' roles.",
             statements.grant_maintenance(vacuumed, role),
         )
     if any(each.max_replication_lag_seconds is not None for each in tables):
-        why = "max_replication_lag_seconds: to see how far replicas lag, which shows the statements of all sessions too. Not with null."
+        why = "max_replication_lag_seconds. To see how far replicas lag; this also shows all sessions' statements. Null needs no right."
         yield Right(why, statements.grant_statistics(role))
 
 
 def _of_holds(role: str, holds: HoldsTable) -> Iterator[Right]:
     yield _on_schemas("To name legal_holds.table.", "USAGE", [holds.schema_name], role)
-    why = "To read legal holds. While they cannot be read nothing is purged."
+    why = "To read legal holds. Nothing is purged while they cannot be read."
     yield _on_tables(why, "SELECT", [Relation(holds.schema_name, holds.name)], role)
 
 
@@ -158,9 +161,9 @@ def _of_restore(role: str, tables: Sequence[TableConfig], into: RestoreInto) -> 
         why = f"To create the table that rows are restored into, such as {tables[0].name}_restored. REVOKE it afterwards."
         yield _on_schemas(why, "CREATE", _schemas(tables), role)
     else:
-        why = "To put rows back into the tables themselves (triggers: disable takes their owner). REVOKE it afterwards."
+        why = "To restore rows into the tables themselves (triggers: disable needs their owner). REVOKE it afterwards."
         yield _on_tables(why, "INSERT", relations, role)
-        yield Right("To let the sequences of their columns go on after these rows.", statements.grant_on_sequences(relations, role))
+        yield Right("To advance the sequences of their columns past these rows.", statements.grant_on_sequences(relations, role))
 
 
 def _of_scratch(database: DatabaseConfig, scratch: ScratchConfig) -> Script:
@@ -169,7 +172,7 @@ def _of_scratch(database: DatabaseConfig, scratch: ScratchConfig) -> Script:
         *_login(role, scratch.auth),
         _connect(dbname, role),
         _temporary(dbname, role),
-        Right("To name the types that columns have, of which this database has copies.", statements.grant_usage_of_all_types(role)),
+        Right("To name this database's copies of the types that columns have.", statements.grant_usage_of_all_types(role)),
     )
     return Script(f"scratch_database of {database.name}", scratch.host, scratch.port, dbname, role, rights)
 

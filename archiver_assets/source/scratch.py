@@ -1,7 +1,7 @@
-"""The scratch database: where rows are loaded only to be read back, as the text that its server writes for them.
+"""The scratch database: rows are loaded into it only to be read back as the text that its server writes for them.
 
-What belongs here: whether it can take a table's rows, and reading them back. What does not: loading (`copying.py`), and comparing, which is
-the source's own: a scratch server says what became of a row, and never whether that is right.
+What belongs here: whether it can take a table's rows, and reading them back. What does not: loading (`copying.py`), and comparing, which
+only the source does: a scratch server shows what became of a row, never whether that is right.
 """
 
 from collections.abc import Generator, Iterator, Sequence
@@ -21,9 +21,9 @@ _BATCH_CHARACTERS = 4 * 1024 * 1024
 
 @contextmanager
 def open_scratch(scratch: Source) -> Iterator[Connection]:
-    """Open a session in a transaction that is rolled back at the end of the block, so that nothing stays there.
+    """Open a session in a transaction that is rolled back at the end of the block, so that nothing remains.
 
-    Raises TableRefused for a database that could change a text on its way, and what `Source.connect` raises.
+    Raises TableRefused for a database that could change text on the way, and what `Source.connect` raises.
     """
     with scratch.connect() as connection, connection.transaction(force_rollback=True):
         _require_faithful(scratch, connection)
@@ -37,29 +37,30 @@ def _require_faithful(scratch: Source, connection: Connection) -> None:
         message = f"expected the {scratch.title} {scratch.config.name} to have the encoding UTF8, found {encoding}"
         raise TableRefused(message, hint="create it with ENCODING 'UTF8' TEMPLATE template0; nothing was deleted")
     if is_pooled(connection):
-        message = f"expected the {scratch.title} {scratch.config.name} without a pooler, which could lose the session's settings"
+        place = f"the {scratch.title} {scratch.config.name}"
+        message = f"expected a direct connection to {place}, found a pooler, which could lose the session's settings"
         raise TableRefused(message, hint="point its host and port at the server itself; nothing was deleted")
 
 
 def read_definitions(connection: Connection, types: Sequence[str]) -> dict[str, str | None]:
-    """Return what each type is made of, None for one that is not there. Of two servers they can be compared."""
+    """Return the definition of each type, None for one that does not exist. Definitions of two servers are comparable."""
     found = connection.execute(sql_catalog.TYPE_DEFINITIONS, [list(types)])
     return {row["name"]: row["definition"] for row in found}
 
 
 def require_same_types(scratch: Source, there: dict[str, str | None], here: dict[str, str | None]) -> None:
-    """Raise TableRefused, naming each, where a type of the source is not in the scratch database, or is another one there."""
-    wrong = [f"no {name}" if there.get(name) is None else f"another {name}" for name in here if there.get(name) != here[name]]
+    """Raise TableRefused, naming each type of the source that the scratch database lacks or defines differently."""
+    wrong = [f"no {name}" if there.get(name) is None else f"a different {name}" for name in here if there.get(name) != here[name]]
     if wrong:
         message = f"expected the {scratch.title} {scratch.config.name} to have the types of the table's columns, found {', '.join(wrong)}"
-        hint = "create these types there as they are in the source (CREATE TYPE, DOMAIN or EXTENSION), or leave scratch_database out"
+        hint = "create these types there as they are in the source (CREATE TYPE, DOMAIN or EXTENSION), or remove scratch_database"
         raise TableRefused(message, hint=f"{hint}; nothing was deleted")
 
 
 def read_texts(connection: Connection, columns: Sequence[str], xmin: str) -> Generator[list[str], None, None]:
     """Yield the loaded rows that have a version: an array of texts for each column, then one of the xmins, as their input text.
 
-    In batches of at most 8,192 rows, each ended by the row that takes it beyond 4 Mi characters.
+    Each batch has at most 8,192 rows, and ends with the row that brings it to 4 Mi characters.
     """
     with connection.cursor().copy(sql_restore.copy_proof(columns, xmin)) as copy:
         rows: list[tuple[str | None, ...]] = []

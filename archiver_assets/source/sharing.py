@@ -1,10 +1,10 @@
-"""Sessions that ticks share: one for each database, used by one tick at a time, and closed soon after the last one.
+"""Sessions that ticks share: one for each database, used by one tick at a time, and closed soon after the last use.
 
-What belongs here: whose turn it is, and when a session is too old, too long unused or too doubtful to be used again. What does not: how a
-session is opened (`session.py`), and what it is asked.
+What belongs here: whose turn it is, and when a session is too old, unused for too long or too doubtful to be used again. What does not:
+opening a session (`session.py`), and the queries.
 
-Dagster evaluates schedules in the threads of the code server, those of all tables of a database mostly at the same minute. To open a
-session takes longer than to ask it for the expired days of a table.
+Dagster evaluates schedules in threads of the code server, mostly for all tables of a database in the same minute. Opening a session takes
+longer than querying it for the expired days of a table.
 """
 
 import threading
@@ -23,11 +23,11 @@ from archiver_assets.source.session import Connection, Source
 
 @dataclass(frozen=True)
 class Bounds:
-    """For how many seconds a session is kept: `unused` after its last use, and `ever` since it was opened, by the address of then.
+    """Limits in seconds. A session is kept `unused` seconds after its last use, and `ever` seconds after it was opened.
 
-    `by_server` is when the server itself ends one that is not used: of a code server that hangs, or whose machine is gone. A tick waits
-    `turn` for the ticks before it; Dagster's daemon gives up on one after 60, and would not know why. A connection that does
-    not answer is given up after `answer`.
+    A new session resolves the server's address again. `by_server` is when the server itself ends an idle session, in case the code server
+    hangs or its machine is gone. A tick waits `turn` for the ticks before it; Dagster's daemon gives up on a tick after 60, without knowing
+    why. A connection that does not answer is dropped after `answer`.
     """
 
     unused: float = 20
@@ -39,7 +39,7 @@ class Bounds:
 
 @dataclass
 class _Desk:
-    """The session of one database, for the holder of `turn`: when it was opened and last used, and how often it could not be opened."""
+    """The session of one database, for the holder of `turn`: when it was opened and last used, and how often opening it failed."""
 
     turn: threading.Lock = field(default_factory=threading.Lock)
     connection: Connection | None = None
@@ -50,17 +50,17 @@ class _Desk:
     failure: SourceUnavailable | SourceLoginRefused | None = None
 
     def close(self) -> None:
-        """End the session, if there is one."""
+        """Close the session, if there is one."""
         connection, self.connection = self.connection, None
         if connection is not None:
             connection.close()
 
 
 class SharedSessions:
-    """The sessions of a process. Safe for threads; what is left open is closed at the end of the process."""
+    """The sessions of a process. Thread-safe; sessions that are still open are closed at the end of the process."""
 
     def __init__(self, bounds: Bounds = Bounds(), clock: Callable[[], float] = time.monotonic) -> None:
-        """Begin with none. `clock` gives seconds."""
+        """Start without sessions. `clock` returns seconds."""
         self._bounds, self._clock = bounds, clock
         self._desks: dict[str, _Desk] = {}
         self._lock = threading.Lock()
@@ -74,7 +74,7 @@ class SharedSessions:
 
     @contextmanager
     def lend(self, source: Source, desk: _Desk) -> Iterator[Connection]:
-        """Lend the session of a desk to one caller at a time, opened anew if it cannot be used again."""
+        """Lend the session of a desk to one caller at a time; open a new one if it cannot be used again."""
         with self._turn(source, desk):
             connection = self._usable(source, desk)
             try:
@@ -87,13 +87,14 @@ class SharedSessions:
     def _turn(self, source: Source, desk: _Desk) -> Iterator[None]:
         failures = desk.failures
         if not desk.turn.acquire(timeout=self._bounds.turn):
-            message = f"expected a turn at the session of database {source.config.name}, found other ticks at it for {self._bounds.turn} s"
+            name, waited = source.config.name, self._bounds.turn
+            message = f"expected the shared session of database {name} to become free, found other ticks using it for {waited} s"
             raise SourceUnavailable(
-                message, hint="look in pg_locks for who keeps the tables of that database locked, and wait for the next tick"
+                message, hint="check pg_locks for sessions that keep the tables of that database locked, and wait for the next tick"
             )
         try:
             if desk.failures != failures and desk.failure is not None:
-                # The one before has waited for the server in vain: the others would only do so one after the other.
+                # The tick before waited for the server in vain; the others would only do the same, one after the other.
                 raise type(desk.failure)(desk.failure.message, hint=desk.failure.hint)
             yield
         finally:
@@ -135,7 +136,7 @@ class SharedSessions:
                     return
 
     def close_unused(self) -> None:
-        """Close the sessions that nobody has used for a while."""
+        """Close the sessions that nobody has used for `unused` seconds."""
         for desk in list(self._desks.values()):
             if desk.turn.acquire(blocking=False):
                 try:
@@ -145,13 +146,13 @@ class SharedSessions:
                     desk.turn.release()
 
     def close(self) -> None:
-        """Close the sessions that nobody uses."""
+        """Close the sessions that are not in use."""
         _close_all(self._desks)
 
 
 @dataclass(frozen=True)
 class SharedSession:
-    """The session of one database that is shared."""
+    """The shared session of one database."""
 
     sessions: SharedSessions = field(repr=False)
     source: Source
@@ -159,9 +160,9 @@ class SharedSession:
 
     @contextmanager
     def connect(self) -> Iterator[Connection]:
-        """Lend the session, as `Source.connect` opens one, and wait for it while another thread has it.
+        """Lend the session as `Source.connect` opens one, and wait while another thread uses it.
 
-        Raises SourceUnavailable too if that takes too long, or if the other has just found that the server cannot be reached.
+        Also raises SourceUnavailable if the wait takes too long, or if the other thread has just found the server unreachable.
         """
         with self.sessions.lend(self.source, self.desk) as connection:
             yield connection

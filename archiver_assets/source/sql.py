@@ -1,9 +1,9 @@
-"""SQL that reads and compares the rows of a configured table, one function a statement, and the terms that all SQL on rows is made of.
+"""SQL that reads and compares the rows of a configured table, one function per statement, and the terms that all SQL on rows shares.
 
-What belongs here: composed statements (`psycopg.sql`), each commented with the lock it takes and the index it needs. What does not:
-running them; and the SQL of sessions, of the catalog, of purges and of restores (`sql_session.py`, `sql_catalog.py`, `sql_purge.py`,
-`sql_restore.py`). Identifiers are always `sql.Identifier`. Values are bound as `$1`, for raw cursors, so that a `%` in a name is just that;
-the bounds of a range are literals, because they also stand in a COPY, which cannot bind.
+What belongs here: composed statements (`psycopg.sql`), each described with the lock it takes and the index it needs. What does not: running
+them; and the SQL of sessions, of the catalog, of purges and of restores (`sql_session.py`, `sql_catalog.py`, `sql_purge.py`,
+`sql_restore.py`). Identifiers are always `sql.Identifier`. Values are bound as `$1`, for raw cursors, so that a `%` in a name has no
+special meaning. The bounds of a range are literals, because COPY, which also uses them, cannot bind values.
 """
 
 from collections.abc import Collection, Iterable, Sequence
@@ -16,7 +16,7 @@ from psycopg import sql
 
 @dataclass(frozen=True)
 class Relation:
-    """A table by its true names."""
+    """A table by its schema and name, unquoted."""
 
     schema: str
     name: str
@@ -31,8 +31,8 @@ class Relation:
 class Days:
     """The rows of a table in a half-open range `[lower, upper)` of its timestamp column.
 
-    The bounds have the column's own type: aware times for timestamptz, local times without zone for timestamp, dates for date. So NULL
-    and infinite timestamps are in no range.
+    The bounds have the column's own type: aware times for timestamptz, local times without a zone for timestamp, dates for date. NULL and
+    infinite timestamps are in no range.
     """
 
     relation: Relation
@@ -49,7 +49,7 @@ class Days:
 
 @dataclass(frozen=True)
 class Condition:
-    """A condition on a column: an operator of `OPERATORS`, and values as text, to be read as `pg_type`, which is trusted."""
+    """A condition on a column: an operator of `OPERATORS`, and values as text that is read as `pg_type`, which is trusted."""
 
     column: str
     operator: str
@@ -57,7 +57,10 @@ class Condition:
     values: tuple[str, ...] = ()
 
     def met(self, alias: str) -> sql.Composed:
-        """Return it as SQL: as there, neither true nor false where the column is NULL. Values are literals, so that each has its type."""
+        """Return the condition as SQL. A comparison is NULL where the column is NULL.
+
+        Values are literals, so that each has its type.
+        """
         values = sql.SQL(", ").join(sql.SQL("{}::{}").format(sql.Literal(value), self.pg_type) for value in self.values)
         return sql.SQL(OPERATORS[self.operator]).format(column=sql.Identifier(alias, self.column), values=values)
 
@@ -73,7 +76,7 @@ OPERATORS = {
 
 @dataclass(frozen=True)
 class HeldRows:
-    """The rows that one hold keeps: in `[lower, upper)` of the timestamp `column`, each bound or None, and meeting all `conditions`."""
+    """The rows that one hold keeps: in `[lower, upper)` of the timestamp `column`, None for no bound, and meeting all `conditions`."""
 
     column: str
     lower: datetime | date | None = None
@@ -92,22 +95,25 @@ class HeldRows:
 
 
 def quoted(name: str) -> str:
-    """Return a name as SQL has to write it, for messages."""
+    """Return a name quoted as in SQL, for messages."""
     return sql.Identifier(name).as_string()
 
 
 def lock_table(relation: Relation) -> sql.Composed:
-    """ACCESS SHARE, which only waits for, and only stops, statements that change the table itself. Takes no snapshot."""
+    """Lock the table in ACCESS SHARE mode, which conflicts only with statements that change the table itself.
+
+    Takes no snapshot.
+    """
     return sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(relation.identifier)
 
 
 def count_rows(days: Days) -> sql.Composed:
-    """ACCESS SHARE. Wants an index that begins with the timestamp."""
+    """Count the `rows` in range. ACCESS SHARE. Uses an index that begins with the timestamp."""
     return sql.SQL("SELECT count(*) AS rows FROM {} AS t WHERE {}").format(days.relation.identifier, days.condition("t"))
 
 
 def timestamp_after(days: Days, rows: int) -> sql.Composed:
-    """Return, as `timestamp`, that of the row in range that follows the first `rows` in the order of time.
+    """Return, as `timestamp`, the timestamp of the row in range that follows the first `rows` in time order.
 
     ACCESS SHARE. Reads that many entries of an index that begins with the timestamp; without one it sorts the range.
     """
@@ -117,9 +123,9 @@ def timestamp_after(days: Days, rows: int) -> sql.Composed:
 
 
 def count_held(days: Days, held: Sequence[HeldRows]) -> sql.Composed:
-    """Count the `rows` in range, those of them that are `held`, and those that each hold keeps, as `held0` and so on.
+    """Count the `rows` in range, the `held` ones among them, and those that each hold keeps, as `held0` and so on.
 
-    ACCESS SHARE. Wants an index that begins with the timestamp.
+    ACCESS SHARE. Uses an index that begins with the timestamp.
     """
     fields = [sql.SQL("count(*) AS rows"), sql.SQL("count(*) FILTER (WHERE {}) AS held").format(any_held(held))] + [
         sql.SQL("count(*) FILTER (WHERE {}) AS {}").format(each.held("t"), sql.Identifier(f"held{number}"))
@@ -131,7 +137,7 @@ def count_held(days: Days, held: Sequence[HeldRows]) -> sql.Composed:
 def first_row(days: Days, held: Sequence[HeldRows]) -> sql.Composed:
     """Return the smallest timestamp in range of a row that is not held.
 
-    ACCESS SHARE; one probe of an index that begins with the timestamp, and reads on over rows that are held.
+    ACCESS SHARE. Probes an index that begins with the timestamp once, and reads on past held rows.
     """
     return sql.SQL("SELECT {column} AS first FROM {table} AS t WHERE {condition} ORDER BY {column} LIMIT 1").format(
         column=sql.Identifier("t", days.column), table=days.relation.identifier, condition=in_days_and_free(days, held)
@@ -139,7 +145,7 @@ def first_row(days: Days, held: Sequence[HeldRows]) -> sql.Composed:
 
 
 def try_held(relation: Relation, held: Sequence[HeldRows]) -> sql.Composed:
-    """Let the server read holds, and do nothing: it names a value that is none of its type, or an operator that the type does not have.
+    """Have the server parse the holds: it rejects a value that is invalid for its type, or an operator that the type lacks.
 
     ACCESS SHARE; reads no row.
     """
@@ -152,33 +158,33 @@ def any_held(held: Sequence[HeldRows]) -> sql.Composed:
 
 
 def builtin(name: str) -> sql.Composable:
-    """Return the name of a type of PostgreSQL's own, without length or precision, which a cast would cut values to."""
+    """Return the name of a built-in type without length or precision: a cast to these would cut values."""
     return sql.Identifier("pg_catalog", name)
 
 
 def select_holds(relation: Relation, columns: Sequence[str]) -> sql.Composed:
-    """Read a table of holds: these columns, as text. ACCESS SHARE; reads it whole."""
+    """Read these columns of a table of holds, as text. ACCESS SHARE; reads the whole table."""
     fields = sql.SQL(", ").join(sql.SQL("t.{0}::text AS {0}").format(sql.Identifier(name)) for name in columns)
     return sql.SQL("SELECT {} FROM {} AS t").format(fields, relation.identifier)
 
 
 def explain(days: Days) -> sql.Composed:
-    """Plan to read the rows in range, and read none. ACCESS SHARE on the table and, for the plan, its leaves."""
+    """Plan a read of the rows in range, without reading any. ACCESS SHARE on the table and, for the plan, its leaves."""
     return sql.SQL("EXPLAIN (VERBOSE, COSTS OFF, FORMAT JSON) SELECT FROM {} AS t WHERE {}").format(
         days.relation.identifier, days.condition("t")
     )
 
 
 def vacuum(relations: Sequence[Relation]) -> sql.Composed:
-    """SHARE UPDATE EXCLUSIVE, which stops no reader and no writer; a table on which another VACUUM is at work is skipped.
+    """Vacuum and analyze tables, skipping those that are locked. SHARE UPDATE EXCLUSIVE, which blocks neither readers nor writers.
 
-    TRUNCATE is off: giving the end of the file back takes ACCESS EXCLUSIVE, which on a standby ends its queries.
+    TRUNCATE is off: returning the end of the file to the system takes ACCESS EXCLUSIVE, which cancels queries on a standby.
     """
     return sql.SQL("VACUUM (ANALYZE, SKIP_LOCKED, TRUNCATE false, PARALLEL 0) {}").format(_listed(relations))
 
 
 def analyze(relations: Sequence[Relation]) -> sql.Composed:
-    """SHARE UPDATE EXCLUSIVE, as `vacuum`."""
+    """Analyze tables, skipping those that are locked. SHARE UPDATE EXCLUSIVE, as for `vacuum`."""
     return sql.SQL("ANALYZE (SKIP_LOCKED) {}").format(_listed(relations))
 
 
@@ -187,9 +193,9 @@ def _listed(relations: Sequence[Relation]) -> sql.Composed:
 
 
 def select_rows(days: Days, columns: Sequence[tuple[str, LiteralString]], xmin: str) -> sql.Composed:
-    """Read the rows in range: each column by the expression that stands beside its name, with `{}` for itself; then `xmin`, a xid.
+    """Read the rows in range: each column by the expression beside its name, where `{}` is the column; then `xmin`, an xid.
 
-    ACCESS SHARE. Wants an index that begins with the timestamp.
+    ACCESS SHARE. Uses an index that begins with the timestamp.
     """
     fields = [
         sql.SQL("{} AS {}").format(sql.SQL(expression).format(sql.Identifier("t", name)), sql.Identifier(name))
@@ -200,7 +206,7 @@ def select_rows(days: Days, columns: Sequence[tuple[str, LiteralString]], xmin: 
 
 
 def count_without_day(relation: Relation, column: str) -> sql.Composed:
-    """Count the rows whose timestamp is NULL or infinite: they are of no day. ACCESS SHARE. Wants an index on the timestamp."""
+    """Count the rows whose timestamp is NULL or infinite: they belong to no day. ACCESS SHARE. Uses an index on the timestamp."""
     return sql.SQL("SELECT count(*) AS rows FROM {} AS t WHERE {}").format(relation.identifier, without_day(column))
 
 
@@ -220,17 +226,17 @@ def in_days_and_free(days: Days, held: Sequence[HeldRows]) -> sql.Composed:
 
 
 def count_up_to(relation: Relation, condition: sql.Composed, most: int) -> sql.Composed:
-    """Count the rows that meet a condition on `t`, and stop at `most`. ACCESS SHARE. Wants an index on the timestamp."""
+    """Count the rows that meet a condition on `t`, up to `most`. ACCESS SHARE. Uses an index on the timestamp."""
     return sql.SQL("SELECT count(*) AS rows FROM (SELECT FROM {} AS t WHERE {} LIMIT {}) AS counted").format(
         relation.identifier, condition, sql.Literal(most)
     )
 
 
 def compare_columns(days: Days, columns: Sequence[tuple[str, str | None]], counted: Collection[str]) -> sql.Composed:
-    """Count the rows in range and, of the columns named in `counted`, those that are not null; and compare extremes with the bound values.
+    """Count the rows in range, and the non-null values of the columns in `counted`; compare extremes with the bound values.
 
-    `columns` gives names and types; a column without type has no extremes to compare, each other one takes two values: the least and the
-    greatest. The answer has `rows`, and for the column at each position `present0` if it is counted, and `same0` if it has extremes.
+    `columns` gives names and types. A column without a type has no extremes to compare; each other column takes two values, the least and
+    the greatest. The result has `rows`, and for the column at each position `present0` if it is counted, and `same0` if it has extremes.
     ACCESS SHARE.
     """
     number = 1
@@ -253,8 +259,8 @@ def compare_columns(days: Days, columns: Sequence[tuple[str, str | None]], count
 def compare_rows(days: Days, key: Sequence[str], columns: Sequence[tuple[str, str]]) -> sql.Composed:
     """Compare whole rows, byte by byte, with the bound arrays: those of `columns` (names and types), then the xmins.
 
-    The answer has `found`, the rows of the table in range with one of the keys and xmins, and for the column at each position the number
-    of them in which it differs, as `differs0`. ACCESS SHARE. Needs the unique index on the key.
+    The result has `found`, the number of rows in range with one of the keys and xmins, and for the column at each position the number of
+    these rows in which it differs, as `differs0`. ACCESS SHARE. Needs the unique index on the key.
     """
     fields = [sql.SQL("count(*) AS found")] + [
         sql.SQL("count(*) FILTER (WHERE NOT ({})) AS {}").format(same_image([column], [position]), sql.Identifier(f"differs{position}"))
@@ -270,13 +276,13 @@ def compare_rows(days: Days, key: Sequence[str], columns: Sequence[tuple[str, st
 
 
 def joined_by(key: Sequence[str], columns: Sequence[tuple[str, str]]) -> sql.Composed:
-    """Join `t` with the given rows of `columns` by the key."""
+    """Return the condition that joins `t` with the given rows of `columns` by the key."""
     places = {name: (pg_type, position) for position, (name, pg_type) in enumerate(columns)}
     return equal((name, *places[name]) for name in key)
 
 
 def given_rows(columns: Sequence[tuple[str, str]], *, xmin: bool, ordinality: bool = False) -> sql.Composed:
-    """Spread bound arrays, one a column (names and types), into rows `given`, with the versions and the position from 1 if asked for."""
+    """Return bound arrays, one per column (names and types), as rows `given`, with xmins and positions from 1 if requested."""
     arrays = [f"${number}::{pg_type}[]" for number, pg_type in enumerate(bound_types(columns, xmin=xmin), start=1)]
     names = [*(f"column{position}" for position in range(len(columns))), *(["stored_xmin"] if xmin else [])]
     names += ["position"] if ordinality else []
@@ -288,7 +294,7 @@ def given_rows(columns: Sequence[tuple[str, str]], *, xmin: bool, ordinality: bo
 
 
 def bound_types(columns: Sequence[tuple[str, str]], *, xmin: bool) -> list[str]:
-    """Return the types that arrays of these columns, names and types, are bound as the elements of, and that of the xmins if asked for."""
+    """Return the element types of the arrays that bind these columns (names and types), and of the xmins if requested."""
     # Types come from the catalog's format_type, which quotes and qualifies them.
     return [*("text" if travels_as_text(pg_type) else pg_type for _, pg_type in columns), *(["xid"] if xmin else [])]
 
@@ -299,16 +305,16 @@ def given_value(pg_type: str, position: int) -> sql.Composed:
 
 
 def equal(columns: Iterable[tuple[str, str, int]]) -> sql.Composed:
-    """Tell whether `t` has the values of the given row in these columns: names, types, and positions in the given row."""
+    """Return the condition that `t` has the given row's values in these columns: names, types, and positions in the given row."""
     return sql.SQL(" AND ").join(
         sql.SQL("{} = {}").format(sql.Identifier("t", name), given_value(pg_type, position)) for name, pg_type, position in columns
     )
 
 
 def same_image(columns: Sequence[tuple[str, str]], positions: Iterable[int]) -> sql.Composed:
-    """Tell whether `t` and the given row, whose columns stand at `positions`, are the same, byte by byte."""
-    # What travels as text is compared as text, which a type whose text does not hold its value is refused for: an image of a composite
-    # also changes when an attribute is added to its type.
+    """Return the condition that `t` and the given row, whose columns are at `positions`, are the same, byte by byte."""
+    # What travels as text is compared as text; a type whose text does not hold its value is refused. The image of a composite would also
+    # change when an attribute is added to its type.
     pairs = list(zip(columns, positions, strict=True))
     same: list[sql.Composable] = [
         sql.SQL("{}::text IS NOT DISTINCT FROM {}").format(sql.Identifier("t", name), sql.Identifier("given", f"column{position}"))
@@ -319,18 +325,18 @@ def same_image(columns: Sequence[tuple[str, str]], positions: Iterable[int]) -> 
     if plain:
         stored = sql.SQL(", ").join(sql.Identifier("t", name) for name, _ in plain)
         given = sql.SQL(", ").join(sql.Identifier("given", f"column{position}") for _, position in plain)
-        # The function behind `*=`, which between two row constructors would be taken column by column.
+        # The function behind `*=`, which would compare two row constructors column by column.
         same.append(sql.SQL("record_image_eq(ROW({}), ROW({}))").format(stored, given))
     return sql.SQL(" AND ").join(same)
 
 
 def travels_as_text(pg_type: str) -> bool:
-    """Tell whether values of a type are bound as arrays of text and not of the type."""
-    # Arrays of arrays would be flattened by unnest, arrays of composites spread into columns, and those of boxes are parted by semicolons.
+    """Return whether values of a type are bound as arrays of text instead of arrays of the type."""
+    # unnest would flatten arrays of arrays and spread arrays of composites into columns; arrays of boxes separate elements with semicolons.
     # Only types outside pg_catalog are written with their schema.
     return pg_type.endswith("[]") or "." in pg_type or pg_type == "box"
 
 
 def trusted(text: str) -> sql.SQL:
-    """Take text as SQL. Only for what the server itself has written and quoted, such as the names of types."""
+    """Return text as SQL. Only for text that the server itself has written and quoted, such as the names of types."""
     return sql.SQL(text)

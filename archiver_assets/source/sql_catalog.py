@@ -1,4 +1,4 @@
-"""SQL that reads the catalog and statistics only: what a table is, who may do what with it, and what hangs on it.
+"""SQL that reads only the catalog and statistics: what a table is, who may do what with it, and what depends on it.
 
 What belongs here, and how it is written: as in `sql.py`.
 """
@@ -10,14 +10,15 @@ from psycopg import sql
 
 from archiver_assets.source.sql import Days, Relation, trusted
 
-# Catalog only; the caller holds ACCESS SHARE on the table, so that the answer stays true.
+# Catalog only. The caller holds ACCESS SHARE on the table, so that the result stays true.
 RELATION = """
     SELECT c.oid::bigint AS oid, c.relkind::text AS kind, c.relpersistence::text AS persistence
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE n.nspname = $1 AND c.relname = $2
 """
 
-# Catalog only: of a recursive `part` of types' oids the step to those inside them: of elements, domains, attributes, ranges.
+# Catalog only: the step of a recursive CTE `part`, of types' oids, to the types inside them: elements, base types of domains, attributes,
+# subtypes of ranges.
 INNER_TYPES = """
     SELECT inner_type.oid
     FROM part CROSS JOIN LATERAL (SELECT * FROM pg_type WHERE oid = part.oid OFFSET 0) AS p CROSS JOIN LATERAL (
@@ -29,11 +30,11 @@ INNER_TYPES = """
     ) AS inner_type(oid) WHERE inner_type.oid <> 0
 """
 
-# `part` is the type with all that it is made of: elements, what a domain is over, attributes, bounds. An enum's labels and a composite's
-# attributes, wherever they are, decide what a stored value reads as. `base` is what a chain of domains is over. A cast to text of a type's
-# own need not hold the value, but one without function, of a type that is read and written as text is (citext), does; 12 is the language
-# `internal`. Of what is `unreadable`, statistics and keys of indexes, the server reads no text back. OFFSET 0 keeps the planner from
-# reading all of pg_type for each column, which took 3 ms for 15 of them.
+# `part` is the type and all types inside it: elements, base types of domains, attributes, subtypes of ranges. Labels of enums and
+# attributes of composites, at any depth, decide how a stored value reads. `base` is the type and the chain of its base types. A cast to
+# text that a type defines may lose the value, unless the cast has no function and the type has the input and output functions of text
+# (citext); 12 is the language `internal`. The server cannot read text back for the `unreadable` types, of statistics and of index keys.
+# OFFSET 0 keeps the planner from reading all of pg_type for each column, which took 3 ms for 15 columns.
 COLUMNS = (
     """
     SELECT a.attname AS name, a.attnum::int AS number, a.attnotnull AS not_null,
@@ -82,7 +83,7 @@ COLUMNS = (
 )
 
 # Catalog only: the relations that hold the rows, the table itself or its leaves, each with a digest of its columns and their numbers. A
-# number is never used again, so that a column that was dropped and added again is another one.
+# column number is never used again, so a column that was dropped and added again has another number.
 LEAVES = """
     WITH family AS (SELECT relid FROM pg_partition_tree($1::oid) WHERE isleaf UNION SELECT $1::oid)
     SELECT c.oid::bigint AS oid, encode(sha256(convert_to((
@@ -95,7 +96,7 @@ LEAVES = """
     ORDER BY c.oid
 """
 
-# Catalog only: a leaf right below a table, and its bounds if both are finite, in the pinned settings' text.
+# Catalog only: a leaf directly below a table, and its bounds if both are finite, as text under the pinned settings.
 LEAF_BOUNDS = """
     SELECT n.nspname AS schema, c.relname AS name, bounds[1] AS lower, bounds[2] AS upper
     FROM pg_inherits h JOIN pg_class c ON c.oid = h.inhrelid JOIN pg_namespace n ON n.oid = c.relnamespace,
@@ -103,7 +104,7 @@ LEAF_BOUNDS = """
     WHERE c.oid = $1::oid AND h.inhparent = $2::oid AND c.relkind = 'r' AND NOT h.inhdetachpending
 """
 
-# Catalog only: leaves of another kind than an ordinary, permanent table.
+# Catalog only: leaves that are not ordinary, permanent tables.
 WRONG_LEAVES = """
     SELECT c.oid::regclass::text AS leaf, CASE c.relkind WHEN 'f' THEN 'a foreign table' ELSE 'an unlogged or temporary table' END AS kind
     FROM pg_partition_tree($1::oid) t JOIN pg_class c ON c.oid = t.relid
@@ -111,7 +112,7 @@ WRONG_LEAVES = """
     ORDER BY 1
 """
 
-# Keys that identify a row at every instant: unique, valid, immediate, without predicate or expression.
+# Catalog only: the keys that identify a row at every instant: unique, valid, immediate, without predicate or expression.
 UNIQUE_KEYS = """
     SELECT array_agg(a.attname::text ORDER BY k.position) AS columns
     FROM pg_index i, unnest(i.indkey) WITH ORDINALITY AS k(attnum, position), pg_attribute a
@@ -120,8 +121,8 @@ UNIQUE_KEYS = """
     GROUP BY i.indexrelid
 """
 
-# Catalog only: what would make a DELETE do more, or less, than delete the rows it names, here or on a leaf. Bits of tgtype: 2 is BEFORE,
-# 8 DELETE, 64 INSTEAD OF. Of the actions of a foreign key, a and r only refuse a delete; the others change the rows that refer.
+# Catalog only: what would make a DELETE do more, or less, than delete the rows it names, on the table or on a leaf. Bits of tgtype: 2 is
+# BEFORE, 8 DELETE, 64 INSTEAD OF. Of the actions of a foreign key, a and r only refuse a delete; the others change the referencing rows.
 SIDE_EFFECTS = """
     WITH family AS (SELECT relid FROM pg_partition_tree($1::oid) UNION SELECT $1::oid)
     SELECT CASE WHEN t.tgtype::int & 66 = 0 THEN 'after_delete_trigger' ELSE 'delete_trigger' END AS name,
@@ -148,14 +149,14 @@ SIDE_EFFECTS = """
 
 
 FACTS = {"columns": COLUMNS, "leaves": LEAVES, "wrong_leaves": WRONG_LEAVES, "unique_keys": UNIQUE_KEYS, "side_effects": SIDE_EFFECTS}
-"""What is read of a table whenever it is read, by name."""
+"""The statements that read a table's facts, by name."""
 
 
 @lru_cache(maxsize=8)
 def facts(relation: Relation) -> sql.SQL:
-    """Catalog only: RELATION, and of what it finds all `FACTS`, as the text of one JSON object. Composed once for many batches.
+    """Catalog only: RELATION, and all `FACTS` of the relation it finds, as the text of one JSON object. Composed once for many batches.
 
-    Without parameters, so that a prepared one is planned once: planning takes longer than reading.
+    Has no parameters, so that a prepared statement is planned once: planning takes longer than reading.
     """
     found = sql.SQL(RELATION.replace("$1", "{schema}").replace("$2", "{name}")).format(
         schema=sql.Literal(relation.schema), name=sql.Literal(relation.name)
@@ -172,8 +173,8 @@ def facts(relation: Relation) -> sql.SQL:
     return trusted(composed.as_string())
 
 
-# Catalog only: the relations with rows, the table or its leaves, that the role may not VACUUM and ANALYZE, as their owner or that of the
-# database; `usage` says whether it may name them. Rights on a partitioned table are none on its leaves here.
+# Catalog only: the relations with rows (the table or its leaves) that the role may not VACUUM and ANALYZE, as their owner or the owner of
+# the database; `usage` is whether the role may use their schema. Rights on a partitioned table do not cover its leaves here.
 NOT_MAINTAINED_AS_OWNER = """
     SELECT n.nspname AS schema, c.relname AS name, has_schema_privilege(n.oid, 'USAGE') AS usage
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_database d ON d.datname = current_database()
@@ -181,20 +182,20 @@ NOT_MAINTAINED_AS_OWNER = """
       AND NOT (has_schema_privilege(n.oid, 'USAGE') AND (pg_has_role(c.relowner, 'USAGE') OR pg_has_role(d.datdba, 'USAGE')))
     ORDER BY 1, 2
 """
-# The same from PostgreSQL 17 on, where MAINTAIN is enough. Servers before do not know its name.
+# The same from PostgreSQL 17, where MAINTAIN is enough. Earlier servers do not know this right.
 NOT_MAINTAINED = NOT_MAINTAINED_AS_OWNER.replace(
     "pg_has_role(d.datdba, 'USAGE')", "pg_has_role(d.datdba, 'USAGE') OR has_table_privilege(c.oid, 'MAINTAIN')"
 )
 
-# Statistics only: bytes of the tables with their TOAST, and the numbers of rows in them that are there, and that are dead.
+# Statistics only: bytes of the tables with their TOAST, and the numbers of their live and dead rows.
 SPACE = """
     SELECT coalesce(sum(pg_table_size(each.oid)), 0)::bigint AS bytes, coalesce(sum(pg_stat_get_live_tuples(each.oid)), 0)::bigint AS live,
            coalesce(sum(pg_stat_get_dead_tuples(each.oid)), 0)::bigint AS dead
     FROM unnest($1::regclass[]) AS each(oid)
 """
 
-# Catalog only. Rights on a partitioned table are enough for its leaves. Schemas are those of the table and of its columns' types, which
-# comparisons name; rights on all columns are none on xmin.
+# Catalog only. Rights on a partitioned table cover its leaves. `schemas` are those that the role may not use, of the table and of its
+# columns' types, which comparisons name. Rights on all columns do not include xmin.
 RIGHTS = """
     SELECT has_table_privilege(c.oid, 'SELECT') AS select, has_table_privilege(c.oid, 'DELETE') AS delete,
            ARRAY(SELECT n.nspname::text FROM pg_namespace n
@@ -208,7 +209,7 @@ RIGHTS = """
     FROM pg_class c WHERE c.oid = $1::oid
 """
 
-# Catalog only: the table and its leaves that the role may not drop.
+# Catalog only: the relations, the table and its leaves, that the role may not drop.
 NOT_OWNED = """
     SELECT c.oid::regclass::text AS relation, pg_get_userbyid(c.relowner) AS owner
     FROM pg_class c
@@ -216,7 +217,7 @@ NOT_OWNED = """
     ORDER BY 1
 """
 
-# Catalog only: the schemas of leaves that the role may not name.
+# Catalog only: the schemas of leaves that the role may not use.
 UNUSABLE_LEAVES = """
     SELECT DISTINCT n.nspname AS schema
     FROM pg_partition_tree($1::oid) p JOIN pg_class c ON c.oid = p.relid JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -224,7 +225,7 @@ UNUSABLE_LEAVES = """
     ORDER BY 1
 """
 
-# Catalog only: the relations with rows that have no whole B-tree which begins with the column, with their sizes. Only a B-tree finds the
+# Catalog only: the relations with rows that have no non-partial B-tree beginning with the column, and their sizes. Only a B-tree finds the
 # first row of a range, and the rows of a day, without reading others.
 LEAVES_WITHOUT_INDEX = """
     WITH family AS (SELECT relid FROM pg_partition_tree($1::oid) UNION SELECT $1::oid)
@@ -238,9 +239,8 @@ LEAVES_WITHOUT_INDEX = """
     ORDER BY 1, 2
 """
 
-# Catalog only: the clock, the table, and the type of its timestamp, $3; no row if anything is such that the first row of a range might not
-# be what it seems: a standby, a server too old, another kind of relation, one with leaves of another kind or with children, row-level
-# security.
+# Catalog only: the clock, the table, and the type of its timestamp, $3. Returns no row where the first row of a range might mislead: on a
+# standby or an old server, for another kind of relation, one with leaves of another kind or with children, or under row-level security.
 GLANCE = """
     SELECT now() AS now, c.oid::bigint AS oid, t.typname AS builtin_type
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -274,8 +274,8 @@ PUBLICATIONS = """
 """
 
 
-# Catalog only: the columns that PostgreSQL's own operators compare. For a type of an extension, whose operators lie outside the pinned
-# search_path, those of another type could be taken: for citext those of text.
+# Catalog only: the columns that PostgreSQL's own operators compare. The operators of an extension's type lie outside the pinned
+# search_path, so those of another type could be used instead: those of text for citext.
 COMPARABLE_COLUMNS = """
     SELECT a.attname AS name
     FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid LEFT JOIN pg_type b ON b.oid = t.typbasetype
@@ -285,9 +285,9 @@ COMPARABLE_COLUMNS = """
 
 
 def day_leaves(days: Days, pg_type: str, expired: datetime | date) -> sql.Composed:
-    """Catalog only: the leaves of `$1`, by RANGE on its column `$2` alone, that lie inside the range or end at `expired` or before.
+    """Catalog only: the leaves of `$1`, by RANGE on its column `$2` alone, that lie inside the range or end at or before `expired`.
 
-    Of leaves with both bounds finite, with these as text.
+    Only leaves with two finite bounds, which are returned as text.
     """
     values = {"lower": days.lower, "upper": days.upper, "expired": expired}
     return sql.SQL(
@@ -307,7 +307,7 @@ def day_leaves(days: Days, pg_type: str, expired: datetime | date) -> sql.Compos
     )
 
 
-# Catalog only: columns into which rows are restored; `given` says whether a row brings its own value, and does not compute it.
+# Catalog only: the columns that rows are restored into; `given` is false for a column that the server computes.
 DESTINATION_COLUMNS = """
     SELECT a.attname AS name, format_type(a.atttypid, a.atttypmod) AS pg_type, a.attnotnull AS not_null, a.attgenerated = '' AS given
     FROM pg_attribute a
@@ -315,14 +315,14 @@ DESTINATION_COLUMNS = """
     ORDER BY a.attnum
 """
 
-# Catalog only: whether `$1` and `$2` are one table, or one of them is a leaf of the other.
+# Catalog only: whether `$1` and `$2` are the same table, or one of them is a leaf of the other.
 RELATED = """
     SELECT EXISTS (SELECT FROM pg_partition_tree($1::oid) WHERE relid = $2::oid)
         OR EXISTS (SELECT FROM pg_partition_tree($2::oid) WHERE relid = $1::oid) OR $1::oid = $2::oid AS related
 """
 
-# Catalog only: the triggers that an INSERT fires, those of the leaves each on its own: a leaf's can be on while its table's is off, and the
-# other way round. Bits of tgtype: 4 is INSERT.
+# Catalog only: the triggers that an INSERT fires, on the table and on each leaf: a leaf's trigger can be enabled while its table's is
+# disabled, and vice versa. Bits of tgtype: 4 is INSERT.
 INSERT_TRIGGERS = """
     SELECT n.nspname AS schema, c.relname AS table, t.tgname AS name, t.tgenabled = 'A' AS always
     FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -341,8 +341,8 @@ SEQUENCES = """
     ORDER BY 1
 """
 
-# Catalog only: of each type in the bound array, as `format_type` writes it, what it is made of down to PostgreSQL's own types, the same on
-# every server; NULL for a type that is not there. Numbers differ from server to server, and so would an order by a collation.
+# Catalog only: the definition of each type in the bound array (as `format_type` writes it), down to PostgreSQL's own types, the same on
+# every server; NULL for a type that does not exist. Oids differ between servers, and so would an order by another collation.
 TYPE_DEFINITIONS = """
     WITH RECURSIVE parts AS (
         SELECT given.name, to_regtype(given.name)::oid AS oid FROM unnest($1::text[]) AS given(name)

@@ -1,6 +1,6 @@
-"""SQL that tells whether any row of the catalog has changed that the facts of a table are made of, without reading these facts again.
+"""SQL that detects a change of any catalog row behind a table's facts, without reading the facts again.
 
-What belongs here: which rows these are, for the statements of `sql_catalog.FACTS`, and their xmins. What does not: the facts themselves
+What belongs here: which rows these are, for the statements of `sql_catalog.FACTS`, and their xmins. What does not: the facts
 (`sql_catalog.py`), and what follows from a change (`catalog_versions.py`).
 """
 
@@ -12,9 +12,9 @@ from psycopg import sql
 from archiver_assets.source.sql import trusted
 from archiver_assets.source.sql_catalog import INNER_TYPES
 
-# Catalog only: what the rows hang on, as lists of oids. `family` is the table `$1` and all below it; `types` are those of its columns with
-# all that they are made of, as `part` in `sql_catalog.COLUMNS`; then the relations of those that are composites, the functions that read
-# and write them, and the schemas of all.
+# Catalog only: the objects that these rows belong to, as lists of oids. `family` is the table `$1` and everything below it; `types` are
+# those of its columns and all types inside them, as `part` in `sql_catalog.COLUMNS`; then the relations of composite types, the input and
+# output functions of the types, and the schemas of all.
 ROOTS = (
     """
     WITH RECURSIVE family AS (SELECT relid::oid AS oid FROM pg_partition_tree($1::oid) UNION SELECT $1::oid),
@@ -53,10 +53,10 @@ ROWS: Sequence[tuple[LiteralString, LiteralString, LiteralString]] = (
     ("pg_rewrite", "ev_class", "family"),
     ("pg_constraint", "confrelid", "family"),
 )
-"""A catalog, its column, and the roots that this column holds: the rows that facts are made of."""
+"""A catalog, its column, and the roots that this column holds: the rows that facts are read from."""
 
-# What facts also say and no row's xmin does: an expression is written with the names that things have now, and row-level security depends
-# on the role and what it belongs to.
+# Facts that no row's xmin covers: expressions are written with the current names of what they refer to, and row-level security depends on
+# the role and its memberships.
 _EXPRESSIONS = """
     SELECT string_agg(pg_get_expr(d.adbin, d.adrelid), ',' ORDER BY d.adrelid, d.adnum)
     FROM pg_attrdef d JOIN pg_attribute a ON a.attrelid = d.adrelid AND a.attnum = d.adnum
@@ -66,10 +66,10 @@ _ROW_SECURITY = "SELECT string_agg(row_security_active(f.oid)::text, ',') FROM u
 
 
 def versions(roots: dict[str, str]) -> sql.SQL:
-    """Catalog only: the xmins of all `ROWS`, as one text. `roots` is what `ROOTS` found. Without parameters, to be planned once.
+    """Catalog only: the xmins of all `ROWS`, as one text; `roots` is the result of `ROOTS`. Has no parameters, to be planned once.
 
-    A change of a row gives it a new xmin, another row brings its own, which nothing visible had before, and a row that goes takes its
-    own away: so an equal text means equal rows. What a server changes in a row in place are statistics.
+    A change gives a row a new xmin, a new row brings an xmin that nothing visible had before, and a deleted row takes its xmin away: equal
+    texts mean equal rows. The server changes only statistics in place.
     """
     parts = [
         sql.SQL("(SELECT string_agg(xmin::text, ',') FROM {} WHERE {} = ANY ({}::oid[]))").format(

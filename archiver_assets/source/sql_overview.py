@@ -1,4 +1,4 @@
-"""SQL by which people are told of tables: which there are, how large they are, and about how many rows a range has.
+"""SQL for reports about tables: which there are, how large they are, and about how many rows a range has.
 
 What belongs here, and how it is written: as in `sql.py`.
 """
@@ -8,7 +8,7 @@ from psycopg import sql
 from archiver_assets.source.sql import Days, Relation
 
 # Statistics only: bytes of the table with its TOAST, and of its indexes, leaves included; and the rows that VACUUM or ANALYZE last counted,
-# or, where neither ever ran, those that the statistics saw coming and going.
+# or, where neither has run, the live rows of the statistics.
 SIZE = """
     WITH family AS (SELECT relid FROM pg_partition_tree($1::oid) WHERE isleaf UNION SELECT $1::oid)
     SELECT coalesce(sum(pg_table_size(c.oid)), 0)::bigint AS table_bytes, coalesce(sum(pg_indexes_size(c.oid)), 0)::bigint AS index_bytes,
@@ -17,9 +17,9 @@ SIZE = """
     WHERE c.relkind = 'r'
 """
 
-# Catalog and statistics only: every table that people made, none of which is a leaf of another, with what it holds and how it is used. For
-# each: the key (the primary key, else the shortest unique index of columns that are NOT NULL), the columns with a time, and of these the
-# ones with which a whole B-tree begins, on all leaves where it is partitioned.
+# Catalog and statistics only: every user table that is not a leaf, with its size and activity. For each: the key (the primary key, else the
+# shortest unique index on NOT NULL columns), the timestamp and date columns, and which of them a non-partial B-tree begins with, on all
+# leaves of a partitioned table.
 CANDIDATES = """
     SELECT c.oid::bigint AS oid, n.nspname AS schema, c.relname AS name, c.relkind = 'p' AS partitioned,
            size.bytes, size.rows, size.inserted, size.changed, size.deleted,
@@ -59,17 +59,17 @@ CANDIDATES = """
     ORDER BY size.bytes DESC, 2, 3
 """
 
-# Catalog only: whether the role may make a temporary table in this database, which `verification: restore` does.
+# Catalog only: whether the role may create a temporary table in this database, as `verification: restore` does.
 TEMPORARY = "SELECT has_database_privilege(current_database(), 'TEMPORARY') AS allowed"
 
 
 def oldest_day(relation: Relation, column: str) -> sql.Composed:
-    """Return the `day` of the smallest finite time in a column, as text. ACCESS SHARE. Wants an index that begins with the column."""
+    """Return the `day` of the smallest finite time in a column, as text. ACCESS SHARE. Uses an index that begins with the column."""
     return sql.SQL("SELECT (SELECT {0} FROM {1} AS t WHERE {0} > '-infinity' ORDER BY {0} LIMIT 1)::date::text AS day").format(
         sql.Identifier("t", column), relation.identifier
     )
 
 
 def estimate(days: Days) -> sql.Composed:
-    """Plan to read the rows in range, and read none: the plan says how many the planner expects. ACCESS SHARE, leaves included."""
+    """Plan a read of the rows in range, without reading any, for the planner's row count. ACCESS SHARE, leaves included."""
     return sql.SQL("EXPLAIN (FORMAT JSON) SELECT FROM {} AS t WHERE {}").format(days.relation.identifier, days.condition("t"))

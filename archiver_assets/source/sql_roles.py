@@ -1,9 +1,9 @@
-"""SQL that an administrator runs: the role of the archiver, and its rights. The archiver itself never runs any of it.
+"""SQL for an administrator: it creates the archiver's role and grants its rights. The archiver itself never runs it.
 
 What belongs here: single statements as text, each of which can be run again. What does not: which of them a config needs (`roles.py`).
 
-What the config does not know (schemas of types, leaves, owners, the server's version) is asked of the server by a DO block. Plain
-statements change the catalog only, and lock no table against readers or writers. Needs a superuser, or an owner who may create the role.
+DO blocks ask the server for what the config does not state: schemas of types, leaves, owners, the server's version. Plain statements change
+only the catalog, and lock no table against readers or writers. Needs a superuser, or an owner who may create the role.
 """
 
 from collections.abc import Sequence
@@ -16,14 +16,14 @@ from archiver_assets.source.sql import Relation, trusted
 
 MAINTAIN_VERSION = 170_000
 _SET_VERSION = 160_000
-"""The first PostgreSQL where a membership can be given without the right to become the other role (SET ROLE)."""
+"""The first PostgreSQL version in which a membership can be granted without the right to SET ROLE."""
 
 _MANY = 4
 
 
 @dataclass(frozen=True)
 class Need:
-    """A right on one object: `kind` is database, schema or table, and `name` as the server's `has_..._privilege` takes it."""
+    """A right on one object: `kind` is database, schema or table, and `name` is as the server's `has_..._privilege` takes it."""
 
     kind: Literal["database", "schema", "table"]
     right: str
@@ -35,7 +35,7 @@ COMMIT = "COMMIT;"
 
 
 def comment(text: str) -> str:
-    """Return text as a comment of one line: whatever would end the line, or is not to be seen, becomes a question mark."""
+    """Return text as a comment of one line: each unprintable character, such as a line end, becomes a question mark."""
     return "-- " + "".join(each if each.isprintable() else "?" for each in text)
 
 
@@ -44,7 +44,7 @@ def _written(statement: sql.Composed) -> str:
 
 
 def _block(body: sql.Composed) -> str:
-    """Return a DO statement, whose quotes are none that stand in its body."""
+    """Return a DO statement, quoted with a tag that its body does not contain."""
     text, quote, number = body.as_string().strip("\n"), "$archiver$", 0
     while quote in text:
         number += 1
@@ -53,13 +53,13 @@ def _block(body: sql.Composed) -> str:
 
 
 def _tables(relations: Sequence[Relation]) -> sql.Composed:
-    """Return an array of tables. Of one that is not there the server says so."""
+    """Return an array of tables; the server raises an error for one that does not exist."""
     names = _listed([sql.Literal(relation.identifier.as_string()) for relation in relations])
     return sql.SQL("ARRAY[{}]::regclass[]").format(names)
 
 
 def _listed(names: Sequence[sql.Composable]) -> sql.Composed:
-    """Return names on one line, or, so that many of them can be read, each on its own."""
+    """Return names on one line, or, from four names on, each on its own line."""
     return sql.SQL(", " if len(names) < _MANY else ",\n    ").join(names)
 
 
@@ -78,9 +78,9 @@ END
 
 
 def create_role(role: str) -> str:
-    """Create a role that may log in and nothing else, or let one that is there log in and use its memberships.
+    """Create a role that may log in and nothing else, or let an existing one log in and use its memberships.
 
-    One that may more than any right given here is refused, and left as it is: it may be somebody else's.
+    An existing role that may do more than any right granted here is refused, and left unchanged: it may be somebody else's.
     """
     return _block(
         sql.SQL("""
@@ -92,8 +92,8 @@ BEGIN
         CREATE ROLE {role} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS;
     ELSIF known.rolsuper OR known.rolcreatedb OR known.rolcreaterole OR known.rolreplication OR known.rolbypassrls
         OR EXISTS (SELECT FROM pg_roles s WHERE s.rolsuper AND pg_has_role(known.oid, s.oid, 'MEMBER')) THEN
-        RAISE EXCEPTION 'the role % is a superuser, a member of one, or may create databases or roles, replicate, or pass row security',
-            {name} USING HINT = 'name a role of its own as user in the config, or ALTER ROLE this one; nothing was changed';
+        RAISE EXCEPTION 'the role % is a superuser, a member of one, or may create databases or roles, replicate, or bypass row security',
+            {name} USING HINT = 'set a dedicated role as user in the config, or ALTER ROLE this one; nothing was changed';
     ELSIF NOT known.rolcanlogin OR NOT known.rolinherit THEN
         ALTER ROLE {role} LOGIN INHERIT;
     END IF;
@@ -108,24 +108,24 @@ def grant_membership(of: str, role: str) -> str:
 
 
 def grant_on_database(right: str, database: str, role: str) -> str:
-    """`CONNECT` or `TEMPORARY`."""
+    """Grant `CONNECT` or `TEMPORARY` on a database."""
     return _written(sql.SQL("GRANT {} ON DATABASE {} TO {}").format(trusted(right), sql.Identifier(database), sql.Identifier(role)))
 
 
 def grant_on_schemas(right: str, schemas: Sequence[str], role: str) -> str:
-    """`USAGE` or `CREATE`."""
+    """Grant `USAGE` or `CREATE` on schemas."""
     names = _listed([sql.Identifier(schema) for schema in schemas])
     return _written(sql.SQL("GRANT {} ON SCHEMA {} TO {}").format(trusted(right), names, sql.Identifier(role)))
 
 
 def grant_on_tables(rights: str, relations: Sequence[Relation], role: str) -> str:
-    """Rights on tables; on a partitioned one they are enough for its leaves."""
+    """Grant rights on tables; on a partitioned table they also cover its leaves."""
     names = _listed([relation.identifier for relation in relations])
     return _written(sql.SQL("GRANT {} ON TABLE {} TO {}").format(trusted(rights), names, sql.Identifier(role)))
 
 
 def require_rights(role: str, needs: Sequence[Need]) -> str:
-    """Raise an error, which ends the transaction, for rights that whoever runs it may not give: a GRANT only warns of them."""
+    """Raise an error, which ends the transaction, for rights that the session may not grant: a GRANT only warns about them."""
     rows = [sql.SQL("({})").format(sql.SQL(", ").join(map(sql.Literal, (each.kind, each.right, each.name)))) for each in needs]
     return _block(
         sql.SQL("""
@@ -140,7 +140,7 @@ BEGIN
         WHEN 'schema' THEN has_schema_privilege({role}, need.name, need.privilege)
         ELSE has_table_privilege({role}, need.name, need.privilege) END;
     IF lacking IS NOT NULL THEN
-        RAISE EXCEPTION 'expected to be run by a role that may grant what it grants, found % lacking', lacking
+        RAISE EXCEPTION 'expected a role that may grant these rights, found that it may not grant %', lacking
             USING HINT = 'run it as a superuser, or as a member of the owners; nothing was changed';
     END IF;
 END
@@ -149,9 +149,9 @@ END
 
 
 def grant_statistics(role: str) -> str:
-    """Let the role see the statistics of all sessions, those of replicas among them.
+    """Let the role see the statistics of all sessions, including those of replicas.
 
-    Who may grant pg_monitor only, as on some managed servers, grants that, which includes it.
+    A session that may only grant pg_monitor, as on some managed servers, grants that instead; pg_monitor includes this right.
     """
     return _block(
         sql.SQL("""
@@ -177,7 +177,7 @@ BEGIN
     LOOP
         EXECUTE format('GRANT USAGE ON SCHEMA %I TO %I', found.schema, {role});
         IF NOT has_schema_privilege({role}, found.schema, 'USAGE') THEN
-            RAISE EXCEPTION 'expected to be run by a role that may grant USAGE on schema %, found that it may not', found.schema
+            RAISE EXCEPTION 'expected a role that may grant USAGE on schema %, found that it may not', found.schema
                 USING HINT = 'run it as a superuser, or as a member of the owners; nothing was changed';
         END IF;
     END LOOP;
@@ -193,7 +193,7 @@ def grant_usage_of_types(relations: Sequence[Relation], role: str) -> str:
 
 
 def grant_usage_of_all_types(role: str) -> str:
-    """Let the role name all types of this database that are not of the system, nor those of tables."""
+    """Let the role name all types of this database, except those of the system and of tables."""
     source = "FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace LEFT JOIN pg_class c ON c.oid = t.typrelid"
     condition = "n.nspname !~ '^pg_' AND t.typcategory <> 'A' AND (c.oid IS NULL OR c.relkind = 'c')"
     return _block(sql.SQL(_GRANT_USAGE).format(source=trusted(source), condition=trusted(condition), role=sql.Literal(role)))
@@ -219,7 +219,7 @@ _GRANT_OWNERS = """
         ORDER BY 1
     LOOP
         IF found.is_superuser THEN
-            RAISE EXCEPTION '%: expected its owner to be no superuser and no member of one, found %', {why}, found.owner
+            RAISE EXCEPTION '%: expected an owner that is neither a superuser nor a member of one, found %', {why}, found.owner
                 USING HINT = {hint};
         END IF;
         EXECUTE format('GRANT %I TO %I', found.owner, {role})
@@ -229,7 +229,7 @@ _GRANT_OWNERS = """
 
 
 def _grant_owners(relations: Sequence[Relation], role: str, *, condition: str, why: str, otherwise: str) -> sql.Composed:
-    hint = f"give them to a role that can only own them (ALTER TABLE, OWNER TO), or set {otherwise}; nothing was changed"
+    hint = f"transfer them to a role that can do nothing but own them (ALTER TABLE ... OWNER TO), or set {otherwise}; nothing was changed"
     return sql.SQL(_GRANT_OWNERS).format(
         tables=_tables(relations),
         condition=trusted(condition),
@@ -241,7 +241,7 @@ def _grant_owners(relations: Sequence[Relation], role: str, *, condition: str, w
 
 
 def grant_dropping(relations: Sequence[Relation], role: str) -> str:
-    """Make the role a member of the owners of partitioned tables and of their leaves: only an owner drops a table."""
+    """Make the role a member of the owners of partitioned tables and of their leaves: only an owner may drop a table."""
     grant = _grant_owners(
         relations, role, condition="t.relkind = 'p'", why="a table with purge_method: drop_partition", otherwise="purge_method: delete"
     )
@@ -249,7 +249,7 @@ def grant_dropping(relations: Sequence[Relation], role: str) -> str:
 
 
 def grant_maintenance(relations: Sequence[Relation], role: str) -> str:
-    """Let the role VACUUM and ANALYZE the tables, or their leaves: by MAINTAIN, before PostgreSQL 17 as a member of the owners."""
+    """Let the role VACUUM and ANALYZE the tables or their leaves: by MAINTAIN, or, before PostgreSQL 17, as a member of the owners."""
     owners = _grant_owners(
         relations,
         role,
@@ -280,7 +280,7 @@ END
 
 
 def grant_on_sequences(relations: Sequence[Relation], role: str) -> str:
-    """Let the role look at the sequences that number columns of the tables, and let them go on."""
+    """Let the role read and advance the sequences that number columns of the tables."""
     return _block(
         sql.SQL("""
 DECLARE

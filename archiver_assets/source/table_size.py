@@ -1,6 +1,6 @@
-"""How large a table is, and about how many rows are in some of its days: what people are told before anything is done.
+"""How large a table is, and about how many rows some of its days have: reported before anything is done.
 
-What belongs here: sizes from the statistics, and numbers of rows that are counted only so far. What does not: what follows from them.
+What belongs here: sizes from the statistics, and row counts up to a limit. What does not: what follows from them.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from archiver_assets.source.catalog import Connection, Table, find_relation
 
 @dataclass(frozen=True)
 class TableSize:
-    """Bytes of a table with its TOAST, and of its indexes, leaves included; `rows` as the server estimates them."""
+    """Bytes of a table with its TOAST, and of its indexes, leaves included; `rows` is the server's estimate."""
 
     table_bytes: int
     index_bytes: int
@@ -23,25 +23,25 @@ class TableSize:
 
     @property
     def all_bytes(self) -> int:
-        """The bytes of all."""
+        """Bytes of the table and its indexes together."""
         return self.table_bytes + self.index_bytes
 
     @property
     def bytes_per_row(self) -> float | None:
-        """The bytes of a row in the table, without indexes; None if the table is empty, or never was counted."""
+        """Bytes per row in the table, without indexes; None if the table is empty, or was never counted."""
         return self.table_bytes / self.rows if self.rows else None
 
 
 @dataclass(frozen=True)
 class RowCount:
-    """A number of rows: `counted` one by one, or else estimated by the planner where there are more than one counts."""
+    """A number of rows: `counted` one by one, or else estimated by the planner because there are more than the limit."""
 
     rows: int
     counted: bool
 
 
 def read_size(connection: Connection, config: TableConfig) -> TableSize:
-    """Return the size of a table, from the statistics alone. Raises TableRefused if there is none of that name."""
+    """Return the size of a table, from the statistics alone. Raises TableRefused if the role sees no table of that name."""
     found = find_relation(connection, config)
     row = connection.execute(sql_overview.SIZE, [found["oid"]]).fetchone() if found else None
     if row is None:
@@ -51,9 +51,9 @@ def read_size(connection: Connection, config: TableConfig) -> TableSize:
 
 
 def count_days(connection: Connection, table: Table, days: Sequence[Partition], most: int) -> RowCount:
-    """Count the rows of the days, up to `most`; the rest of them is what the planner expects.
+    """Count the rows of the days, up to `most`; beyond that, add what the planner expects.
 
-    ACCESS SHARE; reads at most so many rows by the timestamp's index.
+    ACCESS SHARE; reads at most `most` + 1 rows, by the timestamp's index.
     """
     total, counted = 0, True
     for day in days:

@@ -1,12 +1,12 @@
 """How a column's PostgreSQL type travels and is stored: as an exact Arrow type, or as PostgreSQL's own text.
 
 What belongs here: the choice of the type, from the catalog alone so that it never depends on the values of one day, and the exact
-conversion of what the driver hands over. What does not: SQL and connections.
+conversion of what the driver returns. What does not: SQL and connections.
 
-Exact are the types of which every value was seen to come through the driver bit for bit. The driver wraps infinite timestamps and dates,
-and years above 294246, silently to values below 4714 BC, the least that PostgreSQL has: such values are found and refused. Others
-(arrays, whose dimensions the driver drops; time, whose 24:00 it rejects; oid, money, interval, inet, ranges, enums, domains, composites)
-travel as text under the session's pinned settings.
+A type is exact if all its values were seen to pass through the driver bit for bit. The driver silently wraps infinite timestamps and dates,
+and years above 294246, to values below 4714 BC, PostgreSQL's minimum: such values are detected and refused. Other types (arrays, whose
+dimensions the driver drops; time, whose 24:00 it rejects; oid, money, interval, inet, ranges, enums, domains, composites) travel as text
+under the session's pinned settings.
 """
 
 import re
@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 from archiver_assets.errors import ValueRefused
 from archiver_assets.source import numerics
 
-# 4714-11-24 BC, the least timestamp and date of PostgreSQL, from 1970-01-01.
+# 4714-11-24 BC, PostgreSQL's minimum timestamp and date, counted from 1970-01-01.
 LEAST_TIMESTAMP_US = -210_866_803_200_000_000
 LEAST_DATE_DAYS = -2_440_588
 
@@ -49,7 +49,7 @@ _XID_BYTES = 4
 
 
 def exact_type(builtin_type: str, pg_type: str) -> pa.DataType | None:
-    """Return the Arrow type that holds every storable value of a type exactly, or None where only text does.
+    """Return the Arrow type that holds every storable value of a type exactly, or None if only text does.
 
     `builtin_type` is the type's name in pg_catalog (empty for all others), `pg_type` the type as PostgreSQL writes it, with precision.
     """
@@ -67,7 +67,7 @@ def _decimal(pg_type: str) -> pa.DataType | None:
 
 
 def to_stored(batch: pa.RecordBatch, schema: pa.Schema, table: str) -> pa.RecordBatch:
-    """Return the driver's `batch` as a batch of `schema`, value by value the same.
+    """Return the driver's `batch` as a batch of `schema` with the same values.
 
     Raises ValueRefused, naming the column of `table`, for a value that the stored type cannot hold.
     """
@@ -91,7 +91,7 @@ def _convert(column: pa.Array, field: pa.Field, table: str) -> pa.Array:
 
 
 def _numbers(xids: pa.BinaryArray) -> pa.Array:
-    """Return what PostgreSQL sends of xids, each four bytes with the highest first and none of them null, as numbers."""
+    """Return xids as numbers. PostgreSQL sends each as four bytes, most significant first, and none is null."""
     _, offsets, data = xids.buffers()
     bounds = np.frombuffer(offsets, np.int32, len(xids) + 1, xids.offset * 4)
     if xids.null_count or (np.diff(bounds) != _XID_BYTES).any():

@@ -1,10 +1,10 @@
 """The content digest: SHA-256 over the values of a table, the same before encoding and after decoding.
 
-What belongs here: the canonical byte form of Arrow values. What does not: files and their bytes.
+What belongs here: the canonical bytes of Arrow values. What does not: files and their bytes.
 
-It depends on names, types, values and the order of rows alone; not on chunking, validity bitmaps, dictionaries or what lies in the slots of
-nulls. Each column feeds up to three running hashes: validity (one byte a row), lengths (8 bytes a value, variable-width types only) and
-data (the little-endian bytes of fixed-width values, or the bytes of variable-width ones; nulls add none). Floats are taken by
+The digest depends only on names, types, values and the order of rows; not on chunking, validity bitmaps, dictionaries or the contents of
+null slots. Each column feeds up to three running hashes: validity (one byte per row), lengths (8 bytes per value, variable-width types
+only) and data (the little-endian bytes of fixed-width values, or the bytes of variable-width ones; nulls add none). Floats are hashed by
 their bits, so -0 and 0 differ, and so do NaNs with different payloads.
 """
 
@@ -22,15 +22,15 @@ class ContentDigest:
     """A running digest over record batches of one schema, in the order of the rows."""
 
     def __init__(self, schema: pa.Schema) -> None:
-        """Begin with no rows."""
+        """Start without rows."""
         self._schema = schema
         self._rows = 0
         self._columns = [[hashlib.sha256() for _ in range(3)] for _ in schema]
 
     def update(self, batch: pa.RecordBatch) -> None:
-        """Take the rows of `batch` into the digest.
+        """Add the rows of `batch` to the digest.
 
-        Raises TypeError for a type that has no canonical form here, and ValueError if the schema is another one.
+        Raises TypeError for a type without a canonical form, and ValueError for a different schema.
         """
         if not batch.schema.equals(self._schema):
             message = f"expected a batch of the schema {self._schema}, found {batch.schema}"

@@ -1,7 +1,7 @@
-"""Encryption at rest, done by the store: what a write asks for, and whether the store says that it did it.
+"""Encryption at rest, done by the store: what a write requests, and whether the store reports that the object is encrypted.
 
-What belongs here: the request's parameters and the judgement of an answer. What does not: sending either (`s3.py`). A store that does not
-know the parameters may ignore them without a word, so the answer to a HEAD decides.
+What belongs here: the request's parameters, and the check of an answer. What does not: sending either (`s3.py`). A store that does not know
+the parameters may silently ignore them, so the answer to a HEAD decides.
 https://docs.aws.amazon.com/AmazonS3/latest/userguide/serv-side-encryption.html
 """
 
@@ -17,9 +17,9 @@ ALGORITHMS: Final[Mapping[EncryptionKind, str]] = {"SSE-S3": "AES256", "SSE-KMS"
 
 @dataclass(frozen=True)
 class Encryption:
-    """What every write asks for; with "none" it asks for nothing, and the bucket's own default applies.
+    """What every write requests; "none" requests nothing, and the bucket's own default applies.
 
-    `kms_key_id` is the id or the ARN of a key of KMS, for SSE-KMS alone. Raises StoreError if it is missing there, or given elsewhere.
+    `kms_key_id` is the id or ARN of a KMS key, only for SSE-KMS. Raises StoreError if it is missing for SSE-KMS, or given for another kind.
     """
 
     kind: EncryptionKind = "none"
@@ -33,22 +33,22 @@ class Encryption:
 
     @property
     def wanted(self) -> bool:
-        """Whether anything is asked for."""
+        """Whether encryption is requested."""
         return self.kind != "none"
 
     @property
     def options(self) -> dict[str, Any]:
-        """The keywords of boto3's calls that begin a write."""
+        """The keyword arguments of the boto3 calls that begin a write."""
         algorithm = {"ServerSideEncryption": ALGORITHMS[self.kind]} if self.wanted else {}
         return algorithm | ({"SSEKMSKeyId": self.kms_key_id} if self.kms_key_id else {})
 
     @property
     def keeps_etags(self) -> bool:
-        """Whether an ETag is made of MD5s of the content: not under a key of KMS."""
+        """Whether an ETag consists of MD5s of the content, which it does not with a KMS key."""
         return self.kind != "SSE-KMS"
 
     def is_met_by(self, answer: Mapping[str, Any]) -> bool:
-        """Tell whether the store's answer to a HEAD reports what was asked for; a key's id matches its ARN."""
+        """Return whether the store's answer to a HEAD reports the requested encryption; a key's id matches its ARN."""
         if not self.wanted:
             return True
         if answer.get("ServerSideEncryption") != ALGORITHMS[self.kind]:
@@ -58,6 +58,6 @@ class Encryption:
 
 
 def described(answer: Mapping[str, Any]) -> str:
-    """Return the encryption that an answer reports, in S3's words: `aws:kms with the key ...`."""
+    """Return the encryption that an answer reports, in S3's terms: `aws:kms with the key ...`."""
     key = answer.get("SSEKMSKeyId")
     return (answer.get("ServerSideEncryption") or "none") + (f" with the key {key}" if key else "")

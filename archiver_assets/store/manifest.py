@@ -1,10 +1,10 @@
 """The JSON objects of a generation: manifest, rejection, purging mark and receipt.
 
-What belongs here: their fields, their form as JSON, and reading them back with suspicion. What does not: when they are written, and
-what follows from them.
+What belongs here: their fields, their JSON form, and validating them as they are read. What does not: when they are written, and what
+follows from them.
 
-Times are RFC 3339 in UTC with microseconds. Digests name their algorithm. Unknown fields are ignored, so that a later minor version can
-add some; a manifest of another `format` is refused.
+Times are RFC 3339 in UTC with microseconds. Digests name their algorithm. Unknown fields are ignored, so that a later minor version can add
+fields; a manifest of another `format` is refused.
 """
 
 import hashlib
@@ -32,9 +32,9 @@ from archiver_assets.untrusted_text import bounded
 FORMAT: Literal["archiver/1"] = "archiver/1"
 
 MOST: Final = 2**63 - 1
-"""Of any count: what JSON says beyond is no number of rows or bytes, and nobody else's integers hold it."""
+"""The limit of any count: a larger number cannot count rows or bytes, and does not fit into the integers of other programs."""
 _MOST_NAMED: Final = 20
-"""Wrong fields that an error names."""
+"""How many wrong fields an error names."""
 
 _Facts = TypeVar("_Facts", bound=BaseModel)
 
@@ -78,14 +78,14 @@ class PartitionFacts(_Frozen):
     def _require_a_day(self) -> Self:
         try:
             _ = self.day
-        except (KeyError, ValueError, OSError, OverflowError) as error:  # as ZoneInfo refuses an unknown, a wrong or a folder's name
+        except (KeyError, ValueError, OSError, OverflowError) as error:  # ZoneInfo's, for an unknown or invalid name, or a folder's
             message = f"expected a known time zone, and a start within its years 1 to 9999, found {self.timezone!r}"
             raise ValueError(message) from error
         return self
 
 
 class ObjectFacts(_Frozen):
-    """The Parquet object, as it was committed; `key` is whole, as the bucket has it."""
+    """The Parquet object as it was committed; `key` is its full key in the bucket."""
 
     key: str
     bytes: Count
@@ -104,14 +104,14 @@ class ColumnFacts(_Frozen):
 
 
 class LeafFacts(_Frozen):
-    """A relation that held rows: the table itself or a leaf; `columns` is a digest of its columns and their numbers."""
+    """A relation that held rows, the table itself or a leaf; `columns` is a digest of its columns and their numbers."""
 
     oid: int
     columns: str
 
 
 class SourceFacts(_Frozen):
-    """Where the rows came from: server, database and table by identity, and the snapshot they were read in."""
+    """Where the rows came from: the identity of server, database and table, and the snapshot in which they were read."""
 
     system_identifier: str
     database_oid: int
@@ -125,7 +125,7 @@ class SourceFacts(_Frozen):
 
 
 class Identity(_Frozen):
-    """What a generation is, known before its first row is read; it also stands in the footer of the Parquet object."""
+    """What identifies a generation, known before its first row is read; also stored in the footer of the Parquet object."""
 
     format: Literal["archiver/1"]
     database: str
@@ -142,7 +142,7 @@ class Identity(_Frozen):
     model_config = ConfigDict(frozen=True, extra="ignore", validate_by_name=True, validate_by_alias=True, serialize_by_alias=True)
 
     def footer(self) -> dict[str, str]:
-        """Return the identity as the footer's key-value metadata: each field under its name, as text where it is text, else as JSON."""
+        """Return the identity as the footer's key-value metadata: text fields as they are, all others as JSON."""
         return {
             (field.alias or name): value if isinstance(value := getattr(self, name), str) else _to_json(value)
             for name, field in Identity.model_fields.items()
@@ -150,7 +150,7 @@ class Identity(_Frozen):
 
 
 class EarlierFacts(_Frozen):
-    """A generation that was committed before: its number, and the digest of its manifest."""
+    """A generation that was committed earlier: its number, and the digest of its manifest."""
 
     generation: Annotated[int, Field(ge=1)]
     manifest_sha256: Sha256
@@ -159,8 +159,8 @@ class EarlierFacts(_Frozen):
 class Manifest(Identity):
     """The commit mark of a generation, written last: a generation exists if and only if its manifest does.
 
-    `earlier` are all generations of the partition that were committed then, so that none of them can be removed or changed unnoticed. It is
-    left out, None, of generation 1, and not in manifests of before it was recorded.
+    `earlier` lists all generations of the partition that were already committed, so that none of them can be removed or changed unnoticed.
+    It is None, and left out, for generation 1, and missing in manifests written before this field existed.
     """
 
     object: ObjectFacts
@@ -180,7 +180,7 @@ class Manifest(Identity):
 
 
 class PurgeSettings(_Frozen):
-    """The settings a purge ran with; seconds for the pause between batches. Marks of before the last two were recorded have None there."""
+    """The settings of a purge; the pause between batches is in seconds. Marks from before the last two were recorded have None there."""
 
     batch_size: int
     sleep_between_batches: float
@@ -190,7 +190,7 @@ class PurgeSettings(_Frozen):
 
 
 class Rejected(_Frozen):
-    """Written when two reads of a generation's object, one after the other, were not what its manifest says; it does not count any more."""
+    """Written when two consecutive reads of a generation's object did not match its manifest; the generation is then ignored."""
 
     format: Literal["archiver/1"] = FORMAT
     generation: int
@@ -230,7 +230,7 @@ class Receipt(_Frozen):
 
 
 class AcceptedSource(_Frozen):
-    """Written when a person says that the table is now that of another server or database; the newest one counts."""
+    """Written when an operator declares that the table now belongs to another server or database; only the newest one applies."""
 
     format: Literal["archiver/1"] = FORMAT
     system_identifier: str
@@ -240,19 +240,19 @@ class AcceptedSource(_Frozen):
 
 
 def encode(facts: BaseModel) -> bytes:
-    """Return the JSON object as it is stored: indented for people, with a final line feed."""
+    """Return the JSON object as it is stored: indented, with a final line feed."""
     return facts.model_dump_json(indent=2).encode() + b"\n"
 
 
 def decode(kind: type[_Facts], data: bytes, *, key: str) -> _Facts:
     """Read a stored JSON object back.
 
-    Raises ManifestInvalid, naming `key` and each wrong field, if it is not what `kind` says.
+    Raises ManifestInvalid, naming `key` and each wrong field, if it is not a valid `kind`.
     """
     try:
         return kind.model_validate_json(data, strict=True)
     except ValidationError as error:
-        errors = [f"{'.'.join(map(str, each['loc'])) or 'the whole'}: {each['msg']}" for each in error.errors(include_input=False)]
+        errors = [f"{'.'.join(map(str, each['loc'])) or 'the object'}: {each['msg']}" for each in error.errors(include_input=False)]
         more = [f"and {len(errors) - _MOST_NAMED} more"] if len(errors) > _MOST_NAMED else []
         wrong = "; ".join([*map(bounded, errors[:_MOST_NAMED]), *more])
         message = f"expected a {kind.__name__.lower()} of the format {FORMAT} in {key}, found: {wrong}"

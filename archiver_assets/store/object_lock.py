@@ -1,7 +1,7 @@
-"""Object Lock: what a write asks for, and whether the store says that it did it.
+"""Object Lock: what a write requests, and whether the store reports that the object is locked.
 
-What belongs here: the request's parameters and the judgement of an answer. What does not: sending either (`s3.py`). A store that does not
-know the parameters may ignore them without a word, so the answer to a HEAD decides.
+What belongs here: the request's parameters, and the check of an answer. What does not: sending either (`s3.py`). A store that does not know
+the parameters may silently ignore them, so the answer to a HEAD decides.
 https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-lock.html
 """
 
@@ -13,39 +13,39 @@ from typing import Any, Final, Literal
 LockMode = Literal["GOVERNANCE", "COMPLIANCE"]
 
 SKEW: Final = timedelta(minutes=15)
-"""How far this machine's clock may be off the store's: it refuses requests beyond that. So no lock is shorter than asked by its clock."""
+"""How far this machine's clock may be off: the store refuses requests beyond that. It is added to each lock, so that none is too short."""
 
 
 @dataclass(frozen=True)
 class ObjectLock:
-    """How long nobody may remove or replace a version: `length` from the moment at which its write begins."""
+    """How long nobody may remove or replace a version: `length` from the start of its write."""
 
     mode: LockMode
     length: timedelta
 
     def at(self, now: datetime) -> "Retention":
-        """Return the retention of an object whose write begins `now`, an aware time of this machine's clock."""
+        """Return the retention of an object whose write begins at `now`, an aware time of this machine's clock."""
         return Retention(self.mode, (now.astimezone(UTC) + self.length + SKEW).replace(microsecond=0))
 
 
 @dataclass(frozen=True)
 class Retention:
-    """What one object is locked with, until an instant of whole seconds."""
+    """The lock of one object, until an instant in whole seconds."""
 
     mode: str
     until: datetime
 
     @property
     def options(self) -> dict[str, Any]:
-        """The keywords of boto3's calls that begin a write."""
+        """The keyword arguments of the boto3 calls that begin a write."""
         return {"ObjectLockMode": self.mode, "ObjectLockRetainUntilDate": self.until}
 
     def is_met_by(self, found: "Retention | None") -> bool:
-        """Tell whether what a store reports is this mode, or COMPLIANCE, for as long as was wanted: what was added to that may be less."""
+        """Return whether the store reports this mode, or COMPLIANCE, for at least the requested time; the added skew may be missing."""
         return found is not None and found.mode in {self.mode, "COMPLIANCE"} and found.until >= self.until - SKEW
 
     def __str__(self) -> str:
-        """Return it for people."""
+        """Return mode and end, for people."""
         return f"{self.mode} until {self.until.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 

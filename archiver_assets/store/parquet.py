@@ -1,6 +1,6 @@
-"""Rows to Parquet and back: row groups bounded in rows and bytes, settings of the format, and the footer's metadata.
+"""Rows to Parquet and back: row groups bounded in rows and bytes, format settings, and the footer's metadata.
 
-What belongs here: everything that knows the Parquet library. What does not: where the bytes go to, or what makes a generation true.
+What belongs here: everything that knows the Parquet library. What does not: where the bytes go, or what makes a generation valid.
 """
 
 from collections.abc import Iterator, Mapping
@@ -14,9 +14,9 @@ import pyarrow.parquet as pq
 ROW_GROUP_ROWS = 65_536
 ROW_GROUP_BYTES = 48 * 1024 * 1024
 MOST_GROUP_BYTES = 4 * ROW_GROUP_BYTES
-"""Of a row group before compression. Parquet writes an int16 in four bytes, Arrow in two."""
+"""The limit of a row group before compression: Parquet stores an int16 in four bytes, Arrow in two."""
 LARGEST_ROW = 4 * 1024**3
-"""PostgreSQL's rows end at 1 GiB, and the text of a bytea has twice as many bytes."""
+"""The limit of a single row: PostgreSQL's rows end at 1 GiB, and the text of a bytea has twice as many bytes."""
 _READ_ROWS = 8_192
 
 
@@ -24,18 +24,18 @@ class Sink(Protocol):
     """Where the encoded bytes go, in order."""
 
     def write(self, data: bytes, /) -> None:
-        """Take the next bytes of the file."""
+        """Receive the next bytes of the file."""
 
 
 class ParquetEncoder:
     """Encodes record batches of one schema into one Parquet file, holding at most one row group in memory.
 
-    A row group has at most 65,536 rows and, unless one row alone is larger, about 48 MiB of Arrow data. Use as a context manager; the
-    footer is written by `finish`, and without it the file is no Parquet file.
+    A row group has at most 65,536 rows and, unless one row alone is larger, about 48 MiB of Arrow data. Use as a context manager; `finish`
+    writes the footer, without which the file is not valid Parquet.
     """
 
     def __init__(self, sink: Sink, schema: pa.Schema, metadata: Mapping[str, str]) -> None:
-        """Begin a file; `metadata` becomes the footer's key-value metadata."""
+        """Start a file; `metadata` becomes the footer's key-value metadata."""
         self._output = _WriteOnly(sink)
         self._file = pa.PythonFile(self._output, mode="w")
         self._schema = schema.with_metadata(dict(metadata))
@@ -49,12 +49,12 @@ class ParquetEncoder:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        """Drop what is in memory, and let nothing more reach the sink: a Parquet writer that dies unfinished would still write a footer."""
+        """Drop what is in memory, and write nothing more: an unfinished Parquet writer would still write a footer when it is destroyed."""
         self._waiting.clear()
         self._output.discard = True
 
     def write(self, batch: pa.RecordBatch) -> None:
-        """Encode the rows of `batch`, as soon as a row group is full."""
+        """Add the rows of `batch`; a row group is encoded as soon as it is full."""
         for piece in _pieces(batch):
             if self._rows + piece.num_rows > ROW_GROUP_ROWS or self._bytes + piece.nbytes > ROW_GROUP_BYTES:
                 self._write_row_group()
@@ -63,7 +63,7 @@ class ParquetEncoder:
             self._bytes += piece.nbytes
 
     def finish(self) -> None:
-        """Encode what waits, and write the footer. Raises ValueError if there were no rows at all."""
+        """Encode the remaining rows, and write the footer. Raises ValueError if there were no rows at all."""
         self._write_row_group()
         if self._writer is None:
             message = "expected at least one row, found none"
@@ -80,7 +80,7 @@ class ParquetEncoder:
         self._writer.write_table(group, row_group_size=ROW_GROUP_ROWS)
 
     def _open(self, first: pa.Table) -> pq.ParquetWriter:
-        # zstd level 1 was as small as level 9 on audit rows; dictionaries pay only where values repeat.
+        # zstd level 1 is as small as level 9 on audit rows; dictionaries pay only where values repeat.
         return pq.ParquetWriter(
             self._file,
             self._schema,
@@ -92,17 +92,17 @@ class ParquetEncoder:
 
 
 def open_parquet(file: IO[bytes]) -> pq.ParquetFile:
-    """Open a Parquet file for reading, its page checksums to be compared.
+    """Open a Parquet file for reading, with verification of page checksums.
 
-    Raises pyarrow.ArrowInvalid or OSError if it is not one.
+    Raises pyarrow.ArrowInvalid or OSError if it is not a Parquet file.
     """
     return pq.ParquetFile(file, page_checksum_verification=True)
 
 
 def oversized(parquet: pq.ParquetFile) -> str | None:
-    """Return what row group is larger than any that an encoder writes, by its own word; None if there is none. Nothing is decoded.
+    """Return which row group is larger, by its own metadata, than any that an encoder writes; None if there is none. Decodes nothing.
 
-    A few kilobytes can stand for gigabytes: whoever can write an object and its manifest could let every reader run out of memory.
+    A few kilobytes can expand to gigabytes: anyone who can write an object and its manifest could make every reader run out of memory.
     """
     for number in range(parquet.metadata.num_row_groups):
         group = parquet.metadata.row_group(number)
@@ -114,11 +114,11 @@ def oversized(parquet: pq.ParquetFile) -> str | None:
 
 
 def read_batches(parquet: pq.ParquetFile, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
-    """Yield the rows in order, in batches of at most 8,192, none across row groups; with `columns`, only these.
+    """Yield the rows in order, in batches of at most 8,192, none spanning row groups; with `columns`, only those columns.
 
     Raises pyarrow.ArrowInvalid or OSError where the file is damaged.
     """
-    # By one thread: whole row groups by two took 110 MiB more, and no less time where something else is done with the batches.
+    # In one thread: decoding whole row groups in two took 110 MiB more, and saved no time where the batches are also processed.
     for group in range(parquet.num_row_groups):
         for batch in parquet.iter_batches(_READ_ROWS, row_groups=[group], columns=columns, use_threads=False):
             yield batch.replace_schema_metadata(None)
@@ -131,7 +131,7 @@ def _pieces(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
     if rows > ROW_GROUP_ROWS:
         step = ROW_GROUP_ROWS
     elif rows > 1 and batch.nbytes > ROW_GROUP_BYTES:
-        step = (rows + 1) // 2  # not by the mean size of a row: the large ones may lie side by side
+        step = (rows + 1) // 2  # not by the mean size of a row: large rows may be adjacent
     else:
         yield batch
         return
@@ -140,7 +140,7 @@ def _pieces(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
 
 
 def _repetitive_columns(table: pa.Table) -> list[str]:
-    """Name the string columns of which the first rows hold at most one distinct value in twenty."""
+    """Return the names of string columns with at most one distinct value per twenty rows in the first 10,000 rows."""
     sample = table.slice(0, 10_000)
     return [
         field.name
@@ -150,7 +150,7 @@ def _repetitive_columns(table: pa.Table) -> list[str]:
 
 
 class _WriteOnly:
-    """What pyarrow's PythonFile needs of a file object."""
+    """The methods of a file object that pyarrow's PythonFile needs."""
 
     closed = False
 
@@ -161,16 +161,16 @@ class _WriteOnly:
     def write(self, data: bytes) -> int:
         if self.discard:
             return len(data)
-        self.discard = True  # unless the sink takes it: after an error the library would still write out what it has buffered
+        self.discard = True  # until the sink accepts it: after an error the library would still write its buffer
         self._sink.write(data)
         self.discard = False
         return len(data)
 
     def flush(self) -> None:
-        """Nothing waits here."""
+        """Do nothing: nothing is buffered here."""
 
     def close(self) -> None:
-        """The sink has its own end."""
+        """Do nothing: the owner of the sink closes it."""
 
     def writable(self) -> bool:
         return True

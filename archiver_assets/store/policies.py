@@ -1,7 +1,7 @@
-"""What an identity has to be allowed in the bucket, as a policy of IAM: exactly what the archiver, or a reader of the archive, calls.
+"""What an identity must be allowed in the bucket, as an IAM policy: exactly the calls of the archiver, or of a reader of the archive.
 
-What belongs here: actions and resources. What does not: the calls themselves (`s3.py`), with which a test compares them. The files in
-deploy/iam are examples of what is made here.
+What belongs here: actions and resources. What does not: the calls themselves (`s3.py`), which a test compares with these actions. The files
+in deploy/iam are examples of these policies.
 
 https://docs.aws.amazon.com/AmazonS3/latest/userguide/using-with-s3-policy-actions.html
 """
@@ -12,7 +12,7 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 Identity = Literal["archive", "read-only"]
-"""That of runs, or one that lists, verifies and queries the archive and changes nothing."""
+"""The identity of runs, or one that lists, verifies and queries the archive and changes nothing."""
 
 Statement = dict[str, Any]
 
@@ -40,12 +40,12 @@ def policy(
     locks: bool = False,
     object_lock: bool = False,
 ) -> Statement:
-    """Return the policy of an identity, as the JSON document that IAM takes.
+    """Return the policy of an identity, as the JSON document that IAM accepts.
 
-    With `locks` runs may ask for a lock and see it; with `object_lock` too, and they may remove nothing, which is denied whatever else
-    allows it. A key of KMS is one of AWS: of another store's `endpoint` its own rights decide. Of a key that is given by its id alone the
-    account is left open, and without `region` the region. Rights on a directory bucket of S3 Express are of another kind, which this does
-    not know.
+    With `locks`, runs may lock objects and read their locks. With `object_lock`, removing anything is also denied, whatever else allows it.
+    The KMS key is taken to be in AWS: with the `endpoint` of another store, whose own rights apply, the policy does not name it. For a key
+    given only by its id the account is left open, and without `region` the region too. Directory buckets of S3 Express need other rights,
+    which are not supported here.
     """
     partition = _partition(region) if _is_aws(endpoint) else "aws"
     place = f"arn:{partition}:s3:::{_literal(bucket)}"
@@ -60,10 +60,10 @@ def policy(
 
 
 def _archive(place: str, prefix: str, *, locks: bool, object_lock: bool) -> Iterator[Statement]:
-    # A version is never removed, so that whatever was archived can be brought back where versions are kept.
+    # No version is ever removed, so that everything that was archived can be recovered where versions are kept.
     others = (*(() if object_lock else ("s3:DeleteObject",)), *(_LOCK if locks else ()))
     looking = ("s3:GetBucketObjectLockConfiguration",) if locks else ()
-    # Without a condition on the prefix: with one, S3 answers 403 and not 404 to a look at what is not there.
+    # Without a condition on the prefix: with one, S3 answers 403 instead of 404 for an object that does not exist.
     yield _allow("ArchiveBucket", (*_LOOK, "s3:ListBucketMultipartUploads", *looking), place)
     yield _allow("ArchiveObjects", (*_READ, *_WRITE, *others), f"{place}/{_literal(prefix)}*")
     if object_lock:
@@ -77,7 +77,7 @@ def _reader(place: str, prefix: str) -> Iterator[Statement]:
 
 
 def _key(identity: Identity, key: str, region: str | None, partition: str) -> Statement:
-    """S3 decrypts what was uploaded in parts to put it together, so that a writer needs both."""
+    """Return the rights on the key. S3 decrypts the parts of an upload to assemble them, so a writer needs both actions."""
     found = re.fullmatch(r"arn:([^:]+):kms:([^:]+):.*", key)
     if found:
         partition, region = found[1], found[2]
@@ -97,7 +97,7 @@ def _deny(sid: str, actions: tuple[str, ...], resource: str) -> Statement:
 
 
 def _literal(text: str) -> str:
-    """Return text as a resource has it: `*` and `?` would stand for others, and `${` begins a variable."""
+    """Return text escaped for a resource, in which `*` and `?` are wildcards and `${` begins a variable."""
     return re.sub(r"[*?$]", lambda found: f"${{{found[0]}}}", text)
 
 

@@ -1,6 +1,6 @@
-"""Trying out a bucket with an object of one's own: each right that the archiver uses, and each promise that it relies on.
+"""Tests a bucket with a probe object: each right that the archiver uses, and each guarantee that it relies on.
 
-What belongs here: one call for each of them. What does not: their order, and words for people (`lifecycle/reporting/doctor.py`).
+What belongs here: one call for each of them. What does not: their order, and the report (`lifecycle/reporting/doctor.py`).
 """
 
 from dataclasses import dataclass, field, replace
@@ -25,7 +25,7 @@ CONTENT = b"archiver doctor was here; this object means nothing and may be remov
 
 @dataclass
 class Probe:
-    """An object right below the prefix, `_probe-{16 hex}`: no folder of a database, and skipped by all that read the archive.
+    """An object directly below the prefix, `_probe-{16 hex}`: in no database's folder, and skipped by all readers of the archive.
 
     Every method raises what the store's own calls raise.
     """
@@ -35,18 +35,18 @@ class Probe:
     key: str = field(init=False)
 
     def __post_init__(self) -> None:
-        """Choose a name that nothing has, and a lock that is soon over: the object means nothing."""
+        """Choose an unused name, and a lock that ends soon, since the object is only a probe."""
         if self.store.lock is not None:
             self.store = replace(self.store, lock=replace(self.store.lock, length=LOCKED_FOR))
         self.key = f"{self.prefix}_probe-{token_hex(8)}"
 
     @property
     def endpoint(self) -> str:
-        """The URL that the store is reached by, whoever named it: the config, the environment, or AWS's client itself."""
+        """The URL of the store, whether it comes from the config, the environment, or AWS's client."""
         return self.store.client.meta.endpoint_url
 
     def list(self) -> datetime | None:
-        """List below the prefix, and return the store's clock, if it tells it."""
+        """List below the prefix, and return the store's clock, if the store reports it."""
         with translated(Attempt("list", self.store.uri(self.prefix), "s3:ListBucket")):
             answer = self.store.client.list_objects_v2(Bucket=self.store.bucket, Prefix=self.prefix, MaxKeys=1)
         return _clock(answer)
@@ -56,7 +56,7 @@ class Probe:
         return self.store.create(self.key, CONTENT)
 
     def conditions_are_kept(self) -> bool:
-        """Tell whether the store refuses a second object under the same key, as `If-None-Match: *` asks for."""
+        """Return whether the store refuses a second object under the same key, as `If-None-Match: *` requires."""
         try:
             self.store.create(self.key, CONTENT)
         except ObjectExists:
@@ -64,31 +64,31 @@ class Probe:
         return False
 
     def reads_back(self, made: StoredObject) -> bool:
-        """Tell whether the object reads back as it was written, by its version where the bucket keeps versions."""
+        """Return whether the object reads back as it was written, by its version where the bucket keeps versions."""
         return b"".join(self.store.read(self.key, version_id=made.version_id)) == CONTENT
 
     def encryption(self) -> str:
-        """Return what the store reports as the object's encryption."""
-        with translated(Attempt("look at", self.store.uri(self.key), "s3:GetObject")):
+        """Return the encryption that the store reports for the object."""
+        with translated(Attempt("read the metadata of", self.store.uri(self.key), "s3:GetObject")):
             answer: Any = self.store.client.head_object(Bucket=self.store.bucket, Key=self.key)
         return described(answer)
 
     def retention(self, made: StoredObject) -> Retention | None:
-        """Return what the store reports that the object is locked with."""
+        """Return the retention that the store reports for the object."""
         return read_retention(self.store, made)
 
     def default_lock(self) -> str | None:
-        """Return the retention that the bucket gives objects whose write asks for none, in words; None without one.
+        """Return the bucket's default retention, for objects whose write requests none, as text; None without one.
 
-        Raises StoreError if the bucket has no Object Lock, or if it may not be asked.
+        Raises StoreError if the bucket has no Object Lock, or if reading its settings is not allowed.
         """
-        with translated(Attempt("look at the Object Lock of", self.store.uri(""), "s3:GetBucketObjectLockConfiguration")):
+        with translated(Attempt("read the Object Lock settings of", self.store.uri(""), "s3:GetBucketObjectLockConfiguration")):
             answer = self.store.client.get_object_lock_configuration(Bucket=self.store.bucket)
         rule = answer["ObjectLockConfiguration"].get("Rule", {}).get("DefaultRetention", {})
         return " ".join(f"{key} {value}" for key, value in rule.items()) or None
 
     def lock_holds(self, made: StoredObject) -> bool:
-        """Tell whether the store refuses to remove the object's version, without any bypass of its lock."""
+        """Return whether the store refuses to remove the object's version without bypassing its lock."""
         try:
             self.store.client.delete_object(Bucket=self.store.bucket, Key=self.key, **_version_of(made))
         except (ClientError, BotoCoreError):
@@ -96,7 +96,7 @@ class Probe:
         return False
 
     def upload_and_abort(self) -> int:
-        """Begin an upload in parts, send one, and end it as an archive ends those of a crash; return how many were ended."""
+        """Start a multipart upload, send one part, and abort it as an archive does after a crash; return how many were aborted."""
         key = f"{self.key}-parts"
         place: dict[str, Any] = {"Bucket": self.store.bucket, "Key": key}
         with translated(Attempt("upload in parts", self.store.uri(key), "s3:PutObject")):
@@ -105,19 +105,19 @@ class Probe:
         return self.store.abort_uploads(key)
 
     def remove(self, made: StoredObject) -> bool:
-        """Remove the object, its very version if that is allowed; return False where that version stays, hidden by a delete marker."""
+        """Remove the object's exact version if that is allowed; return False if that version stays, hidden by a delete marker."""
         if made.version_id is None:
             self.store.remove(self.key)
             return True
         try:
             self.store.client.delete_object(Bucket=self.store.bucket, Key=self.key, VersionId=made.version_id)
-        except (ClientError, BotoCoreError):  # Object Lock, or a right that the archiver does without
+        except (ClientError, BotoCoreError):  # Object Lock, or a right that the archiver does not need
             self.store.remove(self.key)
             return False
         return True
 
     def is_there(self) -> bool:
-        """Tell whether the object is still to be seen."""
+        """Return whether the object is still visible."""
         try:
             self.store.head(self.key)
         except ObjectMissing:

@@ -1,6 +1,6 @@
-"""A store that cannot be written to: what a dry run is given, so that whatever it calls changes nothing.
+"""A store that refuses writes. A dry run gets this store, so that none of its calls can change anything.
 
-What belongs here: passing reads on, and refusing the rest. What does not: any store.
+What belongs here: passing on reads, and refusing everything else. What does not: any store.
 """
 
 from collections.abc import Iterator, Mapping
@@ -13,7 +13,7 @@ from archiver_assets.store.objects import ObjectStore, StoredObject, Upload, Ver
 
 @dataclass(frozen=True)
 class ReadOnlyStore:
-    """An ObjectStore whose writing methods raise StoreError, whatever there is. What is `known` of it is not read again."""
+    """An ObjectStore whose writing methods always raise StoreError. The objects in `known` are not read again."""
 
     store: ObjectStore
     known: Mapping[str, bytes] = field(default_factory=dict)
@@ -57,5 +57,5 @@ class ReadOnlyStore:
         return self.store.history(prefix)
 
     def _refusal(self, key: str) -> StoreError:
-        message = f"expected a dry run to change nothing, found that it would write to {self.uri(key)}"
+        message = f"expected a dry run to change nothing, found an attempt to write to {self.uri(key)}"
         return StoreError(message, hint="report this; nothing was written")

@@ -316,7 +316,7 @@ def test_a_batch_that_takes_too_long_deletes_nothing_and_the_error_names_batch_s
     with pytest.raises(SourceTimeout, match="a batch of 10 rows") as caught:
         purge(with_timeout(lab.task(table=table), 1))
 
-    assert "lower batch_size, now 10" in caught.value.hint
+    assert "lower batch_size (now 10)" in caught.value.hint
     assert lab.count() == 20
     lab.execute("DROP TRIGGER linger ON audit_logs")
     assert purge(lab.task(table=table)).tally.purged == 20
@@ -471,7 +471,7 @@ def test_without_the_right_to_vacuum_the_purge_is_complete_and_a_warning_names_t
 ) -> None:
     lab.fill(rows=20)
     with weak_role(lab) as weak:
-        right = "MAINTAIN ON" if number(lab, "SELECT current_setting('server_version_num')::int") >= 170_000 else "member of the owner"
+        right = "MAINTAIN ON" if number(lab, "SELECT current_setting('server_version_num')::int") >= 170_000 else "members of the owner"
 
         findings = preflight(weak.task().source, weak.table(vacuum_strategy="analyze"))
         purged = purged_with(weak, "standard")

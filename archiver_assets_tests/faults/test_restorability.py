@@ -213,7 +213,7 @@ def test_types_that_the_scratch_database_has_not_or_otherwise_are_refused_by_nam
 
     said = assert_refused(lab, task, TableRefused, "expected the scratch_database of lab to have the types")
 
-    others = {f"another public.{name}" for name in ("swapped", "amount", "outer_one", "floats_multirange")}
+    others = {f"a different public.{name}" for name in ("swapped", "amount", "outer_one", "floats_multirange")}
     assert set(said.split("found ")[1].split("\n")[0].split(", ")) == {"no public.mood", "no elsewhere.mood[]", *others}
     assert "HINT: create these types there" in said
     run(scratch, f"DROP SCHEMA public CASCADE; CREATE SCHEMA public; {TYPES}")
@@ -246,7 +246,7 @@ def test_a_pooler_before_it_is_refused(lab: Lab, scratch: Database) -> None:
     archive(task_of(lab, "restore"))
     with Pooler(scratch.port) as proxy:
         task = task_of(lab, "restore", replace(scratch, host="127.0.0.1", port=proxy.port))
-        assert_refused(lab, task, TableRefused, "expected the scratch_database of lab without a pooler")
+        assert_refused(lab, task, TableRefused, "expected a direct connection to the scratch_database of lab, found a pooler")
 
 
 def test_an_error_of_the_source_while_it_compares_is_the_sources(lab: Lab, scratch: Database) -> None:

@@ -204,7 +204,7 @@ def test_ticks_that_waited_while_one_found_no_server_are_told_so_without_another
 def test_a_tick_waits_for_its_turn_no_longer_than_dagster_waits_for_the_tick(lab: Lab) -> None:
     sessions = SharedSessions(Bounds(turn=0.1))
     session = sessions.of(lab.task().source)
-    with session.connect(), ThreadPoolExecutor(1) as threads, pytest.raises(SourceUnavailable, match="expected a turn"):
+    with session.connect(), ThreadPoolExecutor(1) as threads, pytest.raises(SourceUnavailable, match="expected the shared session"):
         threads.submit(pid, session).result()
     assert pid(session)
     sessions.close()

@@ -66,12 +66,12 @@ def test_all_numbers_of_all_types_that_fit_come_out_as_they_are(given_: tuple[pa
         (form(-2, [5000]), "more digits"),
         (form(-6, [1]), "more digits"),
         (form(0, [1, 0, 1]), "more digits"),
-        (form(0, [1])[:-1], "no numeric's"),
-        (form(0, [1])[:-2], "no numeric's"),
-        (form(0, [1])[:6], "no numeric's"),
-        (form(0, [1]) + b"ab", "no numeric's"),
-        (form(0, [1]) + b"a", "no numeric's"),
-        (b"", "no numeric's"),
+        (form(0, [1])[:-1], "not a numeric"),
+        (form(0, [1])[:-2], "not a numeric"),
+        (form(0, [1])[:6], "not a numeric"),
+        (form(0, [1]) + b"ab", "not a numeric"),
+        (form(0, [1]) + b"a", "not a numeric"),
+        (b"", "not a numeric"),
     ],
 )
 def test_what_is_no_number_of_the_type_is_refused_among_others_that_are(bytes_: bytes, what: str) -> None:
