@@ -13,11 +13,12 @@ from archiver_assets.config import TableConfig
 from archiver_assets.lifecycle.archiving.archive import Archived
 from archiver_assets.lifecycle.generations import Generation
 from archiver_assets.lifecycle.purging.purge import Purged
-from archiver_assets.lifecycle.restoring.request import Restored
+from archiver_assets.lifecycle.restoring.request import Restored, RestoreRequest
 from archiver_assets.lifecycle.task import Task
 from archiver_assets.lifecycle.verifying.readback import Verification
 from archiver_assets.orchestration.tables import comparisons_table, findings_table, holds_table, purge_report
 from archiver_assets.source.catalog import Column
+from archiver_assets.source.destination import TargetColumn
 from archiver_assets.source.findings import Finding
 from archiver_assets.store.keys import Mark
 from archiver_assets.store.links import Links
@@ -25,6 +26,7 @@ from archiver_assets.store.manifest import ColumnFacts, Receipt
 from archiver_assets.untrusted_text import visible
 
 Metadata = Mapping[str, dg.MetadataValue]
+AnyColumn = Column | ColumnFacts | TargetColumn
 
 
 def archived_metadata(task: Task, links: Links, archived: Archived) -> Metadata:
@@ -67,8 +69,8 @@ def purged_metadata(task: Task, links: Links, purged: Purged) -> Metadata:
     }
 
 
-def restored_metadata(restored: Restored) -> Metadata:
-    """Return what a restore did, for its materialization; its row count is that of the rows it loaded."""
+def restored_metadata(task: Task, links: Links, request: RestoreRequest, restored: Restored) -> Metadata:
+    """Return what a restore did, for its materialization; its row count is that of the rows it loaded, its table is the target."""
     tally = restored.tally
     return {
         "outcome": dg.MetadataValue.text(restored.outcome),
@@ -79,14 +81,18 @@ def restored_metadata(restored: Restored) -> Metadata:
         "rows_overwritten": dg.MetadataValue.int(tally.overwritten),
         "rows_superseded": dg.MetadataValue.int(tally.superseded),
         "generations": dg.MetadataValue.json(list(restored.generations)),
-        # As code, a name of the archive's being no Markdown: a manifest, which others may have written, could have the UI load an image.
-        "drift": dg.MetadataValue.md("\n".join(f"    {line}" for each in restored.drift for line in visible(each).splitlines()) or "none"),
+        "drift": drift_text(restored.drift),
         "sequences_advanced": dg.MetadataValue.json(list(restored.sequences)),
         "hold": dg.MetadataValue.text(restored.hold or "none"),
-        "dagster/row_count": dg.MetadataValue.int(tally.loaded),
-        "dagster/partition_row_count": dg.MetadataValue.int(tally.loaded),
+        **_standard(task, restored.columns, tally.loaded, target=request.target(task.table)),
         **_pace(tally.loaded, restored.seconds),
+        **_object(task, links, restored.newest),
     }
+
+
+def drift_text(drift: Sequence[str]) -> dg.MetadataValue:
+    """Return the differences as a code block: names come from a manifest, and as Markdown could make the UI load an image."""
+    return dg.MetadataValue.md("\n".join(f"    {line}" for each in drift for line in visible(each).splitlines()) or "none")
 
 
 def recorded_archive(task: Task, links: Links, live: Sequence[Generation]) -> Metadata:
@@ -108,6 +114,7 @@ def recorded_purge(task: Task, links: Links, generation: Generation, receipts: S
         **_recorded(newest.run_id, newest.at),
         "rows_purged": dg.MetadataValue.int(purged),
         "rows_late": dg.MetadataValue.int(newest.rows_late),
+        "rows_held": dg.MetadataValue.int(newest.rows_held_before),
         "rows_purged_by_version": dg.MetadataValue.int(sum(each.rows_purged_by_version for each in receipts)),
         "rows_purged_by_content": dg.MetadataValue.int(sum(each.rows_purged_by_content for each in receipts)),
         "rows_gone": dg.MetadataValue.int(sum(each.rows_gone for each in receipts)),
@@ -170,13 +177,15 @@ def _description(verification: Verification) -> str:
     return f"read back {verification.bytes_in_object:,} bytes: {verification.rows_in_object:,} rows, as archived"
 
 
-def _standard(task: Task, columns: Sequence[Column | ColumnFacts], row_count: int) -> Metadata:
-    config = task.table
+def _standard(task: Task, columns: Sequence[AnyColumn], row_count: int, *, target: tuple[str, str] | None = None) -> Metadata:
+    """Return the metadata that Dagster knows; `target` is schema and table, if not those of the config. No columns: no schema."""
+    schema, table = target or (task.table.schema_name, task.table.name)
+    column_schema = {"dagster/column_schema": dg.MetadataValue.table_schema(_column_schema(columns))} if columns else {}
     return {
         "dagster/row_count": dg.MetadataValue.int(row_count),
         "dagster/partition_row_count": dg.MetadataValue.int(row_count),
-        "dagster/table_name": dg.MetadataValue.text(f"{task.source.config.dbname}.{config.schema_name}.{config.name}"),
-        "dagster/column_schema": dg.MetadataValue.table_schema(_column_schema(columns)),
+        "dagster/table_name": dg.MetadataValue.text(f"{task.source.config.dbname}.{schema}.{table}"),
+        **column_schema,
     }
 
 
@@ -188,8 +197,9 @@ def _pace(rows: int, seconds: float) -> Metadata:
 
 
 def _object(task: Task, links: Links, generation: Generation | None) -> Metadata:
+    """Return where the generation lies and its size; without one the day's empty folder, so that a plot of bytes has no gap there."""
     if generation is None:
-        return {}
+        return {"dagster/uri": dg.MetadataValue.text(task.store.uri(task.keys.folder)), "bytes": dg.MetadataValue.int(0)}
     return {
         "object": dg.MetadataValue.url(links.url(generation.object_key)),
         "manifest": dg.MetadataValue.url(links.url(task.keys.mark(Mark.MANIFEST, generation.number))),
@@ -200,7 +210,7 @@ def _object(task: Task, links: Links, generation: Generation | None) -> Metadata
     }
 
 
-def _column_schema(columns: Sequence[Column | ColumnFacts]) -> dg.TableSchema:
+def _column_schema(columns: Sequence[AnyColumn]) -> dg.TableSchema:
     return dg.TableSchema(
         [
             dg.TableColumn(column.name, column.pg_type, constraints=dg.TableColumnConstraints(nullable=not column.not_null))

@@ -106,8 +106,10 @@ def restore_one_day(table: TableConfig, context: dg.AssetExecutionContext) -> Ev
     if selects(context.run, keys.archive) or selects(context.run, keys.purge):
         yield dg.AssetObservation(keys.restore, partition=partition, description=_NOT_ALONE)
         return
+    services, request = _services(context), config.request()
     with failing_clearly():
-        metadata = restored_metadata(restore(_services(context).task(table, partition, context.run.run_id), config.request()))
+        task = services.task(table, partition, context.run.run_id)
+        metadata = restored_metadata(task, services.links, request, restore(task, request))
     if config.dry_run:
         yield dg.AssetObservation(keys.restore, partition=partition, description="dry run", metadata=metadata)
     else:

@@ -12,7 +12,7 @@ from archiver_assets.orchestration.build import build_definitions
 from archiver_assets.orchestration.check_evaluation import evaluate_all, last_seen
 from archiver_assets.orchestration.checks import CHECKS_JOB, check_keys
 from archiver_assets.services import Services
-from archiver_assets_tests.e2e.test_dagster import QUIET
+from archiver_assets_tests.asset_runs import QUIET
 from archiver_assets_tests.faults.test_holds import place
 from archiver_assets_tests.lab import DAY, Lab
 

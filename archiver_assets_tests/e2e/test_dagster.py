@@ -1,65 +1,21 @@
 """What a user of Dagster meets: the graph, runs of parts of it, checks that gate, schedules."""
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import dagster as dg
 import pytest
 
-from archiver_assets.config import TableConfig
 from archiver_assets.demo.seaweed import EmbeddedS3
-from archiver_assets.errors import ArchiverError, ConfigError, NotArchived, NotExpired, NotVerified
+from archiver_assets.errors import ConfigError, NotArchived, NotExpired, NotVerified
 from archiver_assets.lifecycle.purging.purge import purge
 from archiver_assets.lifecycle.task import Step
-from archiver_assets.orchestration.assets import TableKeys, table_keys
+from archiver_assets.orchestration.assets import table_keys
 from archiver_assets.orchestration.build import build_definitions
-from archiver_assets.orchestration.partitions import shared_job_name
+from archiver_assets_tests.asset_runs import QUIET, Runs, refused
 from archiver_assets_tests.faults.test_generations import Killed, kill_at
 from archiver_assets_tests.lab import DAY, Lab, only
-
-
-@contextmanager
-def refused(error: type[ArchiverError]) -> Iterator[None]:
-    """Expect a run to fail by one of our errors, whose message and next step are what Dagster shows first."""
-    with pytest.raises(dg.Failure) as failure:
-        yield
-    cause = failure.value.__cause__
-    assert isinstance(cause, error)
-    assert failure.value.description == f"{error.__name__}: {cause.message}\nHINT: {cause.hint}"
-
-
-QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
-
-
-class Runs:
-    """Runs parts of the lab table's graph, as the UI would."""
-
-    def __init__(self, lab: Lab, instance: dg.DagsterInstance, table: TableConfig | None = None) -> None:
-        self.table = table or lab.table()
-        self.keys: TableKeys = table_keys(self.table)
-        self.instance = instance
-        self.services = lab.services(self.table)
-        self.definitions = build_definitions(self.services.config, self.services)
-        self.job = self.definitions.resolve_job_def(shared_job_name(self.table))
-
-    def run(
-        self, *selection: dg.AssetKey, day: date = DAY, raise_on_error: bool = True, config: dict[str, Any] | None = None
-    ) -> dg.ExecuteInProcessResult:
-        """Run a day; `config` is what stands in the launchpad, by the last part of the step's name."""
-        ops = {f"{self.table.dagster_name}__{step}": {"config": values} for step, values in (config or {}).items()}
-        return self.job.execute_in_process(
-            run_config={**QUIET, "ops": ops},
-            instance=self.instance,
-            partition_key=day.isoformat(),
-            asset_selection=list(selection) or None,
-            raise_on_error=raise_on_error,
-        )
-
-    def materialized(self, key: dg.AssetKey) -> set[str]:
-        return set(self.instance.get_materialized_partitions(key))
 
 
 @pytest.fixture
@@ -76,21 +32,6 @@ def test_the_shared_job_archives_checks_and_purges_a_day(lab: Lab, runs: Runs) -
     assert (check.check_name, check.passed, check.blocking, check.partition) == ("row_counts", True, True, str(DAY))
     assert runs.materialized(runs.keys.archive) == runs.materialized(runs.keys.purge) == {str(DAY)}
     assert lab.count() == 0
-
-
-def test_materializations_carry_the_metadata_of_the_contract(lab: Lab, runs: Runs) -> None:
-    lab.fill(rows=20)
-    result = runs.run()
-
-    for key, own in ((runs.keys.archive, {"rows_archived"}), (runs.keys.purge, {"rows_purged", "rows_late", "rows_held", "report"})):
-        (event,) = result.asset_materializations_for_node(key.to_python_identifier())
-        standard = {"row_count", "partition_row_count", "uri", "column_schema", "table_name"}
-        ours = {"bytes", "generation", "duration_seconds", "rows_per_second", "object", "manifest", "manifest_sha256"}
-        assert {f"dagster/{name}" for name in standard} | ours | own <= set(event.metadata)
-        assert event.metadata["dagster/row_count"].value == 20
-        assert str(event.metadata["dagster/uri"].value).startswith(
-            f"s3://{lab.bucket}/archives/lab/public/audit_logs/dt=2024-03-05/rows-0001-"
-        )
 
 
 def test_the_check_without_a_day_says_how_it_is_evaluated(lab: Lab, instance: dg.DagsterInstance) -> None:

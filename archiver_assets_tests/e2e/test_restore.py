@@ -10,6 +10,7 @@ from archiver_assets.lifecycle.archiving.archive import archive
 from archiver_assets.lifecycle.purging.purge import purge
 from archiver_assets.orchestration.assets import table_keys
 from archiver_assets.orchestration.build import build_definitions
+from archiver_assets_tests.asset_runs import QUIET
 from archiver_assets_tests.lab import DAY, Lab
 
 NEXT_DAY = date(2024, 3, 6)
@@ -23,9 +24,6 @@ def purged_lab(lab: Lab) -> Lab:
         archive(lab.task(day))
         purge(lab.task(day))
     return lab
-
-
-QUIET = {"loggers": {"console": {"config": {"log_level": "ERROR"}}}}
 
 
 def run_asset(lab: Lab, instance: dg.DagsterInstance, **config: object) -> dg.ExecuteInProcessResult:

@@ -31,7 +31,7 @@ from archiver_assets.orchestration.tags import run_tags
 from archiver_assets.services import Services
 from archiver_assets.source import preflight as source_preflight
 from archiver_assets.source.session import partition_lock
-from archiver_assets_tests.e2e.test_dagster import QUIET
+from archiver_assets_tests.asset_runs import QUIET
 from archiver_assets_tests.faults.test_holds import place
 from archiver_assets_tests.lab import DAY, Lab, only
 

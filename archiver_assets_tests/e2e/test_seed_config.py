@@ -25,11 +25,11 @@ from archiver_assets.demo.seaweed import EmbeddedS3
 from archiver_assets.orchestration.build import build_definitions
 from archiver_assets.orchestration.partitions import shared_job_name
 from archiver_assets.services import Services
+from archiver_assets_tests.asset_runs import QUIET
 from archiver_assets_tests.lab import AUDIT_LOGS, INSERT
 from archiver_assets_tests.servers import PostgresServer
 from archiver_assets_tests.unit.config_files import SEED
 
-QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 PASSWORD = "a password of the test"  # noqa: S105
 
 

@@ -9,7 +9,7 @@ import dagster as dg
 import psycopg
 import pytest
 
-from archiver_assets_tests.e2e.test_dagster import Runs
+from archiver_assets_tests.asset_runs import Runs
 from archiver_assets_tests.lab import Lab
 from archiver_assets_tests.scraping import Scrape, get, keeper_of, scraped
 from archiver_assets_tests.servers import Database

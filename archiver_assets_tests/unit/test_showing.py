@@ -24,8 +24,7 @@ from archiver_assets.cli.app import Status, main
 from archiver_assets.cli.common import Answer, Json, Options
 from archiver_assets.cli.each_table import working
 from archiver_assets.config import Notifications, NotificationTarget
-from archiver_assets.lifecycle.restoring.request import Restored, RestoreTally
-from archiver_assets.orchestration.metadata import restored_metadata
+from archiver_assets.orchestration.metadata import drift_text
 from archiver_assets.telemetry.exposition import run_metrics, table_metrics
 from archiver_assets.telemetry.figures import Figures, RunFigures, TableFigures
 from archiver_assets.telemetry.incidents import Incident
@@ -180,8 +179,7 @@ def test_messages_are_harmless_and_their_titles_one_line(kind: str, text: str, h
 
 def test_what_a_restore_says_of_drift_is_code_in_markdown() -> None:
     drift = ("column a: text is now\n![](http://e/x.png)\n", "\r[click](http://e)\u2028# x")
-    restored = Restored("restored", "t", (1,), RestoreTally(), 1.0, drift)
-    text = restored_metadata(restored)["drift"].value
+    text = drift_text(drift).value
     assert isinstance(text, str)
     assert all(line.startswith("    ") for line in text.splitlines())
     assert "![](http://e/x.png)" in text

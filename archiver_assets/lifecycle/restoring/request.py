@@ -6,7 +6,13 @@ restoring (`restore.py`).
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+from archiver_assets.config import TableConfig
+
+if TYPE_CHECKING:  # a code server imports this module, and neither Arrow nor the driver
+    from archiver_assets.lifecycle.generations import Generation
+    from archiver_assets.source.destination import TargetColumn
 
 
 class Conflict(StrEnum):
@@ -61,6 +67,10 @@ class RestoreRequest:
     dry_run: bool = False
     hold_days: int = 30
 
+    def target(self, table: TableConfig) -> tuple[str, str]:
+        """Return the schema and the name of the table that rows of `table` are restored into."""
+        return self.schema_name or table.schema_name, self.table_name or f"{table.name}_restored"
+
 
 @dataclass(frozen=True)
 class RestoreTally:
@@ -84,7 +94,8 @@ class RestoreTally:
 class Restored:
     """What a restore did, or with `dry_run` would do. `target` is the table's quoted name; `drift` has a line for each differing column.
 
-    `hold` is the id of the hold that was placed, `sequences` are those that were moved on past restored numbers.
+    `hold` is the id of the hold that was placed, `sequences` are those that were moved on past restored numbers. `newest` is the newest of
+    the restored generations, and `columns` are those restored of it.
     """
 
     outcome: Literal["restored", "already there", "empty", "dry run"]
@@ -95,3 +106,5 @@ class Restored:
     drift: tuple[str, ...] = ()
     hold: str | None = None
     sequences: tuple[str, ...] = ()
+    newest: "Generation | None" = None
+    columns: "tuple[TargetColumn, ...]" = ()

@@ -82,11 +82,11 @@ def _chosen(task: Task, request: RestoreRequest, live: tuple[Generation, ...]) -
 
 
 def _target(task: Task, request: RestoreRequest) -> sql.Relation:
-    name = request.table_name or f"{task.table.name}_restored"
+    schema, name = request.target(task.table)
     if len(name.encode()) > _NAME_BYTES:
         message = f"expected the name of a target table of at most {_NAME_BYTES} bytes, found {name!r}"
         raise ConfigError(message, hint="name the target table of the restore")
-    return sql.Relation(request.schema_name or task.table.schema_name, name)
+    return sql.Relation(schema, name)
 
 
 def _restore_all(session: Session, hold: OwnHold) -> Restored:
@@ -118,6 +118,8 @@ def _restore_all(session: Session, hold: OwnHold) -> Restored:
         0.0,
         tuple(dict.fromkeys(results.drift)),
         sequences=tuple(dict.fromkeys(results.sequences)),
+        newest=session.generations[0],
+        columns=tuple(columns),
     )
 
 
