@@ -5,6 +5,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import click
+
+from archiver_assets.cli.app import archiver
 from archiver_assets_tests.lab import PASSWORD_VARIABLE, PREFIX, Lab
 
 AUDIT_LOGS_TABLE = {"name": "audit_logs", "timestamp_column": "created_at", "primary_key": "id", "retention_days": 30}
@@ -35,3 +38,12 @@ def write_config(
     # As JSON, which is YAML, and knows no aliases for what stands in it twice.
     path.write_text(json.dumps({"version": "2.0", "s3": store, "databases": [own, *others], **(top or {})}, indent=2))
     return str(path)
+
+
+def parsed(arguments: list[str]) -> click.Context:
+    """Parse a command line as the command does, without running it. Raises UsageError."""
+    name, *rest = arguments
+    with click.Context(archiver, info_name="archiver") as group:
+        command = archiver.get_command(group, name)
+        assert command is not None
+        return command.make_context(name, rest, parent=group)

@@ -168,3 +168,17 @@ def only(items: Iterable[str], matching: Callable[[str], bool]) -> str:
     """Return the one item that matches."""
     (found,) = [item for item in items if matching(item)]
     return found
+
+
+LARGE_ROWS = """
+INSERT INTO audit_logs (created_at, action)
+SELECT '2024-03-05 10:00+00', (SELECT string_agg(md5(random()::text || n || m), '') FROM generate_series(1, 320) m)
+FROM generate_series(1, 4500) n
+"""
+"""About 46 MB of hex digits, of which Parquet's compression leaves a little more than half: two parts."""
+
+COPY_AND_SWAP = """
+    CREATE TABLE shadow (LIKE audit_logs INCLUDING ALL);
+    INSERT INTO shadow OVERRIDING SYSTEM VALUE SELECT * FROM audit_logs;
+    DROP TABLE audit_logs; ALTER TABLE shadow RENAME TO audit_logs
+"""

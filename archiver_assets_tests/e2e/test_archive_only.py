@@ -35,14 +35,13 @@ from archiver_assets.orchestration.schedules import every_waiting_day
 from archiver_assets.services import Services
 from archiver_assets.store.keys import Mark
 from archiver_assets.store.objects import ObjectStore, StoredObject
-from archiver_assets_tests.asset_runs import QUIET
+from archiver_assets_tests.asset_runs import QUIET, Checks, numbers
 from archiver_assets_tests.e2e.conftest import Said
-from archiver_assets_tests.e2e.test_checks import Checks, numbers
-from archiver_assets_tests.e2e.test_schedules import Ticks, fill, march
-from archiver_assets_tests.faults.test_generations import Killed, kill_at
-from archiver_assets_tests.faults.test_holds import place
+from archiver_assets_tests.holds import place
+from archiver_assets_tests.kills import Killed, kill_at
 from archiver_assets_tests.lab import DAY, Lab
 from archiver_assets_tests.scraping import scrape
+from archiver_assets_tests.ticks import Ticks, fill, march
 
 FOLDER = "archives/lab/public/audit_logs/"
 PURGE = dg.AssetKey(["lab", "public", "audit_logs", "purge"])

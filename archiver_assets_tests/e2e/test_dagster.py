@@ -14,7 +14,7 @@ from archiver_assets.lifecycle.task import Step
 from archiver_assets.orchestration.assets import table_keys
 from archiver_assets.orchestration.build import build_definitions
 from archiver_assets_tests.asset_runs import QUIET, Runs, refused
-from archiver_assets_tests.faults.test_generations import Killed, kill_at
+from archiver_assets_tests.kills import Killed, kill_at
 from archiver_assets_tests.lab import DAY, Lab, only
 
 

@@ -22,6 +22,7 @@ from archiver_assets.store.manifest import AcceptedSource, encode
 from archiver_assets.store.objects import SMALL
 from archiver_assets.store.s3 import S3ObjectStore
 from archiver_assets_tests.e2e.conftest import Said
+from archiver_assets_tests.kills import Killed, kill_at
 from archiver_assets_tests.lab import DAY, PASSWORD_VARIABLE, Lab, only
 from archiver_assets_tests.proxies import Fault, HttpProxy, Rule
 
@@ -220,17 +221,8 @@ def undone(lab: Lab) -> Iterator[None]:
 def left_by_a_crash(lab: Lab) -> str:
     lab.fill(DAY, rows=1)
     with pytest.raises(Killed):
-        archive(lab.task(DAY, reached=killed_after_the_upload))
+        archive(lab.task(DAY, reached=kill_at(Step.OBJECT_UPLOADED)))
     return "is named by no manifest: left by a crash"
-
-
-class Killed(Exception):
-    """Stands for the end of the process."""
-
-
-def killed_after_the_upload(step: Step) -> None:
-    if step is Step.OBJECT_UPLOADED:
-        raise Killed
 
 
 def gap_before_the_manifest_told_of_earlier_ones(lab: Lab) -> str:

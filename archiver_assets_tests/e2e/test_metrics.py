@@ -17,7 +17,7 @@ from archiver_assets.cli.app import Status, main
 from archiver_assets.demo.seaweed import EmbeddedS3
 from archiver_assets.orchestration.checks import CHECKS_JOB
 from archiver_assets_tests.asset_runs import QUIET, Runs
-from archiver_assets_tests.faults.test_holds import place
+from archiver_assets_tests.holds import place
 from archiver_assets_tests.lab import DAY, Lab, only
 from archiver_assets_tests.scraping import Scrape, get, scrape
 

@@ -30,9 +30,8 @@ from archiver_assets.telemetry.events import EventLog
 from archiver_assets_tests.commands import write_config
 from archiver_assets_tests.control_room import ControlRoom, open_control_room
 from archiver_assets_tests.e2e.conftest import Said
-from archiver_assets_tests.faults.test_faulty_connections import LARGE_ROWS
 from archiver_assets_tests.forking import fork_server
-from archiver_assets_tests.lab import DAY, PASSWORD_VARIABLE, Lab, only
+from archiver_assets_tests.lab import DAY, LARGE_ROWS, PASSWORD_VARIABLE, Lab, only
 from archiver_assets_tests.local_cluster import CLUSTER, POD_IMPORTS
 from archiver_assets_tests.pods import pod_instance, pod_variables
 from archiver_assets_tests.torture.death import Death

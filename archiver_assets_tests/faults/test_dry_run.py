@@ -19,7 +19,7 @@ from archiver_assets.lifecycle.task import Step
 from archiver_assets.source.session import partition_lock
 from archiver_assets.store.hold_objects import place_hold
 from archiver_assets.store.keys import Mark
-from archiver_assets_tests.faults.test_generations import Killed, kill_at
+from archiver_assets_tests.kills import Killed, kill_at
 from archiver_assets_tests.lab import PREFIX, Lab, only
 
 TUPLES = "SELECT ctid::text, xmin::text, xmax::text, cmin::text, t::text FROM audit_logs t ORDER BY ctid"
@@ -220,9 +220,6 @@ def test_a_dry_run_that_is_killed_leaves_nothing(lab: Lab) -> None:
     archive(lab.task())
     before = state(lab)
 
-    class KilledStoreError(BaseException):
-        """The process dies, at the end of the first read of the object."""
-
     class Dying:
         """A store whose process is killed in the middle of reading an object."""
 
@@ -232,10 +229,10 @@ def test_a_dry_run_that_is_killed_leaves_nothing(lab: Lab) -> None:
         def read(self, key: str, *, version_id: str | None = None) -> Any:  # noqa: ANN401 - as the store has it
             yield from lab.store.read(key, version_id=version_id)
             if key.endswith(".parquet"):
-                raise KilledStoreError
+                raise Killed
 
     for work in (dry_archive, dry_purge):
-        with pytest.raises(KilledStoreError):
+        with pytest.raises(Killed):
             work(lab.task(store=Dying()))
     assert state(lab) == before
     assert purge(lab.task()).outcome == "purged"

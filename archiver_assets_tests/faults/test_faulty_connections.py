@@ -33,17 +33,12 @@ from archiver_assets.store.s3 import Patience, S3ObjectStore
 from archiver_assets.store.s3_upload import PART_SIZE
 from archiver_assets_tests.doubles import MemoryObjectStore
 from archiver_assets_tests.lab import PREFIX, Lab, only
+from archiver_assets_tests.lab import LARGE_ROWS, Lab, only
 from archiver_assets_tests.proxies import Fault, HttpProxy, Rule, TcpProxy
 
 ROWS = 200
 PATIENCE = Patience(max_attempts=3, connect_timeout=2.0, read_timeout=5.0)
 KINDS = ("/rows-", "/_manifest", "/_purging", "/_purged")
-LARGE_ROWS = """
-INSERT INTO audit_logs (created_at, action)
-SELECT '2024-03-05 10:00+00', (SELECT string_agg(md5(random()::text || n || m), '') FROM generate_series(1, 320) m)
-FROM generate_series(1, 4500) n
-"""
-"""About 46 MB of hex digits, of which Parquet's compression leaves a little more than half: two parts."""
 
 
 def no_sleep(_seconds: float) -> None:

@@ -23,26 +23,11 @@ from archiver_assets.lifecycle.verifying.verify import verify
 from archiver_assets.store.keys import Mark
 from archiver_assets.store.objects import StoredObject
 from archiver_assets_tests.doubles import MemoryObjectStore
-from archiver_assets_tests.lab import AUDIT_LOGS, DAY, Lab, only
+from archiver_assets_tests.kills import Killed, kill_at
+from archiver_assets_tests.lab import AUDIT_LOGS, COPY_AND_SWAP, DAY, Lab, only
 from archiver_assets_tests.servers import PostgresServer
 
 LATE = "INSERT INTO audit_logs (created_at, action) SELECT '2024-03-05 12:00+00', 'late ' || n FROM generate_series(1, 7) n"
-
-
-class Killed(BaseException):
-    """Stands for the end of the process."""
-
-
-def kill_at(step: Step, nth: int = 1) -> Callable[[Step], None]:
-    """Return a hook that ends a verb when it reaches a step for the n-th time."""
-    left = [nth]
-
-    def reached(found: Step) -> None:
-        left[0] -= found is step
-        if found is step and left[0] == 0:
-            raise Killed
-
-    return reached
 
 
 def archived_ids(lab: Lab, number: int) -> list[int]:
@@ -134,13 +119,6 @@ def test_a_row_that_the_application_changed_stays(lab: Lab, statement: str, chan
 
     assert (purged.tally.purged, purged.tally.rows.changed, purged.tally.rows.gone) == (19, changed, gone)
     assert lab.execute("SELECT * FROM audit_logs") == survivors
-
-
-COPY_AND_SWAP = """
-    CREATE TABLE shadow (LIKE audit_logs INCLUDING ALL);
-    INSERT INTO shadow OVERRIDING SYSTEM VALUE SELECT * FROM audit_logs;
-    DROP TABLE audit_logs; ALTER TABLE shadow RENAME TO audit_logs
-"""
 
 
 @pytest.mark.parametrize(

@@ -29,13 +29,10 @@ from archiver_assets.store.object_lock import ObjectLock
 from archiver_assets.store.objects import Version
 from archiver_assets.store.s3 import S3ObjectStore
 from archiver_assets_tests.faults.attacks import Site, data_and_manifest_are_forged_together
+from archiver_assets_tests.kills import Killed, kill_at
 from archiver_assets_tests.lab import Lab, only
 
 NOTHING: tuple[list[str], list[str]] = ([], [])
-
-
-class Killed(Exception):
-    """Stands for the end of the process."""
 
 
 pytestmark = pytest.mark.usefixtures("aws_environment")
@@ -67,13 +64,8 @@ def inspected(lab: Lab) -> Inspection:
 
 def killed_at(lab: Lab, step: Step) -> None:
     """Archive, and die at that step."""
-
-    def kill(reached: Step) -> None:
-        if reached is step:
-            raise Killed
-
     with pytest.raises(Killed):
-        archive(lab.task(reached=kill))
+        archive(lab.task(reached=kill_at(step)))
 
 
 def manifest_key(lab: Lab) -> str:

@@ -11,7 +11,7 @@ import dagster as dg
 import psycopg
 import pytest
 
-from archiver_assets.config import Compliance, Hold, HoldsTable, LegalHolds
+from archiver_assets.config import Compliance, HoldsTable, LegalHolds
 from archiver_assets.demo.seaweed import EmbeddedS3
 from archiver_assets.errors import ConfigError, HoldsUnreadable, ObjectExists, ObjectMissing, StoreUnavailable
 from archiver_assets.lifecycle.archiving.archive import archive
@@ -24,8 +24,9 @@ from archiver_assets.store.hold_objects import place_hold, release_hold
 from archiver_assets.store.objects import ObjectStore, StoredObject
 from archiver_assets.store.s3 import S3ObjectStore
 from archiver_assets_tests.conftest import fresh_lab
-from archiver_assets_tests.faults.test_generations import COPY_AND_SWAP, Killed, kill_at
-from archiver_assets_tests.lab import DAY, PREFIX, Lab
+from archiver_assets_tests.holds import condition, hold, place
+from archiver_assets_tests.kills import Killed, after, kill_at
+from archiver_assets_tests.lab import COPY_AND_SWAP, DAY, PREFIX, Lab
 from archiver_assets_tests.servers import PostgresServer
 
 HOLDS = HoldsTable(database="lab", name="holds")
@@ -37,18 +38,6 @@ HOLDS_TABLE = """
 """
 INSERT_CONDITIONS = "INSERT INTO holds (table_name, reason, conditions) VALUES "
 NEVER: dict[str, object] = {"conditions": [{"column": "action", "operator": "=", "values": ["none has this"]}]}
-
-
-def hold(**values: object) -> Hold:
-    return Hold.model_validate({"id": "case-1", "reason": "an investigation", "table_name": "audit_logs", **values})
-
-
-def condition(column: str, operator: str, *values: str) -> dict[str, object]:
-    return {"column": column, "operator": operator, "values": list(values)}
-
-
-def place(lab: Lab, *conditions: dict[str, object], **values: object) -> None:
-    place_hold(lab.store, PREFIX, hold(conditions=list(conditions), **values))
 
 
 def archived(lab: Lab, rows: int = 20) -> Lab:
@@ -90,18 +79,6 @@ def receipts(lab: Lab) -> list[str]:
 def with_table(lab: Lab, **changes: Any) -> Task:  # noqa: ANN401 - whatever a task has
     """Return the task of a config that names the table of holds, in the database of the lab."""
     return lab.task(legal_holds=LegalHolds(table=HOLDS), holds_source=Source(lab.database_config(), lab.environ), **changes)
-
-
-def after(step: Step, do: Callable[[], object], nth: int = 1) -> Callable[[Step], None]:
-    """Return a hook that does something when a purge reaches a step for the n-th time."""
-    left = [nth]
-
-    def reached(found: Step) -> None:
-        left[0] -= found is step
-        if found is step and left[0] == 0:
-            do()
-
-    return reached
 
 
 @dataclass

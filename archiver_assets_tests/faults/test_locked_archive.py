@@ -30,13 +30,10 @@ from archiver_assets.store.object_lock import ObjectLock
 from archiver_assets.store.s3 import S3ObjectStore
 from archiver_assets.store.s3_upload import PART_SIZE
 from archiver_assets_tests.commands import write_config
+from archiver_assets_tests.kills import Killed, kill_at
 from archiver_assets_tests.lab import DAY, PASSWORD_VARIABLE, Lab, only
 
 LOCK = ObjectLock("COMPLIANCE", timedelta(days=2))
-
-
-class Killed(Exception):
-    """Stands for the end of the process."""
 
 
 @pytest.fixture(name="lab")
@@ -122,15 +119,10 @@ def test_a_run_that_is_killed_between_any_two_steps_is_finished_by_the_next(lab:
     for number, step in enumerate([*ARCHIVING, *PURGING]):
         day = DAY + timedelta(days=number)
         lab.fill(day, rows=5)
-
-        def kill(reached: Step, at: Step = step) -> None:
-            if reached is at:
-                raise Killed
-
         if step in PURGING:
             archive(lab.task(day))
         with pytest.raises(Killed):
-            (purge if step in PURGING else archive)(lab.task(day, reached=kill))
+            (purge if step in PURGING else archive)(lab.task(day, reached=kill_at(step)))
         archive(lab.task(day))
         purge(lab.task(day))
         found = inspected(lab, day)
@@ -140,13 +132,9 @@ def test_a_run_that_is_killed_between_any_two_steps_is_finished_by_the_next(lab:
 
 
 def test_what_a_crash_left_is_hidden_by_a_delete_marker_and_an_upload_is_ended(lab: Lab) -> None:
-    def kill(reached: Step) -> None:
-        if reached is Step.OBJECT_UPLOADED:
-            raise Killed
-
     lab.fill(rows=5)
     with pytest.raises(Killed):
-        archive(lab.task(reached=kill))
+        archive(lab.task(reached=kill_at(Step.OBJECT_UPLOADED)))
     left = only(lab.objects(), lambda key: "rows-0001" in key)
     client = s3_of(lab).client
     client.create_multipart_upload(Bucket=lab.bucket, Key=left.replace("0001", "0002"))

@@ -22,13 +22,10 @@ from archiver_assets.lifecycle.task import Step, Task
 from archiver_assets.lifecycle.verifying.verify import verify
 from archiver_assets.reader import archived, archived_and_current
 from archiver_assets.source.reading import read_rows
+from archiver_assets_tests.kills import Killed, kill_at
 from archiver_assets_tests.lab import DAY, PASSWORD_VARIABLE, PREFIX, Lab
 
 NEXT = date(2024, 3, 6)
-
-
-class Killed(BaseException):
-    """The process ends here."""
 
 
 @pytest.fixture(autouse=True)
@@ -96,15 +93,11 @@ def test_so_it_is_after_every_death(lab: Lab, verb: Any, step: Step) -> None:  #
     lab.fill(DAY, rows=20)
     expected = in_table(lab)
 
-    def kill(reached: Step) -> None:
-        if reached is step:
-            raise Killed
-
     task = lab.task(table=lab.table(batch_size=7))
     if verb is purge:
         archive(task)
     with pytest.raises(Killed):
-        verb(replace(task, reached=kill))
+        verb(replace(task, reached=kill_at(step)))
     assert versions(both(lab)) == expected
 
 
@@ -246,13 +239,8 @@ def test_rejected_and_uncommitted_objects_are_left_out(lab: Lab) -> None:
     archive(lab.task())
     (generation,) = read_generations(lab.task()).live
     reject(lab.task(), generation, ("for a test",))
-
-    def kill(reached: Step) -> None:
-        if reached is Step.OBJECT_UPLOADED:
-            raise Killed
-
     with pytest.raises(Killed):
-        archive(lab.task(reached=kill))
+        archive(lab.task(reached=kill_at(Step.OBJECT_UPLOADED)))
     assert len([key for key in lab.objects() if key.endswith(".parquet")]) == 2
     assert stored(lab).num_rows == 0
     assert versions(both(lab)) == expected

@@ -15,13 +15,9 @@ from archiver_assets.lifecycle.restoring.request import Conflict, Drift, Restore
 from archiver_assets.lifecycle.restoring.restore import restore
 from archiver_assets.lifecycle.task import Step, Task
 from archiver_assets.store.hold_objects import place_hold
+from archiver_assets_tests.kills import Killed, kill_at
 from archiver_assets_tests.lab import DAY, PREFIX, Lab, only
-
-INTO_ITSELF = RestoreRequest(table_name="audit_logs")
-
-
-class Killed(BaseException):
-    """The process ends here."""
+from archiver_assets_tests.restoring import INTO_ITSELF, TRIGGER, differing, two_generations
 
 
 @pytest.fixture(name="purged")
@@ -33,19 +29,6 @@ def purged_lab(lab: Lab) -> Lab:
     purge(lab.task())
     assert lab.count() == 0
     return lab
-
-
-def differing(lab: Lab, table: str, before: str = "before") -> int:
-    """Let the server count the rows that one of two tables has and the other has not, byte by byte, with how often."""
-    columns = ", ".join(
-        f"{name}"
-        for (name,) in lab.execute(
-            "SELECT quote_ident(attname) FROM pg_attribute WHERE attrelid = %s::regclass AND attnum > 0 AND NOT attisdropped ORDER BY 1",
-            [before],
-        )
-    )
-    one, other = (f"SELECT record_send(ROW({columns})) AS image FROM {name}" for name in (table, before))
-    return int(lab.execute(f"SELECT count(*) FROM (({one} EXCEPT ALL {other}) UNION ALL ({other} EXCEPT ALL {one})) AS d")[0][0])
 
 
 def test_a_table_is_made_for_restored_rows(purged: Lab) -> None:
@@ -87,10 +70,6 @@ def test_after_the_hold_restored_rows_are_archived_and_purged_again(purged: Lab)
 
 
 def test_the_hold_is_there_before_the_rows_are(purged: Lab) -> None:
-    def kill(step: Step) -> None:
-        if step is Step.ROWS_LOADED:
-            raise Killed
-
     class Unwilling:
         """A store that cannot take a hold."""
 
@@ -104,34 +83,17 @@ def test_the_hold_is_there_before_the_rows_are(purged: Lab) -> None:
         restore(purged.task(store=Unwilling()), INTO_ITSELF)
     assert purged.count() == 0
     with pytest.raises(Killed):
-        restore(purged.task(reached=kill), INTO_ITSELF)
+        restore(purged.task(reached=kill_at(Step.ROWS_LOADED)), INTO_ITSELF)
     assert purged.count() == 0
 
 
 @pytest.mark.parametrize("step", [Step.LOCKED, Step.READ_BACK, Step.ROWS_LOADED, Step.ROWS_RESTORED, Step.UNLOCKED])
 def test_a_restore_that_dies_is_finished_by_the_next(lab: Lab, step: Step) -> None:
     two_generations(lab)
-    seen: list[Step] = []
-
-    def kill(reached: Step) -> None:
-        seen.append(reached)
-        if reached is step:
-            raise Killed
-
     with pytest.raises(Killed):
-        restore(lab.task(reached=kill), RestoreRequest())
+        restore(lab.task(reached=kill_at(step)), RestoreRequest())
     restore(lab.task(), RestoreRequest())
     assert differing(lab, "audit_logs_restored", "after") == 0
-
-
-def two_generations(lab: Lab) -> None:
-    """Archive 10 rows, change five of them, archive these again; `after` has the rows as they were at last."""
-    lab.fill(rows=10)
-    archive(lab.task())
-    lab.execute("UPDATE audit_logs SET action = 'changed' WHERE id <= 5")
-    archive(lab.task())
-    lab.execute("CREATE TABLE after AS SELECT * FROM audit_logs")
-    lab.execute("DELETE FROM audit_logs")
 
 
 def test_of_several_versions_the_newest_is_restored(lab: Lab) -> None:
@@ -259,13 +221,6 @@ def test_a_dry_run_writes_nothing(purged: Lab) -> None:
     assert (result.outcome, result.tally.loaded, result.tally.present) == ("dry run", 95, 5)
     assert purged.count() == 5
     assert purged.objects() == before
-
-
-TRIGGER = """
-CREATE TABLE fired (id bigint);
-CREATE FUNCTION fire() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO public.fired VALUES (new.id); RETURN new; END $$;
-CREATE TRIGGER on_insert AFTER INSERT ON audit_logs FOR EACH ROW EXECUTE FUNCTION fire();
-"""
 
 
 def test_triggers_fire_only_if_asked_for(purged: Lab) -> None:

@@ -14,8 +14,8 @@ from archiver_assets.lifecycle.restoring.request import Conflict, Drift, Restore
 from archiver_assets.lifecycle.restoring.restore import restore
 from archiver_assets.lifecycle.task import Step
 from archiver_assets.store.hold_objects import place_hold
-from archiver_assets_tests.faults.test_restore import INTO_ITSELF, TRIGGER, differing, two_generations
 from archiver_assets_tests.lab import DAY, PREFIX, Lab
+from archiver_assets_tests.restoring import INTO_ITSELF, TRIGGER, differing, two_generations
 
 NEXT = date(2024, 3, 6)
 

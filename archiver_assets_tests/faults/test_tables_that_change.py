@@ -23,8 +23,8 @@ from archiver_assets.source.sql_catalog import FACTS, RELATION
 from archiver_assets.source.sql_catalog_versions import ROWS
 from archiver_assets.store.s3 import S3ObjectStore
 from archiver_assets_tests.doubles import MemoryObjectStore
-from archiver_assets_tests.faults.test_holds import after
-from archiver_assets_tests.faults.test_interruptions import FaultyStore
+from archiver_assets_tests.faulty_store import FaultyStore
+from archiver_assets_tests.kills import after
 from archiver_assets_tests.lab import AUDIT_LOGS, Lab, only
 from archiver_assets_tests.servers import PostgresServer
 

@@ -13,8 +13,8 @@ from archiver_assets.source.literals import to_array_text
 from archiver_assets.source.reading import read_rows
 from archiver_assets.source.session import open_snapshot
 from archiver_assets.source.sql import Relation
-from archiver_assets_tests.integration.test_literals import VALUES
 from archiver_assets_tests.lab import DAY, Lab
+from archiver_assets_tests.literal_values import VALUES
 
 EVERY_CHARACTER = [
     "".join(map(chr, range(1, 0x300))),

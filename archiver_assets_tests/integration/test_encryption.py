@@ -13,14 +13,11 @@ from botocore.exceptions import EndpointConnectionError
 from archiver_assets.demo.seaweed import EmbeddedS3
 from archiver_assets.errors import ObjectExists, StoreError, StoreUnavailable
 from archiver_assets.store.encryption import Encryption, EncryptionKind
-from archiver_assets.store.objects import StoredObject
 from archiver_assets.store.s3 import Patience, S3ObjectStore
-from archiver_assets.store.s3_upload import PART_SIZE
+from archiver_assets_tests.store_writes import WRITES, every_write, keys, spoil, write
 
 KEY_ID = "1234abcd-12ab-34cd-56ef-1234567890ab"
 KEY_ARN = f"arn:aws:kms:us-east-1:111122223333:key/{KEY_ID}"
-WRITES = {"create": None, "upload": 10, "upload in parts": PART_SIZE + 10}
-every_write = pytest.mark.parametrize("size", WRITES.values(), ids=WRITES)
 
 pytestmark = pytest.mark.usefixtures("aws_environment")
 
@@ -52,33 +49,6 @@ def kms(moto_server: str) -> Callable[[str], S3ObjectStore]:
         return store
 
     return make
-
-
-def write(store: S3ObjectStore, size: int | None) -> StoredObject:
-    """Create the object `a`, or upload that many bytes to it."""
-    if size is None:
-        return store.create("a", b"x")
-    with store.upload("a") as writer:
-        writer.write(bytes(size))
-        return writer.commit()
-
-
-def keys(store: S3ObjectStore) -> list[str]:
-    return [each.key for each in store.list("")]
-
-
-def spoil(store: S3ObjectStore, prefix: str = "x-amz-server-side-encryption", **changes: str) -> None:
-    """Change the headers of the writes on their way, as a store that does not know them would ignore them; "" removes one."""
-
-    def change(params: dict[str, dict[str, str]], **_: object) -> None:
-        for name, value in changes.items():
-            header = prefix + name.replace("_", "-")
-            params["headers"].pop(header, None)
-            if value:
-                params["headers"][header] = value
-
-    for call in ("PutObject", "CreateMultipartUpload"):
-        store.client.meta.events.register(f"before-call.s3.{call}", change)
 
 
 @every_write

@@ -8,11 +8,11 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from archiver_assets_tests.commands import parsed
 from archiver_assets_tests.kustomize import DEPLOY, ROOT, documents
 from archiver_assets_tests.network import Peer, allows
 from archiver_assets_tests.promql import Series, evaluate, grouped, selected
 from archiver_assets_tests.scraping import full
-from archiver_assets_tests.unit.test_deploy_pods import parsed
 
 FOLDER = DEPLOY / "monitoring"
 DASHBOARD = json.loads((FOLDER / "dashboard.json").read_text())

@@ -20,8 +20,8 @@ from archiver_assets.store.object_lock import SKEW, LockMode, ObjectLock
 from archiver_assets.store.objects import StoredObject
 from archiver_assets.store.s3 import Patience, S3ObjectStore
 from archiver_assets.store.s3_upload import PART_SIZE
-from archiver_assets_tests.integration.test_encryption import every_write, keys, spoil, write
-from archiver_assets_tests.unit.test_legal import hold
+from archiver_assets_tests.holds import hold
+from archiver_assets_tests.store_writes import every_write, keys, spoil, write
 
 DAYS = timedelta(days=3)
 LOCKING = "x-amz-object-lock-"

@@ -43,9 +43,10 @@ _MARKS = {"manifest", "rejected", "purging", "purged"}
 
 @dataclass(frozen=True)
 class TableState:
-    """One snapshot of the table and of what the writers logged."""
+    """One snapshot of the table, of the table of restored rows, and of what the writers logged."""
 
     rows: dict[Version, str]
+    restored: dict[Version, str]
     logged: dict[Version, str]
     superseded: set[Version]
 
@@ -76,14 +77,27 @@ class Checker:
     def violations(self) -> list[str]:
         """Return what is wrong, one line each."""
         state = read_table(self.dsn)
+        found, archived = self._check_bucket()
+        return found + list(_lost(state, archived)) + list(_unknown(state))
+
+    def not_restored(self) -> list[str]:
+        """Return the versions that some generation holds, and the table of restored rows does not, one line each."""
+        state, (_, archived) = read_table(self.dsn), self._check_bucket()
+        return [
+            f"id {version[0]} xmin {version[1]}, {sorted(contents)}: found {state.restored.get(version)!r}"
+            for version, contents in archived.items()
+            if contents != {state.restored.get(version)}
+        ]
+
+    def _check_bucket(self) -> tuple[list[str], dict[Version, set[str]]]:
+        """Return what is wrong with the bucket, and the contents that it holds of each version."""
         found: list[str] = []
         archived: dict[Version, set[str]] = {}
         for name, folder in self.folders().items():
             found += [f"{name}: a mark of generation {number} without its manifest" for number in sorted(_orphans(folder))]
             for number in sorted(folder.marks["manifest"]):
                 found += self._check_generation(name, folder, number, archived)
-        found += [f"{key}: this manifest was there and is gone" for key in self._manifests if not self._exists(key)]
-        return found + list(_lost(state, archived)) + list(_unknown(state))
+        return found + [f"{key}: this manifest was there and is gone" for key in self._manifests if not self._exists(key)], archived
 
     def folders(self) -> dict[str, Folder]:
         """Return what lies under the prefix, by folder."""
@@ -180,6 +194,9 @@ def _lost(state: TableState, archived: dict[Version, set[str]]) -> Iterator[str]
 def _unknown(state: TableState) -> Iterator[str]:
     for version in state.rows.keys() - state.logged.keys():
         yield f"in the table, and logged by no writer: id {version[0]} xmin {version[1]}, {state.rows[version]!r}"
+    for version, content in state.restored.items():
+        if state.logged.get(version) != content:
+            yield f"restored, and logged by no writer: id {version[0]} xmin {version[1]}, {content!r}"
 
 
 def read_table(dsn: str) -> TableState:
@@ -187,9 +204,11 @@ def read_table(dsn: str) -> TableState:
     with psycopg.connect(dsn) as connection:
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         rows = _texts(connection, f"SELECT t.id, t.xmin::text::bigint, {CONTENT} FROM public.audit_logs t")
+        there = connection.execute("SELECT to_regclass('public.audit_logs_restored') IS NOT NULL").fetchone() == (True,)
+        restored = _texts(connection, f"SELECT t.id, t._xmin, {CONTENT} FROM public.audit_logs_restored t") if there else {}
         logged = _texts(connection, "SELECT id, version, content FROM torture.versions")
         superseded = {(row[0], row[1]) for row in connection.execute("SELECT id, version FROM torture.superseded")}
-        return TableState(rows, logged, superseded)
+        return TableState(rows, restored, logged, superseded)
 
 
 def _texts(connection: psycopg.Connection[tuple[Any, ...]], statement: str) -> dict[Version, str]:

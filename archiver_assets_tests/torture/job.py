@@ -1,4 +1,4 @@
-"""A process of its own that archives, verifies and purges some days, and may end itself on the way.
+"""A process of its own that archives, verifies, purges and restores some days, and may end itself on the way.
 
 What belongs here: starting such processes quickly, from a server that has imported everything and connected to nothing; and how one ends.
 What does not: when and where one is to end, and what must be true afterwards.
@@ -13,6 +13,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from functools import partial
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from types import FrameType
@@ -24,6 +25,8 @@ from archiver_assets.config import TableConfig
 from archiver_assets.errors import ArchiverError, PartitionBusy
 from archiver_assets.lifecycle.archiving.archive import archive
 from archiver_assets.lifecycle.purging.purge import purge
+from archiver_assets.lifecycle.restoring.request import RestoreRequest, Versions
+from archiver_assets.lifecycle.restoring.restore import restore
 from archiver_assets.lifecycle.task import Step, Task
 from archiver_assets.lifecycle.verifying.verify import verify
 from archiver_assets.partition import Partition
@@ -34,7 +37,15 @@ from archiver_assets_tests.torture.death import Death
 
 BUSY_TRIES, BUSY_SECONDS = 60, 0.05
 DONE, FAILED, TERMINATED = 0, 3, 143
-VERBS: Mapping[str, Callable[[Task], object]] = {"archive": archive, "verify": verify, "purge": purge}
+VERBS: Mapping[str, Callable[[Task], object]] = {
+    "archive": archive,
+    "verify": verify,
+    "purge": purge,
+    # Every version of a row, so that what writers did to it meanwhile is no conflict.
+    "restore": partial(restore, request=RestoreRequest(versions=Versions.all)),
+}
+PURGES = ("archive", "verify", "purge")
+"""The verbs of a run of the schedule."""
 
 
 class Terminated(BaseException):
@@ -57,7 +68,7 @@ class Job:
     days: tuple[str, ...]
     log: Path
     environ: Mapping[str, str] = field(repr=False)
-    verbs: tuple[str, ...] = tuple(VERBS)
+    verbs: tuple[str, ...] = PURGES
     death: Death | None = None
 
     def tasks(self) -> Iterator[Task]:

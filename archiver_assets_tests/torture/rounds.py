@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import date
-from itertools import product
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
@@ -20,10 +19,11 @@ import psycopg
 
 from archiver_assets.lifecycle.task import Step
 from archiver_assets.source.session import Source
-from archiver_assets_tests.lab import AUDIT_LOGS, Lab
+from archiver_assets_tests.lab import Lab
 from archiver_assets_tests.torture.checker import LOG, Checker
 from archiver_assets_tests.torture.death import Death
-from archiver_assets_tests.torture.job import DONE, FAILED, TERMINATED, Job, start
+from archiver_assets_tests.torture.job import DONE, FAILED, PURGES, TERMINATED, Job, start
+from archiver_assets_tests.torture.shapes import DROP, ORDINARY, Kind, kind_of_round, shape_of
 from archiver_assets_tests.torture.writer import Writer, log_all
 
 DAYS = ("2024-03-04", "2024-03-05", "2024-03-06")
@@ -31,8 +31,8 @@ ROUNDS = 4
 """Rounds before each completion."""
 
 SIGNALS = (signal.SIGKILL, signal.SIGTERM)
-# None: at a random time, by the parent.
-KINDS: tuple[tuple[Step | None, signal.Signals], ...] = tuple(product((*Step, None, None), SIGNALS))
+RESTORES = {Step.ROWS_LOADED, Step.ROWS_RESTORED}
+"""Steps of a restore, before which the day is archived."""
 REPEATED = {Step.LOCKED: 2, Step.READ_BACK: 2, Step.UNLOCKED: 2, Step.BATCH_DELETED: 4}
 """How often a step may be reached at least, in one day."""
 
@@ -46,25 +46,21 @@ class Violated(AssertionError):
     """An invariant does not hold."""
 
 
-def kind_of_round(seed: int, number: int) -> tuple[Step | None, signal.Signals]:
-    """Return where and how the job of a round dies: seeds that follow each other take turns at all kinds."""
-    return KINDS[(seed * ROUNDS + number) * 7 % len(KINDS)]
-
-
 @dataclass
 class Run:
-    """The state of one run. `kills` counts the deaths by where they fell; `trace` tells what happened."""
+    """The state of one run. `kills` counts the deaths by step, or None for a random moment, and signal; `trace` tells what happened."""
 
     lab: Lab
     checker: Checker
     job: Job
     seed: int
-    kills: Counter[str] = field(default_factory=Counter)
+    kills: Counter[Kind] = field(default_factory=Counter)
     trace: list[str] = field(default_factory=list)
     rounds: int = 0
 
     def __post_init__(self) -> None:
         self.random = random.Random(self.seed)
+        self.shape = shape_of(self.seed)
         self.began = time.monotonic()
 
     def go(self, completions: int) -> None:
@@ -79,15 +75,18 @@ class Run:
             self._complete()
 
     def _fill(self) -> None:
-        self.lab.execute(f"DROP TABLE IF EXISTS public.audit_logs; {AUDIT_LOGS} {LOG}")
+        self.lab.execute(f"{DROP} {self.shape.ddl} {self.shape.leaves} {LOG}")
         for day in DAYS:
             self.lab.fill(date.fromisoformat(day), self.random.randint(80, 200))
+        # Beyond the ids that writers insert again: an id is that of one row, though a partitioned table cannot enforce it.
+        self.lab.execute("SELECT setval(pg_get_serial_sequence('public.audit_logs', 'id'), 1000)")
         with psycopg.connect(self.lab.database.dsn) as connection:
             log_all(connection)
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
-        writers = [Writer(self.lab.database.dsn, list(DAYS), f"{self.seed}.{self.rounds}.{number}") for number in range(2)]
+        unique = self.shape is ORDINARY
+        writers = [Writer(self.lab.database.dsn, list(DAYS), f"{self.seed}.{self.rounds}.{number}", unique=unique) for number in range(2)]
         for writer in writers:
             writer.start()
         try:
@@ -98,29 +97,34 @@ class Run:
             self._tell(f"the writers stopped after {sum(writer.transactions for writer in writers)} transactions")
 
     def _round(self) -> None:
-        step, number = kind_of_round(self.seed, self.rounds)
+        step, number = kind_of_round(self.seed, self.rounds, ROUNDS)
         self.rounds += 1
+        self.lab.execute(self.shape.leaves)
         days = tuple(self.random.sample(DAYS, self.random.choice((1, 1, 2))))
         if step is Step.REJECTED:
             self._damage(days[0])
-        jobs = [replace(self.job, days=days, death=self._death(step, number))]
+        first = self._death(step, number)
+        jobs = [replace(self.job, days=days, verbs=self._verbs(step), death=first)]
         if self.random.random() < 0.35:
-            other = self.random.choice((None, *Step))
-            jobs.append(replace(self.job, days=days, death=self._death(other, self.random.choice(SIGNALS))))
-        self._tell(f"round {self.rounds} on {' and '.join(days)}: {'; '.join(str(job.death or number.name) for job in jobs)}")
+            other = self.random.choice((None, *self.shape.steps))
+            second = self._death(other, self.random.choice(SIGNALS)) if other else None
+            jobs.append(replace(self.job, days=days, verbs=self._verbs(other), death=second))
+        deaths = "; ".join(f"{'+'.join(job.verbs)}, {job.death}" for job in jobs)
+        self._tell(f"round {self.rounds} on {' and '.join(days)}: {deaths}")
         processes = [start(job) for job in jobs]
         try:
-            self._meanwhile(processes[0], None if step else number)
+            self._meanwhile(processes[0], first)
             for process, job in zip(processes, jobs, strict=True):
                 self._ended(process, job.death)
         finally:
             for process in processes:
                 process.kill()
 
-    def _meanwhile(self, process: ForkServerProcess, number: signal.Signals | None) -> None:
-        if number is not None:
+    def _meanwhile(self, process: ForkServerProcess, death: Death) -> None:
+        if death.step is None:
             process.join(self.random.uniform(0, 0.6))
-            self._kill(process, number)
+            if process.is_alive():
+                (process.kill if death.signal is signal.SIGKILL else process.terminate)()
         elif self.random.random() < 0.3:
             self._check("during a round")
 
@@ -129,15 +133,14 @@ class Run:
         self._ended(start(replace(self.job, days=DAYS)), None)
         self._check("after a run beside writers")
 
-    def _death(self, step: Step | None, number: signal.Signals) -> Death | None:
-        return Death(step, number, self.random.randint(1, REPEATED.get(step, 1))) if step else None
+    def _verbs(self, step: Step | None) -> tuple[str, ...]:
+        """Return what a job does that dies at a step: it restores only where it dies there, or at a random moment."""
+        if step in RESTORES:
+            return ("archive", "verify", "restore")
+        return PURGES if step or self.random.random() < 0.5 else (*PURGES, "restore")
 
-    def _kill(self, process: ForkServerProcess, number: signal.Signals) -> None:
-        if process.is_alive():
-            if number is signal.SIGKILL:
-                process.kill()
-            else:
-                process.terminate()
+    def _death(self, step: Step | None, number: signal.Signals) -> Death:
+        return Death(step, number, self.random.randint(1, REPEATED.get(step, 1)) if step else 1)
 
     def _ended(self, process: ForkServerProcess, death: Death | None) -> None:
         process.join(HANGS)
@@ -146,8 +149,8 @@ class Run:
         if code is None:
             process.kill()
             self._fail(f"a job with {death} hangs")
-        elif code in {TERMINATED, -signal.SIGKILL, -signal.SIGTERM}:
-            self.kills[str(death.step) if death else "at a random time"] += 1
+        elif death and code in {TERMINATED, -signal.SIGKILL, -signal.SIGTERM}:
+            self.kills[death.step, death.signal] += 1
         elif code not in {DONE, FAILED}:
             self._fail(f"a job with {death} ended with {code}")
         for line in self._log().splitlines():
@@ -181,6 +184,8 @@ class Run:
             time.sleep(0.3)
         self._tell("completed")
         self._check("after a completion")
+        if missing := self.checker.not_restored():
+            self._fail("\n".join(["archived, and not in the table of restored rows:", *missing[:20]]))
         left = self.lab.execute("SELECT id, xmin, created_at FROM public.audit_logs WHERE created_at < '2024-03-07 00:00+00' ORDER BY id")
         if left:
             self._fail(f"{len(left)} rows are left after a completion: {left[:5]}")
@@ -192,7 +197,7 @@ class Run:
 
     def _run_all(self) -> int | None:
         self.job.log.unlink(missing_ok=True)
-        process = start(replace(self.job, days=DAYS))
+        process = start(replace(self.job, days=DAYS, verbs=(*PURGES, "restore")))
         process.join(HANGS)
         return process.exitcode
 
@@ -218,7 +223,7 @@ class Run:
 
 def make_run(lab: Lab, checker: Checker, environ: dict[str, str], folder: Path, seed: int) -> Run:
     """Return a run that begins with a table of its own, and a prefix of its own."""
-    table = lab.table(batch_size=37, sleep_between_batches=0.01)
+    table = lab.table(batch_size=37, sleep_between_batches=0.01, **shape_of(seed).config)
     prefix = f"run-{seed}/"
     source = Source(lab.database_config(table), lab.environ)
     job = Job(table, source, lab.bucket, lab.endpoint, prefix, (), folder / f"jobs-{seed}.log", environ)

@@ -17,16 +17,19 @@ from archiver_assets.lifecycle.purging.purge import purge
 from archiver_assets_tests.lab import Lab
 from archiver_assets_tests.torture.checker import Checker
 from archiver_assets_tests.torture.job import job_server
-from archiver_assets_tests.torture.rounds import DAYS, KINDS, ROUNDS, Run, kind_of_round, make_run
+from archiver_assets_tests.torture.rounds import DAYS, ROUNDS, Run, make_run
+from archiver_assets_tests.torture.shapes import SHAPES, Kind, Shape, kind_of_round, shape_of
 
 FIRST_SEED = 20240304
 SEED_VARIABLE = "TORTURE_SEED"
 """Runs one seed only, such as one that failed."""
 
-DEADLINE = 8.0
+DEADLINE = 30.0
 """Seconds after which the part of the normal suite begins no further run."""
 
-LEAST_RUNS = 1
+LEAST_RUNS = len(SHAPES)
+ENOUGH_RUNS = 14
+"""Seeds in a row whose long runs have every kind of death in their rounds."""
 
 
 def seeds(count: int) -> list[int]:
@@ -61,7 +64,7 @@ class Runner:
 
 def test_jobs_killed_beside_writers_lose_nothing_and_finish(run_seed: Runner) -> None:
     deadline = time.monotonic() + DEADLINE
-    kills: Counter[str] = Counter()
+    kills: Counter[Kind] = Counter()
     done = 0
     for seed in seeds(1000):
         if done >= LEAST_RUNS and time.monotonic() > deadline:
@@ -72,10 +75,12 @@ def test_jobs_killed_beside_writers_lose_nothing_and_finish(run_seed: Runner) ->
     assert sum(kills.values()) >= done, kills
 
 
-def test_every_step_and_every_signal_has_its_turn() -> None:
-    rounds = [kind_of_round(seed, number) for seed in range(FIRST_SEED, FIRST_SEED + 10) for number in range(ROUNDS)]
+@pytest.mark.parametrize("shape", SHAPES, ids=["ordinary", "leafed"])
+def test_every_step_and_every_signal_has_its_turn(shape: Shape) -> None:
+    seeds_of_it = [seed for seed in range(FIRST_SEED, FIRST_SEED + 20) if shape_of(seed) is shape]
+    rounds = [kind_of_round(seed, number, ROUNDS) for seed in seeds_of_it for number in range(ROUNDS)]
 
-    assert set(rounds) == set(KINDS)
+    assert set(rounds) == set(shape.kinds)
 
 
 def test_the_checker_tells_of_a_row_that_was_deleted_and_not_archived(run_seed: Runner, lab: Lab) -> None:
@@ -102,8 +107,20 @@ def test_the_checker_tells_of_an_object_that_does_not_hold_what_it_held(run_seed
     assert found[1].startswith("LOST: ")
 
 
+@pytest.fixture(scope="module")
+def deaths() -> Iterator[list[Counter[Kind]]]:
+    """Collect the deaths of long runs. After enough of them there was one at every step, by each signal."""
+    found: list[Counter[Kind]] = []
+    yield found
+    died = sum(found, Counter[Kind]())
+    if len(found) >= ENOUGH_RUNS:
+        assert {kind for shape in SHAPES for kind in shape.kinds} == set(died), died
+
+
 @pytest.mark.torture
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("seed", seeds(int(os.environ.get("TORTURE_RUNS", "200"))))
-def test_a_long_run_loses_nothing_and_finishes(run_seed: Runner, seed: int) -> None:
-    print("\n".join(run_seed(seed, completions=3).trace))  # noqa: T201 - for who wants to know
+def test_a_long_run_loses_nothing_and_finishes(run_seed: Runner, seed: int, deaths: list[Counter[Kind]]) -> None:
+    run = run_seed(seed, completions=3)
+    print("\n".join(run.trace))  # noqa: T201 - for who wants to know
+    deaths.append(run.kills)

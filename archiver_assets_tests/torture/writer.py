@@ -29,7 +29,12 @@ VALUES (coalesce(%s, nextval(pg_get_serial_sequence('public.audit_logs', 'id')))
 ON CONFLICT DO NOTHING RETURNING id
 """
 # What a writer may meet because another one, or the archiver, holds the same rows.
-_CONFLICTS = (psycopg.errors.DeadlockDetected, psycopg.errors.UniqueViolation)
+_CONFLICTS = (
+    psycopg.errors.DeadlockDetected,
+    psycopg.errors.UniqueViolation,
+    psycopg.errors.SerializationFailure,  # a row that moved to another leaf
+    psycopg.errors.CheckViolation,  # a day whose leaf was dropped
+)
 
 
 def log_all(connection: psycopg.Connection[Any]) -> None:
@@ -65,10 +70,11 @@ class _Transaction:
 
 
 class Writer:
-    """Writes rows of `days`, in a thread of its own, until it is stopped."""
+    """Writes rows of `days`, in a thread of its own, until it is stopped. Without `unique` the table itself lets an id be there twice."""
 
-    def __init__(self, dsn: str, days: list[str], seed: str) -> None:
+    def __init__(self, dsn: str, days: list[str], seed: str, *, unique: bool = True) -> None:
         self.transactions = 0
+        self._unique = unique
         self._thread = threading.Thread(target=self._run, name=f"writer {seed}", daemon=True)
         self._dsn = dsn
         self._days = [datetime.fromisoformat(day).replace(tzinfo=UTC) for day in days]
@@ -151,7 +157,13 @@ class Writer:
     def _insert_again(self, transaction: _Transaction) -> None:
         """Insert a row under the key of one that may be gone, with whatever became of it."""
         row = self._random.randint(1, 700)
-        transaction.execute(_INSERT, [row, self._instant(), self._text(), self._amount(), self._seed])
+        if self._unique or self._is_free(transaction.connection, row):
+            transaction.execute(_INSERT, [row, self._instant(), self._text(), self._amount(), self._seed])
+
+    def _is_free(self, connection: psycopg.Connection[Any], row: int) -> bool:
+        connection.execute("SELECT pg_advisory_xact_lock(%s)", [row])
+        # In a statement of its own, whose snapshot is younger than the lock.
+        return connection.execute("SELECT FROM public.audit_logs WHERE id = %s", [row]).fetchone() is None
 
     def _update(self, transaction: _Transaction) -> None:
         self._change(transaction, "action = %s", self._text)

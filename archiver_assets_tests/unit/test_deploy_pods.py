@@ -7,8 +7,8 @@ from typing import Any
 import click
 import pytest
 
-from archiver_assets.cli.app import archiver
 from archiver_assets.config import load_config
+from archiver_assets_tests.commands import parsed
 from archiver_assets_tests.kustomize import CRONJOB, DEPLOY, JOBS, OVERLAYS, ROOT, Manifest, documents, pod_templates
 
 pod_files = pytest.mark.parametrize("file", [*JOBS, CRONJOB], ids=lambda path: path.stem)
@@ -107,15 +107,6 @@ def test_doctor_and_reconcile_have_dagsters_instance_and_a_run_by_hand_has_none(
     assert password["valueFrom"] == {"secretKeyRef": {"name": "dagster-postgresql", "key": "postgresql-password"}}
     [other] = run["spec"]["template"]["spec"]["containers"]
     assert "DAGSTER_HOME" not in variables(other)
-
-
-def parsed(arguments: list[str]) -> click.Context:
-    """Parse a command line as the command does, without running it. Raises UsageError."""
-    name, *rest = arguments
-    with click.Context(archiver, info_name="archiver") as group:
-        command = archiver.get_command(group, name)
-        assert command is not None
-        return command.make_context(name, rest, parent=group)
 
 
 def variables(container: Manifest) -> dict[str, Any]:
