@@ -12,12 +12,13 @@ import pytest
 
 from archiver_assets.cli.app import Status, main
 from archiver_assets.demo.seaweed import EmbeddedS3
-from archiver_assets.lifecycle.reporting.doctor import Verdict, clock_line, examine_bucket, utc_now
+from archiver_assets.lifecycle.reporting.doctor import Verdict, clock_line, examine_bucket, examine_endpoint, utc_now
 from archiver_assets.store.object_lock import ObjectLock
 from archiver_assets.store.probing import Probe
 from archiver_assets.store.s3 import S3ObjectStore
 from archiver_assets_tests.commands import AUDIT_LOGS_TABLE, write_config
 from archiver_assets_tests.lab import PASSWORD_VARIABLE, PREFIX, Lab
+from archiver_assets_tests.pages import ROOT
 from archiver_assets_tests.proxies import Fault, HttpProxy, Rule
 
 Capture = pytest.CaptureFixture[str]
@@ -240,6 +241,16 @@ def test_an_instance_without_daemon_monitoring_and_queue_fails_with_the_next_ste
     assert verdicts(lines, Verdict.FAILED) == ["dagster: daemons", "dagster: run monitoring"]
     assert "start dagster-daemon run" in lines["dagster: daemons"][2]
     assert "set run_coordinator to ArchiverRunCoordinator" in lines["dagster: run coordinator"][2]
+
+
+def test_every_line_that_a_box_before_production_names_is_printed(lab: Lab, tmp_path: Path, capsys: Capture) -> None:
+    (tmp_path / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
+    _, lines = examine(write_config(lab, tmp_path), capsys, "--dagster-home", str(tmp_path))
+    boxes = (ROOT / "docs" / "how-to" / "kubernetes.md").read_text().partition("## Before production")[2]
+    named = set(re.findall(r"`((?:bucket|dagster): [\w ]+)`", boxes))
+    assert len(named) >= 10
+    only_of_plain_http = {line.subject for line in examine_endpoint("http://store.example.com")}
+    assert named - lines.keys() - only_of_plain_http == set()
 
 
 def test_a_target_whose_url_is_none_fails_without_its_secret(

@@ -9,6 +9,7 @@ import pytest
 from archiver_assets.lifecycle.archiving.archive import archive
 from archiver_assets.lifecycle.purging.purge import Purged, purge
 from archiver_assets_tests.lab import Lab
+from archiver_assets_tests.outcomes import assert_purged
 
 # Numbers side by side, with gaps, too thin to be bound by place, at both ends of the type; and keys that are no numbers.
 KEYS = {
@@ -48,7 +49,7 @@ def test_only_the_archived_versions_go(made: Lab) -> None:
     made.execute("WITH gone AS (DELETE FROM ev WHERE n = 9 RETURNING *) INSERT INTO ev SELECT id, at, n, 'again' FROM gone")
     made.execute("DELETE FROM ev WHERE n = 10")
     purged = purge(made.task())
-    assert (purged.tally.rows.by_version, purged.tally.rows.gone, purged.late) == (15, 1, 4)
+    assert_purged(purged, by_version=15, gone=1, late=4)
     assert left(made) == [(1, "changed"), (7, "changed"), (9, "again"), (20, "changed")]
 
 
@@ -73,7 +74,7 @@ def test_a_row_that_changes_while_its_batch_waits_stays(lab: Lab, key: str, plan
         writer.commit()
         thread.join()
     (result,) = purged
-    assert (result.tally.rows.by_version, result.tally.rows.changed, result.tally.rows.gone) == (18, 1, 1)
+    assert_purged(result, by_version=18, changed=1, gone=1)
     assert left(lab) == [(7, "changed"), (8, None)]
 
 

@@ -24,6 +24,7 @@ from archiver_assets.store.hold_objects import place_hold, release_hold
 from archiver_assets.store.manifest import Receipt, decode
 from archiver_assets_tests.faults.test_holds import WatchedStore
 from archiver_assets_tests.lab import PREFIX, Lab
+from archiver_assets_tests.outcomes import assert_purged
 
 DAY, NEXT = date(2024, 3, 5), date(2024, 3, 6)
 DAYS = """
@@ -73,7 +74,7 @@ def writer(lab: Lab, statement: str) -> Iterator[psycopg.Connection]:
 
 def test_a_leaf_of_the_day_whose_rows_are_all_archived_is_dropped_and_the_receipt_says_how_many(lab: Lab) -> None:
     purged = archived_and_purged(lab)
-    assert (purged.outcome, purged.tally.purged, purged.tally.batches, purged.dropped) == ("purged", 20, 0, ("ev_05",))
+    assert_purged(purged, outcome="purged", purged=20, batches=0, dropped=("ev_05",))
     assert (leaves(lab), lab.count("ev")) == (["ev_06", "ev_rest"], 5)
     assert (receipt(lab).rows_purged_by_version, receipt(lab).rows_gone, receipt(lab).rows_late) == (20, 0, 0)
     assert (archive(lab.task()).outcome, purge(lab.task()).outcome) == ("already archived", "already purged")
@@ -88,7 +89,8 @@ def test_a_late_row_keeps_its_leaf_until_it_is_archived_too(lab: Lab) -> None:
     archive(lab.task())
     lab.execute(LATE.format(21, 21))
     purged = purge(lab.task())
-    assert (purged.tally.purged, purged.dropped, purged.late, notes(lab)) == (20, (), 1, ["late"])
+    assert_purged(purged, purged=20, dropped=(), late=1)
+    assert notes(lab) == ["late"]
     assert archived_and_purged(lab).dropped == ("ev_05",)
     assert receipt(lab, 2).rows_purged_by_version == 1
 
@@ -97,7 +99,7 @@ def test_a_leaf_goes_by_the_proofs_of_several_generations_together(lab: Lab) -> 
     archive(lab.task())
     lab.execute(LATE.format(21, 23))
     purged = archived_and_purged(lab)
-    assert (purged.tally.purged, purged.dropped) == (23, ("ev_05",))
+    assert_purged(purged, purged=23, dropped=("ev_05",))
     assert [receipt(lab, number).rows_purged_by_version for number in (1, 2)] == [20, 3]
 
 
@@ -107,7 +109,8 @@ def test_a_row_that_changed_is_proven_by_its_content_or_stays_but_never_goes_wit
     lab.execute(f"UPDATE ev SET note = {note} WHERE id = 3 AND at < '2024-03-06'")
     purged = purge(lab.task())
     changed = [note for note in notes(lab) if note == "changed"]
-    assert (notes(lab), purged.late, purged.tally.purged) == (changed, len(changed), 20 - len(changed))
+    assert_purged(purged, late=len(changed), purged=20 - len(changed))
+    assert notes(lab) == changed
     assert ("ev_05" in leaves(lab)) == bool(changed)  # empty, it goes
 
 
@@ -119,7 +122,8 @@ def test_the_same_versions_in_two_generations_do_not_prove_rows_that_are_in_none
     lab.store.remove(rejected)
     lab.execute(LATE.format(21, 40))  # as many again as were archived
     purged = purge(lab.task())
-    assert (purged.dropped, purged.tally.purged, notes(lab)) == ((), 20, ["late"] * 20)
+    assert_purged(purged, dropped=(), purged=20)
+    assert notes(lab) == ["late"] * 20
 
 
 def test_a_row_that_commits_while_the_drop_waits_keeps_its_leaf(lab: Lab) -> None:
@@ -130,7 +134,8 @@ def test_a_row_that_commits_while_the_drop_waits_keeps_its_leaf(lab: Lab) -> Non
             other.commit()
 
         purged = purge(lab.task(sleep=commit))
-    assert (purged.dropped, purged.tally.purged, notes(lab)) == ((), 20, ["late"])
+    assert_purged(purged, dropped=(), purged=20)
+    assert notes(lab) == ["late"]
 
 
 def test_a_leaf_in_use_is_emptied_by_deletes_and_dropped_by_a_later_purge(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,7 +145,8 @@ def test_a_leaf_in_use_is_emptied_by_deletes_and_dropped_by_a_later_purge(lab: L
     with writer(lab, "SELECT * FROM ev_05"):
         purged = purge(lab.task(sleep=pauses.append))
         assert lab.execute("SELECT count(*) FROM ev_05") == [(0,)]
-    assert (purged.outcome, purged.tally.purged, purged.dropped, pauses) == ("purged", 20, (), [0.5, 1.0, 2.0, 4.0] * 2)
+    assert_purged(purged, outcome="purged", purged=20, dropped=())
+    assert pauses == [0.5, 1.0, 2.0, 4.0] * 2
     assert purge(lab.task()).dropped == ("ev_05",)
 
 
@@ -159,7 +165,8 @@ def test_somebody_who_uses_the_table_but_not_the_leaf_delays_the_drop_and_is_not
 def test_rows_of_the_day_in_the_default_partition_are_deleted_and_it_stays(lab: Lab) -> None:
     lab.execute("ALTER TABLE ev DETACH PARTITION ev_05; INSERT INTO ev SELECT * FROM ev_05; DROP TABLE ev_05")
     purged = archived_and_purged(lab)
-    assert (purged.tally.purged, purged.dropped, leaves(lab)) == (20, (), ["ev_06", "ev_rest"])
+    assert_purged(purged, purged=20, dropped=())
+    assert leaves(lab) == ["ev_06", "ev_rest"]
 
 
 def test_rows_in_a_leaf_and_in_the_default_partition_go_each_in_its_way(lab: Lab) -> None:
@@ -168,7 +175,7 @@ def test_rows_in_a_leaf_and_in_the_default_partition_go_each_in_its_way(lab: Lab
     lab.execute("UPDATE ev SET at = at - interval '1 hour' WHERE at < '2024-03-06'")
     lab.execute("ALTER TABLE ev ATTACH PARTITION ev_late FOR VALUES FROM ('2024-03-05 12:00') TO ('2024-03-06')")
     purged = archived_and_purged(lab)
-    assert (purged.tally.purged, purged.tally.rows.gone, purged.dropped) == (5, 0, ("ev_late",))
+    assert_purged(purged, purged=5, gone=0, dropped=("ev_late",))
     assert (receipt(lab).rows_purged_by_version, receipt(lab).rows_gone) == (5, 0)
 
 
@@ -191,9 +198,9 @@ def test_a_leaf_that_is_no_day_of_the_tables_zone_is_emptied_and_goes_with_the_l
     lab.overrides["timezone"] = "Europe/Berlin"
     lab.execute("INSERT INTO ev VALUES (30, '2024-03-05 23:30+00', 'the next day in Berlin')")
     purged = archived_and_purged(lab)
-    assert (purged.tally.purged, purged.dropped) == (20, ())
+    assert_purged(purged, purged=20, dropped=())
     purged = archived_and_purged(lab, NEXT)
-    assert (purged.tally.purged, purged.dropped) == (6, ("ev_05", "ev_06"))
+    assert_purged(purged, purged=6, dropped=("ev_05", "ev_06"))
 
 
 def test_a_crash_after_the_drop_is_finished_by_the_next_purge(lab: Lab) -> None:
@@ -212,7 +219,8 @@ def test_a_crash_after_the_drop_is_finished_by_the_next_purge(lab: Lab) -> None:
 def test_a_view_on_a_leaf_keeps_it_and_its_rows_are_deleted(lab: Lab) -> None:
     lab.execute("CREATE VIEW looks_at_it AS SELECT * FROM ev_05")
     purged = archived_and_purged(lab)
-    assert (purged.tally.purged, purged.dropped, lab.count("looks_at_it")) == (20, (), 0)
+    assert_purged(purged, purged=20, dropped=())
+    assert lab.count("looks_at_it") == 0
 
 
 def test_no_leaf_is_dropped_past_a_trigger_that_was_accepted(lab: Lab) -> None:
@@ -223,7 +231,8 @@ def test_no_leaf_is_dropped_past_a_trigger_that_was_accepted(lab: Lab) -> None:
         CREATE TRIGGER hears AFTER DELETE ON ev FOR EACH ROW EXECUTE FUNCTION hear()
     """)
     purged = archived_and_purged(lab)
-    assert (purged.tally.purged, purged.dropped, lab.count("heard"), len(leaves(lab))) == (20, (), 20, 3)
+    assert_purged(purged, purged=20, dropped=())
+    assert (lab.count("heard"), len(leaves(lab))) == (20, 3)
 
 
 def test_sub_partitions_are_emptied_and_stay(lab: Lab) -> None:
@@ -235,7 +244,8 @@ def test_sub_partitions_are_emptied_and_stay(lab: Lab) -> None:
         INSERT INTO ev SELECT n, '2024-03-05 10:00+00', 'row ' || n FROM generate_series(1, 20) n
     """)
     purged = archived_and_purged(lab)
-    assert (purged.tally.purged, purged.dropped, leaves(lab)) == (20, (), ["ev_05", "ev_06", "ev_rest"])
+    assert_purged(purged, purged=20, dropped=())
+    assert leaves(lab) == ["ev_05", "ev_06", "ev_rest"]
 
 
 def changing(lab: Lab, statement: str) -> Any:  # noqa: ANN401 - what Task.reached is
@@ -258,7 +268,8 @@ def test_leaves_may_come_and_go_while_a_purge_deletes(lab: Lab, method: str) -> 
     attach = "ALTER TABLE ev DETACH PARTITION ev_06; ALTER TABLE ev ATTACH PARTITION ev_07 FOR VALUES FROM ('2024-03-07') TO ('2024-03-08')"
     table = lab.table(batch_size=5)
     purged = purge(lab.task(table=table, reached=changing(lab, attach)))
-    assert (purged.outcome, purged.tally.purged, notes(lab), lab.count("ev_07"), lab.count("ev_06")) == ("purged", 20, ["late"], 1, 5)
+    assert_purged(purged, outcome="purged", purged=20)
+    assert (notes(lab), lab.count("ev_07"), lab.count("ev_06")) == (["late"], 1, 5)
 
 
 def test_a_leaf_that_is_swapped_while_a_purge_deletes_keeps_its_rows(lab: Lab) -> None:
@@ -270,7 +281,7 @@ def test_a_leaf_that_is_swapped_while_a_purge_deletes_keeps_its_rows(lab: Lab) -
         ALTER TABLE ev ATTACH PARTITION other FOR VALUES FROM ('2024-03-05') TO ('2024-03-06')
     """
     purged = purge(lab.task(table=lab.table(batch_size=5), reached=changing(lab, swap)))
-    assert (purged.tally.purged, purged.dropped) == (5, ())
+    assert_purged(purged, purged=5, dropped=())
     assert (len(notes(lab)), all(note.startswith("other") for note in notes(lab))) == (16, True)
 
 
@@ -286,14 +297,15 @@ def test_a_leaf_that_was_attached_since_is_not_dropped_for_the_same_keys_and_xmi
     )
     assert lab.execute("SELECT count(*) FROM ev_05 JOIN other USING (id) WHERE ev_05.xmin = other.xmin") == [(5,)]
     purged = purge(lab.task())
-    assert (purged.dropped, purged.tally.purged, notes(lab)) == ((), 0, ["other leaf"] * 5)
+    assert_purged(purged, dropped=(), purged=0)
+    assert notes(lab) == ["other leaf"] * 5
 
 
 def test_versions_that_prove_nothing_since_a_failover_drop_no_leaf(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     archive(lab.task())
     monkeypatch.setattr(deletion, "versions_believed", lambda *_: False)  # as on another timeline
     purged = purge(lab.task())
-    assert (purged.tally.rows.by_version, purged.tally.rows.by_content) == (0, 20)
+    assert_purged(purged, by_version=0, by_content=20)
     assert purged.dropped == ("ev_05",), "when it is empty"
 
 
@@ -312,7 +324,8 @@ def test_a_leaf_that_got_other_columns_while_the_drop_waits_is_not_dropped(lab: 
                 other.close()
 
         purged = purge(lab.task(sleep=change))
-    assert (purged.dropped, purged.tally.purged, notes(lab)) == ((), 0, ["another"] * 20)
+    assert_purged(purged, dropped=(), purged=0)
+    assert notes(lab) == ["another"] * 20
 
 
 def test_a_leaf_that_is_detached_while_the_drop_waits_stays_whole(lab: Lab) -> None:
@@ -324,7 +337,8 @@ def test_a_leaf_that_is_detached_while_the_drop_waits_stays_whole(lab: Lab) -> N
             other.commit()
 
         purged = purge(lab.task(sleep=detach))
-    assert (purged.dropped, lab.count("ev_05"), purged.tally.rows.gone) == ((), 20, 20)
+    assert_purged(purged, dropped=(), gone=20)
+    assert lab.count("ev_05") == 20
 
 
 def test_a_role_that_does_not_own_the_leaves_is_refused_with_the_way_out(lab: Lab) -> None:
@@ -387,11 +401,12 @@ def test_a_leaf_goes_whatever_the_type_of_its_key_and_stays_while_a_version_is_n
     archive(lab.task())
     lab.execute("UPDATE ev SET note = 'changed' WHERE note IN ('row 7', 'row 20')")
     purged = purge(lab.task())
-    assert (purged.dropped, purged.tally.purged, sorted(notes(lab))) == ((), 18, ["changed", "changed"])
+    assert_purged(purged, dropped=(), purged=18)
+    assert sorted(notes(lab)) == ["changed", "changed"]
 
     archive(lab.task())
     purged = purge(lab.task())
-    assert (purged.dropped, purged.tally.purged, purged.tally.batches) == (("ev_05",), 2, 0)
+    assert_purged(purged, dropped=("ev_05",), purged=2, batches=0)
 
 
 def test_a_hold_on_a_row_keeps_its_leaf_also_one_that_is_placed_while_the_drop_waits(lab: Lab) -> None:
@@ -406,11 +421,13 @@ def test_a_hold_on_a_row_keeps_its_leaf_also_one_that_is_placed_while_the_drop_w
                 other.rollback()
 
         purged = purge(lab.task(sleep=place))
-    assert (purged.outcome, purged.dropped, purged.tally.purged, purged.held, notes(lab)) == ("held", (), 19, 1, ["row 7"])
+    assert_purged(purged, outcome="held", dropped=(), purged=19, held=1)
+    assert notes(lab) == ["row 7"]
 
     release_hold(lab.store, PREFIX, "case")
     purged = purge(lab.task())
-    assert (purged.outcome, purged.tally.purged, purged.dropped, notes(lab)) == ("purged", 1, ("ev_05",), [])
+    assert_purged(purged, outcome="purged", purged=1, dropped=("ev_05",))
+    assert notes(lab) == []
 
 
 def test_a_store_of_holds_that_answers_late_does_not_keep_others_from_the_leaf(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:

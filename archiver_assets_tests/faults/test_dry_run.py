@@ -21,6 +21,7 @@ from archiver_assets.store.hold_objects import place_hold
 from archiver_assets.store.keys import Mark
 from archiver_assets_tests.kills import Killed, kill_at
 from archiver_assets_tests.lab import PREFIX, Lab, only
+from archiver_assets_tests.outcomes import assert_purged
 
 TUPLES = "SELECT ctid::text, xmin::text, xmax::text, cmin::text, t::text FROM audit_logs t ORDER BY ctid"
 
@@ -102,8 +103,9 @@ def test_a_dry_purge_foresees_what_the_purge_then_does(lab: Lab) -> None:
     assert dry.rows == done.tally.rows
     assert dry.kept is not None
     assert (dry.purged, dry.late, dry.kept.held, dry.kept.held_by) == (done.tally.purged, done.late, done.held, done.held_by)
-    assert (done.tally.rows.by_content, done.held_by, done.late) == (1, (1, 1), 6)
-    assert (done.tally.rows.changed, done.tally.rows.gone) == (3, 3)
+    assert_purged(done, by_content=1, late=6)
+    assert done.held_by == (1, 1)
+    assert_purged(done, changed=3, gone=3)
 
 
 def hold(name: str, key: str) -> dict[str, object]:

@@ -25,6 +25,7 @@ from archiver_assets.store.objects import StoredObject
 from archiver_assets_tests.doubles import MemoryObjectStore
 from archiver_assets_tests.kills import Killed, kill_at
 from archiver_assets_tests.lab import AUDIT_LOGS, COPY_AND_SWAP, DAY, Lab, only
+from archiver_assets_tests.outcomes import assert_purged
 from archiver_assets_tests.servers import PostgresServer
 
 LATE = "INSERT INTO audit_logs (created_at, action) SELECT '2024-03-05 12:00+00', 'late ' || n FROM generate_series(1, 7) n"
@@ -81,7 +82,8 @@ def test_the_next_generation_holds_exactly_the_rows_that_no_open_generation_hold
 
     assert archived_ids(lab, 2) == late
     purged = purge(lab.task())
-    assert (purged.tally.purged, purged.late, lab.count()) == (27, 0, 0)
+    assert_purged(purged, purged=27, late=0)
+    assert lab.count() == 0
 
 
 def test_rows_committed_while_an_archive_runs_are_late_rows(lab: Lab) -> None:
@@ -117,7 +119,7 @@ def test_a_row_that_the_application_changed_stays(lab: Lab, statement: str, chan
 
     purged = purge(lab.task())
 
-    assert (purged.tally.purged, purged.tally.rows.changed, purged.tally.rows.gone) == (19, changed, gone)
+    assert_purged(purged, purged=19, changed=changed, gone=gone)
     assert lab.execute("SELECT * FROM audit_logs") == survivors
 
 
@@ -140,7 +142,8 @@ def test_a_table_rewritten_with_the_same_values_is_purged(lab: Lab, statement: s
 
     purged = purge(lab.task())
 
-    assert (purged.tally.rows.by_version, purged.tally.rows.by_content, lab.count()) == (by_version, 20 - by_version, 0)
+    assert_purged(purged, by_version=by_version, by_content=20 - by_version)
+    assert lab.count() == 0
 
 
 def test_rows_written_while_a_long_transaction_runs_are_purged_by_content(lab: Lab) -> None:
@@ -169,7 +172,8 @@ def test_a_table_dumped_and_restored_is_purged_by_content(lab: Lab, tmp_path: Pa
 
     purged = purge(lab.task())
 
-    assert (purged.tally.rows.by_version, purged.tally.rows.by_content, lab.count()) == (0, 20, 0)
+    assert_purged(purged, by_version=0, by_content=20)
+    assert lab.count() == 0
 
 
 def test_a_rewrite_that_changed_some_values_leaves_those_rows(lab: Lab) -> None:
@@ -182,7 +186,7 @@ def test_a_rewrite_that_changed_some_values_leaves_those_rows(lab: Lab) -> None:
 
     purged = purge(lab.task())
 
-    assert (purged.tally.rows.by_content, purged.tally.rows.changed, purged.late) == (18, 2, 2)
+    assert_purged(purged, by_content=18, changed=2, late=2)
     assert [row[0] for row in lab.execute("SELECT id FROM audit_logs ORDER BY id")] == [3, 4]
     assert archive(lab.task()).rows == 2
     assert (purge(lab.task()).tally.purged, lab.count()) == (2, 0)
@@ -241,7 +245,8 @@ def test_a_purge_killed_after_any_batch_is_continued(lab: Lab, nth: int) -> None
 
     again = purge(lab.task(table=table))
 
-    assert (again.outcome, again.tally.purged, again.tally.rows.gone, lab.count()) == ("purged", 60 - 10 * nth, 10 * nth, 0)
+    assert_purged(again, outcome="purged", purged=60 - 10 * nth, gone=10 * nth)
+    assert lab.count() == 0
 
 
 @pytest.mark.parametrize("verbs", [(archive, archive), (purge, purge), (archive, purge)])
@@ -405,7 +410,8 @@ def test_rows_locked_by_a_prepared_transaction_are_left_and_purged_later(prepare
         connection.execute("PREPARE TRANSACTION 'waits'")
 
     purged = purge(prepared.task())
-    assert (purged.outcome, purged.tally.purged, purged.tally.rows.locked, prepared.count()) == ("incomplete", 18, 2, 2)
+    assert_purged(purged, outcome="incomplete", purged=18, locked=2)
+    assert prepared.count() == 2
     assert not [key for key in prepared.objects() if "_purged" in key]
 
     with psycopg.connect(prepared.database.dsn, autocommit=True) as connection:

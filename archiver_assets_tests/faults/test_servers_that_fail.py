@@ -14,6 +14,7 @@ from archiver_assets.lifecycle.task import Step, Task
 from archiver_assets.lifecycle.verifying.verify import verify
 from archiver_assets_tests.clusters import Pair, catch_up, primary_with_standby, restartable, run, turn_epoch
 from archiver_assets_tests.lab import AUDIT_LOGS, Lab
+from archiver_assets_tests.outcomes import assert_purged
 from archiver_assets_tests.servers import PostgresServer
 
 
@@ -76,7 +77,7 @@ def test_rows_are_read_on_a_standby_that_lags_and_purged_by_what_the_primary_say
         assert (archived.rows, archived.generation and archived.generation.manifest.source.read_from) == (30, "standby")
         assert verify(task).passed
         purged = purge(task)
-        assert (purged.tally.purged, purged.tally.rows.changed, purged.tally.rows.gone, purged.late) == (28, 1, 1, 2)
+        assert_purged(purged, purged=28, changed=1, gone=1, late=2)
 
         run(pair.standby, "SELECT pg_wal_replay_resume()")
         catch_up(pair)
@@ -138,7 +139,7 @@ def test_the_same_xid_of_another_version_after_a_failover_to_a_lagging_standby_d
 
         purged = purge(standby.task())
 
-        assert (purged.tally.rows.by_version, purged.tally.rows.by_content, purged.tally.rows.changed) == (0, 29, 1)
+        assert_purged(purged, by_version=0, by_content=29, changed=1)
         assert standby.execute("SELECT id, action FROM audit_logs") == [(3, "another version")]
         assert archive(standby.task()).rows == 1
         assert (purge(standby.task()).tally.purged, standby.count()) == (1, 0)
@@ -162,7 +163,7 @@ def test_the_same_xid_of_another_version_after_a_wraparound_deletes_nothing_else
 
             purged = purge(after.task())
 
-            assert (purged.tally.rows.by_version, purged.tally.rows.by_content, purged.tally.rows.changed) == (0, 29, 1)
+            assert_purged(purged, by_version=0, by_content=29, changed=1)
             assert after.execute("SELECT id, action FROM audit_logs") == [(3, "another version")]
 
 

