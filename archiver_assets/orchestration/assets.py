@@ -1,7 +1,7 @@
-"""The assets of one table that schedules run: source -> archive (with its check) -> purge, which a table with `purge: false` has not.
+"""The assets of one table that schedules run: source -> archive (with its check) -> purge. A table with `purge: false` has no purge asset.
 
-What belongs here: from a table's config to Dagster's definitions. What does not: what their steps do (`steps.py`, imported when one runs).
-No asset has a BackfillPolicy: with one, even of single runs, Dagster evaluates the check once for a whole range of partitions.
+What belongs here: from a table's config to Dagster's definitions. What does not: the work of the steps (`steps.py`, imported when one
+runs). No asset has a BackfillPolicy: with any, Dagster evaluates the check once for a whole range of partitions.
 """
 
 import warnings
@@ -16,7 +16,9 @@ from archiver_assets.orchestration.ops import step_asset, step_checks
 from archiver_assets.orchestration.specs import about, shown, tagging
 
 Events = Iterator[dg.MaterializeResult[None] | dg.AssetObservation | dg.AssetCheckEvaluation]
-"""What a step yields: a materialization, or in a dry run only what was seen."""
+"""What a step yields: a materialization, or in a dry run only an observation."""
+
+_DRY_RUN = "With `dry_run` in the launchpad, a run only reports what it would do."
 
 
 @dataclass(frozen=True)
@@ -58,9 +60,9 @@ def source_asset(table: TableConfig, database: DatabaseConfig) -> dg.AssetSpec:
 
 
 def _about_source(table: TableConfig) -> str:
-    day = f"their day, by `{table.timestamp_column}` in {table.timezone}"
-    rows = "Rows stay" if table.purge else "Rows stay for ever, and are archived"
-    return f"The table {table.label}, with the key `{', '.join(table.primary_key)}`. {rows} {table.retention_days} days after {day}."
+    after = f"{table.retention_days} days after their day (`{table.timestamp_column}`, {table.timezone})"
+    rows = f"Rows stay in the table for {after}." if table.purge else f"Rows are archived {after}, and stay in the table."
+    return f"The table {table.label}, with the key `{', '.join(table.primary_key)}`. {rows}"
 
 
 def archive_asset(table: TableConfig, partitions: dg.DailyPartitionsDefinition) -> dg.AssetsDefinition:
@@ -73,7 +75,7 @@ def archive_asset(table: TableConfig, partitions: dg.DailyPartitionsDefinition) 
         metadata=tagging(table),
         kinds={"s3", "parquet"},
         skippable=True,  # a dry run materializes nothing
-        description=about(table, f"One day of expired rows of {table.label}, as Parquet in S3. `dry_run` in the launchpad only looks."),
+        description=about(table, f"One day of expired rows of {table.label}, as Parquet in S3. {_DRY_RUN}"),
         **shown(table),
     )
 
@@ -99,7 +101,7 @@ def _row_counts(table: TableConfig, partitions: dg.DailyPartitionsDefinition) ->
         asset=table_keys(table).archive,
         blocking=True,
         partitions_def=partitions,
-        description="The object was read back whole: bytes, digest, every row and the count of the table are those of the manifest.",
+        description="The whole object was read back: its size, its digest, its rows and the row count of the table match the manifest.",
     )
 
     def row_counts(context: dg.AssetCheckExecutionContext, _inputs: Mapping[str, object]) -> Iterator[dg.AssetCheckResult]:
@@ -122,8 +124,7 @@ def purge_asset(table: TableConfig, partitions: dg.DailyPartitionsDefinition) ->
         skippable=True,  # a dry run materializes nothing
         description=about(
             table,
-            f"One day of {table.label} without the rows that its archive holds. Verifies the archive by itself before it deletes. "
-            "`dry_run` in the launchpad only looks.",
+            f"Deletes the rows of one day of {table.label} that its archive holds, after verifying the archive itself. {_DRY_RUN}",
         ),
         **shown(table),
     )

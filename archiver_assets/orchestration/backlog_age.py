@@ -1,11 +1,10 @@
-"""Since when the rows of overdue days wait, as far as one evaluation of `backlog` can tell from the one before it.
+"""Since when the rows of an overdue day have waited, as far as one evaluation of `backlog` can tell from the one before it.
 
-What belongs here: that pure decision. What does not: measuring (`lifecycle/backlog.py`), and the form of an evaluation
-(`check_evaluation.py`).
+This module decides, and reads nothing: `lifecycle/backlog.py` measures, and `check_evaluation.py` gives an evaluation its form.
 
-A day's rows wait since it expired, but for rows that came back into it long after, late or restored: they wait since they were first seen.
-The database does not say when a row came, and Dagster does not know; but an evaluation that found no day stalled leaves the days that it
-knew of, so that the next one can tell new ones.
+The rows of a day wait from its expiry on. Rows that come back into the day long afterwards, late or restored, wait from when they were
+first seen. Neither the database nor Dagster records when a row came. So an evaluation that found no stalled day records the days that it
+knew, and the next one can tell which are new.
 """
 
 from collections.abc import Mapping

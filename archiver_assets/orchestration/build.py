@@ -1,7 +1,4 @@
-"""From a config to Dagster's Definitions.
-
-What belongs here: putting the parts together. What does not: the parts.
-"""
+"""From a config to Dagster's Definitions. Only the assembly belongs here; each part has a module of its own."""
 
 from collections import defaultdict
 

@@ -1,7 +1,7 @@
 """Evaluating `preflight` and `backlog`.
 
-What belongs here: evaluating every check whatever becomes of another, and the form of an evaluation. What does not: their definitions
-(`checks.py`), what is looked for (`lifecycle/preflight.py`, `lifecycle/backlog.py`), and what is too long (`backlog_age.py`).
+What belongs here: evaluating each check, whatever happens to the others, and the form of an evaluation. What does not: the definitions
+(`checks.py`), the measurements (`lifecycle/preflight.py`, `lifecycle/backlog.py`), and when a wait is too long (`backlog_age.py`).
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -81,7 +81,7 @@ def _not_evaluated(error: ArchiverError) -> dg.AssetCheckResult:
 
 @dataclass(frozen=True)
 class _Complaint:
-    """What the backlog is not as it should be, and whether that is only a warning."""
+    """How the backlog is not as expected, and whether that is only a warning."""
 
     expected: str
     found: str
@@ -128,7 +128,7 @@ def _complaints(table: TableConfig, backlog: Backlog, stalling: Stalling) -> Ite
         yield _Complaint(
             f"no expired day to wait longer than {table.max_backlog_days} days for its {'purge' if table.purge else 'archive'}",
             f"{days} day{'s' if days > 1 else ''}, the oldest {oldest.key}, expired since {since}",
-            "see why runs of that day failed, or, if none did, that the schedule runs; raise max_partitions_per_tick to catch up faster",
+            "find out why its runs failed; if none did, check that the schedule runs; raise max_partitions_per_tick to catch up faster",
         )
     if backlog.rows_before_start_date:
         yield _Complaint(
@@ -138,7 +138,7 @@ def _complaints(table: TableConfig, backlog: Backlog, stalling: Stalling) -> Ite
         )
     if backlog.rows_without_day:
         yield _Complaint(
-            f"a time in {table.timestamp_column} of every row",
+            f"a time in {table.timestamp_column} in every row",
             f"{_counted(backlog.rows_without_day)} with NULL or infinity, which stay in the table",
             "give them a time, or delete them, if the law allows it",
             warning=True,
@@ -146,7 +146,7 @@ def _complaints(table: TableConfig, backlog: Backlog, stalling: Stalling) -> Ite
 
 
 def _summary(table: TableConfig, backlog: Backlog) -> str:
-    held = f", and {backlog.days_held} with rows that are all held" if backlog.days_held else ""
+    held = f"; days with held rows alone: {backlog.days_held}" if backlog.days_held else ""
     if not backlog.waiting:
         return f"no expired day waits{held}"
     oldest = backlog.waiting[0]

@@ -1,8 +1,9 @@
-"""The checks of a table that look at the database and at no partition, `preflight` and `backlog`, for all tables of a database at once.
+"""The checks `preflight` and `backlog`, which examine tables rather than partitions, for all tables of a database at once.
 
 What belongs here: their names and definitions. What does not: how they are evaluated (`check_evaluation.py`), and when (`schedules.py`).
 
-Both are checks of the source table. Those of an asset that Dagster materializes are evaluated again by each run and each backfill of a day.
+Both are checks of the source table: Dagster would evaluate checks of a materialized asset again in each run, and for each day of a
+backfill.
 """
 
 from collections.abc import Iterator, Mapping
@@ -18,7 +19,7 @@ CHECKS_JOB = "checks"
 
 _DESCRIPTIONS = {
     "preflight": "The table can be archived and purged safely: rights, key, index, triggers, rules, foreign keys, publications, pooler.",
-    "backlog": "No rows of an expired day have waited longer than max_backlog_days, none are before start_date, none are of no day.",
+    "backlog": "No expired day has waited longer than max_backlog_days, and every row has a day on or after start_date.",
 }
 
 
@@ -31,7 +32,7 @@ def check_keys(table: TableConfig) -> list[dg.AssetCheckKey]:
 def database_checks(database: DatabaseConfig) -> dg.AssetChecksDefinition:
     """Return `preflight` and `backlog` of all tables of a database, each of which can be evaluated alone too.
 
-    If the database cannot be reached, every check fails with the reason, and so does the run.
+    If the database cannot be reached, every check fails and gives the reason, and the run fails too.
     """
     specs = [
         dg.AssetCheckSpec(key.name, asset=key.asset_key, description=_DESCRIPTIONS[key.name])

@@ -1,10 +1,10 @@
-"""The run coordinator: every run that enters the queue says which table it is of, what its pod is to be, and who asked for it.
+"""The run coordinator, which tags every run that enters the queue with its table, the settings of its pod, and the user who launched it.
 
-What belongs here: tags, found from what a run selects. What does not: the limits that count them (`queue_limits.py`), and any safety: two
-runs of one day exclude each other by an advisory lock in the table's database, whoever started them.
+What belongs here: tags, derived from what a run selects. What does not: the limits that count them (`queue_limits.py`), and any safety: an
+advisory lock in the table's database keeps two runs from one day, whoever launched them.
 
-Tags of a job or of a schedule would not do: runs that begin in the UI, or in a backfill, do not get them. So the webserver and the daemon
-make this class from dagster.yaml, and both need the package. It knows the assets from the workspace, and needs no config for that.
+Tags of a job or a schedule do not suffice: runs launched in the UI or by a backfill do not get them. So the webserver and the daemon load
+this class from dagster.yaml, and both need the package. It reads the assets from the workspace, and needs no config for that.
 See https://docs.dagster.io/deployment/execution/customizing-run-queue-priority and `QueuedRunCoordinator` in Dagster.
 """
 
@@ -47,7 +47,9 @@ class ArchiverRunCoordinator(QueuedRunCoordinator[dg.DagsterInstance]):
     @classmethod
     def config_type(cls) -> dict[str, Any]:
         """Return the schema of the class' config in dagster.yaml."""
-        description = "The headers of a request in which an authenticating proxy says who is logged in; the first that is there counts."
+        description = (
+            "The headers of a request in which an authenticating proxy names the user who is logged in; the first one present is used."
+        )
         return {**super().config_type(), "user_headers": dg.Field([str], is_required=False, description=description)}  # type: ignore[dict-item] # it is a mapping
 
     @classmethod
@@ -88,8 +90,8 @@ def _tags_of_assets(context: SubmitRunContext) -> dict[str, str]:
     held = list(_tags_held_by_assets(context))
     if held and RESOURCES_TAG in context.dagster_run.tags:
         # No value of it means nothing: an empty one would take away what the launcher says.
-        message = f"expected the resources of a run in the config alone, found the tag {RESOURCES_TAG}"
-        raise ConfigError(message, hint="launch it without the tag; resources of the table in config.yaml says what its pods may take")
+        message = f"expected the resources of a run only in the config, found the tag {RESOURCES_TAG}"
+        raise ConfigError(message, hint="launch it without the tag, and set resources of the table in config.yaml")
     found = {tag: {tags.get(tag) for tags in held} for tag in _HELD}
     tags = {tag: value for tag, values in found.items() if len(values) == 1 and (value := next(iter(values))) is not None}
     return {**_emptied(context.dagster_run), **tags} if held else tags

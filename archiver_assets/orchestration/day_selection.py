@@ -1,11 +1,11 @@
-"""Which of the waiting days a tick asks for, and what it says of the others.
+"""Which of the waiting days a tick requests, and how it reports the others.
 
-What belongs here: pure decisions. What does not: the database that knows the days (`lifecycle/backlog.py`), and Dagster's records of runs
-(`history.py`).
+What belongs here: decisions, without reading anything. What does not: the database, which knows the days (`lifecycle/backlog.py`), and
+Dagster's records of runs (`history.py`).
 
-Days that no run has tried come first, oldest first. A day that was tried before, and is still waiting, comes after them: at once if its
-last run got on with it, and else after a wait that doubles with each run that did not. So that such days starve no others, nor they these,
-one place of each tick is theirs; where a tick has only one place, every second one.
+Days that no run has tried come first, oldest first. A day that was tried and still waits comes after them: at once if its last run made
+progress, otherwise after a wait that doubles with each run that made none. One place of each tick is reserved for such days, so that
+neither kind can starve the other; if a tick has only one place, the two kinds alternate.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -68,7 +68,7 @@ class Choice:
         counted = [f"{count} {what}" for what, count in counts.items() if count]
         total = sum(counts.values())
         if not total:
-            return f"no expired day has rows beside {self.done} that are archived" if self.done else "no expired day has rows"
+            return f"no expired day has rows to archive; {self.done} are archived already" if self.done else "no expired day has rows"
         at_least = "" if self.complete else "at least "
         details = [*_named("requested", self.first), *_named("requested again", self.again), *_put_off(self.put_off)]
         return "; ".join([f"{at_least}{total} day{'s' if total > 1 else ''} expired: {', '.join(counted)}", *details])

@@ -1,7 +1,7 @@
-"""What a dry run says in Dagster: an observation of the asset, which is no materialization.
+"""How Dagster shows a dry run: as an observation of the asset, never as a materialization.
 
-What belongs here: a sentence, a few numbers and the tables. What does not: the dry run. The numbers have names of their own
-(`would_...`), since Dagster draws observations and materializations of the same name into one plot.
+What belongs here: the sentence, the numbers and the tables of the observation. What does not: the dry run itself. The numbers have names of
+their own (`would_...`), because Dagster plots observations and materializations with the same names together.
 """
 
 from collections.abc import Sequence
@@ -35,7 +35,7 @@ def purge_observation(key: dg.AssetKey, task: Task, dry: DryPurge, *, archived_f
     late = " that this run would archive first, and then purge" if archived_first else ", late"
     held = dry.kept.held if dry.kept else None
     sentence = (
-        f"Dry run: {dry.outcome}; {_rows(dry.purged if dry.rows else None)} to purge by what is archived now, "
+        f"Dry run: {dry.outcome}; {_rows(dry.purged if dry.rows else None)} to purge of those archived so far, "
         f"{_rows(dry.late)}{late}, {_rows(held)} held"
     )
     numbers = {"would_purge": dry.purged if dry.rows else None, "rows_late_now": dry.late, "rows_held_now": held}

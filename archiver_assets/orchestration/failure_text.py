@@ -1,8 +1,8 @@
-"""How a failed step reads in Dagster's UI: the archiver's own words first.
+"""How Dagster's UI shows a failed step: the archiver's own message first.
 
-What belongs here: turning our errors into Dagster's Failure. What does not: any other error, which is a bug and keeps its trace.
+What belongs here: turning the archiver's errors into Dagster's Failure. What does not: any other error, which is a bug and keeps its trace.
 
-An exception of the body's own would be shown as "Error occurred while executing op", with the trace, and its message at the very end.
+Dagster would show any other exception as "Error occurred while executing op" with its trace, and the message at the very end.
 """
 
 from collections.abc import Iterator

@@ -1,7 +1,7 @@
-"""What Dagster's own records say of the days of a table: which are being worked on, and how their last runs ended.
+"""What Dagster's records show about the days of a table: which a run is working on, and how their last runs ended.
 
-What belongs here: reading run records, in queries that are bounded however many runs and tables there are. What does not: what follows from
-them (`day_selection.py`). The records are advice, never proof: the advisory lock of a partition is what keeps two runs from one day.
+What belongs here: reading run records, with queries that stay bounded however many runs and tables there are. What does not: the decisions
+(`day_selection.py`). The records are advice, never proof: the advisory lock of a partition keeps two runs from one day.
 """
 
 import re
@@ -81,7 +81,7 @@ def past_of(instance: dg.DagsterInstance, table: TableConfig, days: Sequence[str
 
 
 def last_was_a_repetition(instance: dg.DagsterInstance, table: TableConfig, now: datetime) -> bool:
-    """Tell whether the newest try of the table was not the first one of its day."""
+    """Return whether the newest try of the table was not the first one of its day."""
     newest = next(iter(_tries(instance, table, {}, now, limit=_MOST_RECORDS // 100)), None)
     if newest is None:
         return False

@@ -1,7 +1,7 @@
-"""A table's days, run in this process as Dagster runs them: the same job, recorded in the same place, with the same tags.
+"""Running the days of a table in this process, as Dagster runs them: the same job, recorded in the same place, with the same tags.
 
-What belongs here: running a day, and what became of it in words and numbers. What does not: which days those are (`schedules.py`), and what
-a person is told while they run (`cli/run.py`).
+What belongs here: running a day, and its result in words and numbers. What does not: choosing the days (`schedules.py`), and the progress
+that a user sees while they run (`cli/run.py`).
 """
 
 from collections.abc import Iterator, Mapping
@@ -31,7 +31,9 @@ _SILENT: Final[dict[str, Any]] = {"loggers": {"console": {"config": {"log_level"
 
 _MARKED, _UNMARKED = "run", "run, not marked alive"
 """The values of the command's tag: nobody can tell of an unmarked one that its process is gone."""
-PROCESS_GONE: Final = "The process of this run is gone, killed or lost with its machine. What it committed stays, and the next run goes on."
+PROCESS_GONE: Final = (
+    "The process of this run is gone, killed or lost with its machine. What it committed stays, and the next run continues from there."
+)
 """What ends the record of a run that could not do so itself."""
 
 
@@ -117,7 +119,7 @@ class Runner:
                 self._record_end(run)
                 continue
             message = f"expected no other run of {self.table.label} in Dagster, found {run.run_id} ({run.status.value})"
-            raise PartitionBusy(message, hint="wait for it, or cancel it in the UI; with --force the locks in the database decide alone")
+            raise PartitionBusy(message, hint="wait for it, or cancel it in the UI; with --force only the locks in the database decide")
 
     def require_day(self, day: str) -> None:
         """Raise NotExpired for a day that is no partition of the table."""
@@ -207,7 +209,10 @@ def _why(result: dg.ExecuteInProcessResult, errors: list[Any]) -> Failed:
         if "next_step" in said:
             return Failed(*(said[name].value for name in ("error", "what", "next_step", "transient")))
         return Failed(
-            each.error.cls_name or "error", each.error.to_string().strip(), "report this; the run's events have its trace", transient=False
+            each.error.cls_name or "error",
+            each.error.to_string().strip(),
+            "report this as a bug; the run's events have the trace",
+            transient=False,
         )
     return Failed("error", "the run failed before its first step", "look at its events in Dagster", transient=False)
 

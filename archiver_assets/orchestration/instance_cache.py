@@ -1,9 +1,9 @@
-"""Dagster's own storage in a code server: opened by the first tick, and used by those after it.
+"""Dagster's storage in a code server: the first tick opens it, and later ticks use it again.
 
-What belongs here: keeping it. What does not: what is asked of it (`history.py`).
+What belongs here: opening and keeping the instance. What does not: the queries (`history.py`).
 
-Dagster opens the storage that the daemon names anew in every tick, also for a function that does not ask for it, and with PostgreSQL that
-is six connections: nine tenths of what a tick without expired days took. What is kept holds no connection open between two questions.
+Dagster would open the storage again in every tick, even for a function that does not use it. With PostgreSQL that takes six connections:
+nine tenths of the time of a tick without expired days. The kept instance holds no connection open between two queries.
 """
 
 import threading

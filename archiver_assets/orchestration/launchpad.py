@@ -1,6 +1,6 @@
-"""What a person may set for one run, in Dagster's launchpad.
+"""The settings of a single run, in Dagster's launchpad.
 
-What belongs here: the forms, and what a run selects. What does not: what the settings do (`lifecycle/overrides.py`, `dry_run.py`).
+What belongs here: the forms, and what a run selects. What does not: the effect of the settings (`lifecycle/overrides.py`, `dry_run.py`).
 See https://docs.dagster.io/guides/operate/configuration/run-configuration.
 """
 
@@ -13,8 +13,8 @@ from pydantic import Field
 from archiver_assets.config import Settings
 from archiver_assets.lifecycle.overrides import Overrides
 
-_OWN = "None: the table's own setting."
-_DRY = "says what it would do and everything that would stop it; deletes and writes nothing, and materializes nothing"
+_OWN = "None: the table's setting."
+_DRY = "reports what it would do and everything that would stop it; it deletes, writes and materializes nothing"
 
 
 Form = TypeVar("Form", bound=dg.Config)
@@ -33,13 +33,13 @@ def _described(name: str) -> str:
     return f"{description[:1].upper()}{description[1:]}. {_OWN}"
 
 
-_VERIFICATION = f"{_described('verification')} It may prove more than the config demands, never less."
+_VERIFICATION = f"{_described('verification')} It can prove more than the config demands, never less."
 
 
 class ArchiveConfig(dg.Config):
     """An archive of one day, or each of a backfill."""
 
-    dry_run: bool = Field(default=False, description=f"The whole run, its purge too, only {_DRY}.")
+    dry_run: bool = Field(default=False, description=f"The whole run, including its purge, only {_DRY}.")
 
 
 class CheckConfig(dg.Config):
@@ -55,7 +55,7 @@ class CheckConfig(dg.Config):
 class PurgeConfig(dg.Config):
     """A purge of one day, or each of a backfill."""
 
-    dry_run: bool = Field(default=False, description=f"The whole run, its archive too, only {_DRY}.")
+    dry_run: bool = Field(default=False, description=f"The whole run, including its archive, only {_DRY}.")
     batch_size: int | None = Field(default=None, description=_described("batch_size"))
     sleep_between_batches: float | None = Field(default=None, description=_described("sleep_between_batches"))
     verification: Level | None = Field(default=None, description=_VERIFICATION)
@@ -66,7 +66,7 @@ class PurgeConfig(dg.Config):
 
 
 def schema_of(form: type[dg.Config]) -> dg.Field:
-    """Return the schema of a form, to be made once and shared by the steps of all tables, of which Dagster would make it anew each time."""
+    """Return the schema of a form. It is made once for all tables: otherwise Dagster would make it again for each step."""
     return dg.Field(form.to_fields_dict())
 
 
@@ -79,10 +79,10 @@ def settings(form: type[Form], context: dg.OpExecutionContext) -> Form:
 
 
 def selects(run: dg.DagsterRun, key: dg.AssetKey) -> bool:
-    """Tell whether the run is to materialize an asset: one without a selection takes all assets of its job."""
+    """Return whether the run is to materialize an asset: one without a selection takes all assets of its job."""
     return not run.asset_selection or key in run.asset_selection
 
 
 def selects_check(run: dg.DagsterRun, key: dg.AssetCheckKey) -> bool:
-    """Tell whether the run is to evaluate a check: one without a selection takes all checks of its assets."""
+    """Return whether the run is to evaluate a check: one without a selection takes all checks of its assets."""
     return run.asset_check_selection is None or key in run.asset_check_selection

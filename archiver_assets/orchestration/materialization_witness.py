@@ -1,6 +1,6 @@
-"""Dagster as a witness of the archive: its materializations say which manifests there were, in another place than the bucket.
+"""Dagster as a witness of the archive: its materializations name the manifests that were written, and are stored outside the bucket.
 
-What belongs here: reading them from its events. What does not: comparing (`lifecycle/verifying/witness.py`), and what `archiver
+What belongs here: reading them from Dagster's events. What does not: the comparison (`lifecycle/verifying/witness.py`), and what `archiver
 reconcile` writes.
 """
 

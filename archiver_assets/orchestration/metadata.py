@@ -1,6 +1,6 @@
-"""From the results of the lifecycle to Dagster's results, with the metadata that its UI knows how to show.
+"""From the results of the lifecycle to Dagster's results, with metadata that Dagster's UI can show.
 
-What belongs here: names and types of metadata. What does not: counting.
+What belongs here: the names and types of metadata. What does not: counting. `archiver_assets_tests/reference` lists all of them.
 See https://docs.dagster.io/guides/build/assets/metadata-and-tags for the `dagster/` keys.
 """
 
@@ -156,7 +156,7 @@ def verification_result(
 def preflight_result(table: TableConfig, findings: Sequence[Finding]) -> dg.AssetCheckResult:
     """Return the evaluation of `preflight`, one line for each finding; it is a warning if none of them stops anything."""
     stopping = [each for each in findings if not each.is_warning]
-    well = f"nothing speaks against archiving {'and purging ' if table.purge else ''}this table"
+    well = f"found no obstacle to archiving {'and purging ' if table.purge else ''}this table"
     return dg.AssetCheckResult(
         passed=not findings,
         severity=dg.AssetCheckSeverity.ERROR if stopping else dg.AssetCheckSeverity.WARN,

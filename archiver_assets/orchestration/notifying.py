@@ -1,6 +1,6 @@
-"""The sensor that tells people of failures.
+"""The sensor that notifies people of failures.
 
-What belongs here: from a config to the sensor. What does not: what is told, to whom and when (`telemetry/`).
+What belongs here: from a config to the sensor. What does not: the messages, their recipients and their times (`telemetry/`).
 See https://docs.dagster.io/guides/automate/sensors.
 """
 
@@ -34,7 +34,7 @@ def notifications_sensor(config: Config) -> dg.SensorDefinition | None:
         name="notifications_sensor",
         minimum_interval_seconds=60,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Tells the targets of the config of failed runs and checks, one message for each database and kind of failure.",
+        description="Notifies the targets in the config of failed runs and checks, with one message for each database and kind of failure.",
     )
     def notify(context: dg.SensorEvaluationContext) -> dg.SkipReason:
         tick = Notifier(config.notifications, EventLog(context.instance, config), delivery).tick(context.cursor)

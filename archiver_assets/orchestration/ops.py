@@ -1,10 +1,10 @@
-"""The op of a step, and the asset or the checks around it, made by Dagster's constructors in place of its decorators.
+"""The op of a step, and the asset or the checks around it, made with Dagster's constructors instead of its decorators.
 
-What belongs here: from what a step is called, takes and yields to Dagster's definitions. What does not: what it does (`steps.py`), and what
-the asset or the check says of itself (`assets.py`, `restore_assets.py`, `checks.py`).
+What belongs here: the definitions, from a step's name, inputs and outputs. What does not: the work of the step (`steps.py`), and the
+description of the asset or the check (`assets.py`, `restore_assets.py`, `checks.py`).
 
-A decorator takes its function apart, annotation by annotation, a dozen times: of 1,000 tables, with 4,050 ops, that was more than half of
-the time that their code location took to load. See https://docs.dagster.io/api/dagster/ops.
+A decorator inspects its function, annotation by annotation, a dozen times. With 1,000 tables, which have 4,050 ops, that took more than
+half of the time to load the code location. See https://docs.dagster.io/api/dagster/ops.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence

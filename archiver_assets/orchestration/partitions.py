@@ -1,7 +1,7 @@
 """Dagster's daily partitions of a table.
 
-What belongs here: one definition for all tables with the same start, zone and retention. They share the object, because Dagster resolves a
-job for each distinct definition, and with 1,000 tables that is the difference between seconds and a minute.
+All tables with the same start, zone and retention share one definition, because Dagster resolves a job for each distinct definition: with
+1,000 tables that is the difference between seconds and a minute.
 See https://docs.dagster.io/guides/build/partitions-and-backfills/partitioning-assets.
 """
 

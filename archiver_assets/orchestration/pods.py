@@ -1,10 +1,11 @@
-"""What the config says of a table's run pods, as the run tags by which it reaches them.
+"""The settings of a table's run pods, as the run tags that carry them.
 
-What belongs here: from `PodSettings` to tags that Dagster's Kubernetes launcher and its run monitoring read. What does not: who tags a run
-(`coordinator.py`), and what all run pods have in common, which is the launcher's config.
+What belongs here: from `PodSettings` to the tags that Dagster's Kubernetes launcher and run monitoring read. What does not: tagging a run
+(`coordinator.py`), and the settings that all run pods share, which are the launcher's config.
 
-The assets of a table hold these tags as metadata, so that the coordinator, which knows assets and no config, finds them. Nothing here needs
-the client of Kubernetes, whose import takes 3 s. See https://docs.dagster.io/deployment/oss/deployment-options/kubernetes/customizing-your-deployment.
+The assets of a table carry these tags as metadata, because the coordinator reads assets and no config. This module does without the
+Kubernetes client, whose import takes 3 s.
+See https://docs.dagster.io/deployment/oss/deployment-options/kubernetes/customizing-your-deployment.
 """
 
 import json

@@ -1,7 +1,7 @@
-"""How many runs the queue starts at once, by the config file: one of a table, `max_concurrent_runs` of a database.
+"""How many runs the queue starts at once, from the config file: one for each table, `max_concurrent_runs` for each database.
 
-What belongs here: from the config to Dagster's limits by tag, and what holds while the config cannot be read. What does not: the limit of
-all runs together, which is the instance's (`concurrency.runs.max_concurrent_runs`), and the tags themselves (`coordinator.py`).
+What belongs here: from the config to Dagster's limits by tag, and the limits that apply while the config cannot be read. What does not: the
+limit of all runs together, which the instance sets (`concurrency.runs.max_concurrent_runs`), and the tags (`coordinator.py`).
 See https://docs.dagster.io/guides/operate/managing-concurrency/concurrency-pools, and `TagConcurrencyLimitsCounter` in Dagster.
 """
 
@@ -71,5 +71,5 @@ def _limits_in(path: Path) -> list[TagLimit]:
         return limits_of(load_config(path))
     except ConfigError as error:
         # An error of the queue would stop the runs of every code location of the instance; and no run of ours starts without a config.
-        _log.warning("the queue starts at most %s run of a database at a time, since it cannot read their limits: %s", CAUTIOUS, error)
+        _log.warning("the queue starts at most %s run of each database at a time, because it cannot read their limits: %s", CAUTIOUS, error)
         return _for_each(CAUTIOUS)

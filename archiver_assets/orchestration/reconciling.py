@@ -1,10 +1,11 @@
-"""Dagster's materializations, written anew from what the store says, after its own database was lost.
+"""Dagster's materializations, written again from the store after Dagster lost its own database.
 
 What belongs here: from a day's generations to the events that Dagster lacks. What does not: reading them
 (`lifecycle/verifying/archive_listing.py`).
 
-Nothing is invented: an event says only what a manifest or a receipt says, and a check is evaluated only by reading the objects back. Events
-are of today, as Dagster gives them no other time; `recorded_at` in their metadata is when it happened. Runs do not come back.
+Nothing is invented: an event has only what a manifest or a receipt records, and a check is evaluated only by reading the objects back. The
+events have today's time, because Dagster accepts no other; `recorded_at` in their metadata is the time of the archive or the purge. Runs do
+not come back.
 """
 
 from collections.abc import Collection, Iterator
@@ -74,4 +75,4 @@ def missing_evaluation(
     return evaluation_of(table_keys(task.table).row_counts, task, result, instance)
 
 
-_WHENCE = "Reconciled: written from the objects in the store, after Dagster's own record was lost."
+_WHENCE = "Reconciled: written from the objects in the store after Dagster lost its own record."

@@ -1,6 +1,6 @@
-"""The restore asset of a table: by hand only, a day or a range of them, with its choices in the launchpad.
+"""The restore asset of a table: launched only manually, for a day or a range of days, with its choices in the launchpad.
 
-What belongs here: the form of the launchpad, and the definition of the asset. What does not: what its step does (`steps.py`).
+What belongs here: the form in the launchpad, and the definition of the asset. What does not: the work of its step (`steps.py`).
 """
 
 from collections.abc import Mapping
@@ -17,36 +17,42 @@ from archiver_assets.orchestration.specs import about, shown, tagging
 
 
 class RestoreConfig(dg.Config):
-    """What a run restores, and where to; the same for every day of a backfill."""
+    """What a run restores, and into which table; the same for every day of a backfill."""
 
     target_table: str | None = Field(
-        default=None, description="The table to restore into, which must be there. None: a table {T}_restored is made, and added to."
+        default=None, description="The table to restore into, which must exist. None: {T}_restored, which is created if it does not exist."
     )
     target_schema: str | None = Field(default=None, description="The schema of the target. None: that of the archived table.")
-    columns: list[str] = Field(default=[], description="The columns to restore, beside those of the key. Empty: all.")
+    columns: list[str] = Field(default=[], description="The columns to restore in addition to those of the key. Empty: all.")
     conflict: Conflict = Field(
         default=Conflict.fail,
-        description="What becomes of another row under an archived key: fail, skip (it stays), or overwrite (it gives way, if some "
-        "generation holds it byte for byte). A row that equals the archived one is no conflict.",
+        description="What happens if the target has a different row under an archived key: fail, skip (the row stays), or overwrite (the "
+        "row is replaced, if a generation holds it byte for byte). A row that equals the archived one is no conflict.",
     )
     drift: Drift = Field(
         default=Drift.refuse,
-        description="If the target's columns are not those of the archive: refuse, with the differences, or fill the columns by_name.",
+        description="If the target's columns differ from those of the archive: refuse and list the differences, or fill columns by_name.",
     )
     triggers: Triggers = Field(
         default=Triggers.refuse,
-        description="If the target has triggers on INSERT: refuse, fire them, or disable them for the load (as the table's owner).",
+        description="If the target has triggers on INSERT: refuse, fire them, or disable them during the load (needs the table's owner).",
     )
     versions: Versions = Field(
         default=Versions.latest,
-        description="latest: of a key that was archived several times the newest version. all: every one, with _xmin in the key.",
+        description="latest: the newest archived version of each key. all: every archived version, with _xmin in the key.",
     )
     generations: list[int] = Field(
-        default=[], description="Restore only these, as if there were no others, such as a good one below a damaged one. Empty: all."
+        default=[],
+        description="Restore only these, as if there were no others; for example, a good one when a newer one is damaged. Empty: all.",
     )
-    dry_run: bool = Field(default=False, description="Load, compare, and roll back; say what would be restored. No materialization.")
+    dry_run: bool = Field(
+        default=False, description="Load, compare and roll back, and report what would be restored. Materializes nothing."
+    )
     hold_days: int = Field(
-        default=30, ge=0, le=36_500, description="For how many days rows that go back into the archived table are held from its purge."
+        default=30,
+        ge=0,
+        le=36_500,
+        description="For how many days a hold keeps the next purge from rows that were restored into the archived table itself.",
     )
 
     def request(self) -> RestoreRequest:
@@ -69,7 +75,7 @@ _SCHEMA = schema_of(RestoreConfig)
 
 
 def restore_asset(table: TableConfig, partitions: dg.DailyPartitionsDefinition) -> dg.AssetsDefinition:
-    """Return the asset whose materialization loads one day back into a table. Nothing runs it but a person."""
+    """Return the asset whose materialization loads one day back into a table. Only people launch it."""
     keys = table_keys(table)
     spec = dg.AssetSpec(
         keys.restore,
@@ -78,7 +84,7 @@ def restore_asset(table: TableConfig, partitions: dg.DailyPartitionsDefinition) 
         metadata=tagging(table),
         kinds={"postgres"},
         skippable=True,  # a dry run materializes nothing
-        description=about(table, f"One day of {table.label}, loaded from its archive into a table, {table.name}_restored by default."),
+        description=about(table, f"Loads one day of {table.label} from its archive into a table, by default {table.name}_restored."),
         **shown(table),
     )
 

@@ -1,8 +1,8 @@
-"""The schedules: of each table, runs for the days that the database says are waiting; of each database, the checks of its tables.
+"""The schedules: for each table, runs of the days that wait according to the database; for each database, the checks of its tables.
 
-What belongs here: from a tick to run requests. What does not: how days are found (`lifecycle/backlog.py`) and chosen (`day_selection.py`).
+What belongs here: from a tick to run requests. What does not: finding days (`lifecycle/backlog.py`) and choosing them (`day_selection.py`).
 
-The days come from the database and not from the clock of the tick, so that days missed while nothing ran come back by themselves.
+The days come from the database, not from the time of the tick, so that a later tick requests the days that were missed.
 See https://docs.dagster.io/guides/automate/schedules.
 """
 
@@ -30,7 +30,7 @@ _AHEAD = {"dagster/priority": "1"}
 def table_schedule(table: TableConfig, job_name: str, services: Services, kept: KeptInstance) -> dg.ScheduleDefinition | None:
     """Return the schedule `D__S__T__schedule` of archive, check and, unless it is archived only, purge; None if the config has none.
 
-    `services` is no resource of the schedule's: for those Dagster opens its storage anew in every tick (see `instance_cache.py`).
+    `services` is no resource of the schedule's: for those Dagster opens its storage again in every tick (see `instance_cache.py`).
     """
     if table.schedule is None:
         return None
@@ -79,12 +79,12 @@ def checks_schedule(database: DatabaseConfig, job_name: str, kept: KeptInstance)
         execution_timezone="UTC",
         job_name=job_name,
         default_status=dg.DefaultScheduleStatus.RUNNING,
-        description=f"Evaluates preflight and backlog of all tables of {database.name}.",
+        description=f"Evaluates preflight and backlog for all tables of {database.name}.",
     )
     def schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         kept.give_to(context)
         if context.instance.get_run_ids(dg.RunsFilter(job_name=job_name, tags=tags, statuses=ACTIVE), limit=1):
-            return dg.SkipReason(f"the checks of {database.name} are still being evaluated, or wait to be")
+            return dg.SkipReason(f"the checks of {database.name} are still queued or running")
         keys = [key for table in database.tables for key in check_keys(table)]
         return dg.RunRequest(asset_selection=[], asset_check_keys=keys, tags={**tags, **_AHEAD})
 

@@ -1,10 +1,10 @@
-"""What the steps of a run do: unpack Dagster's context, call the lifecycle once, and give back what Dagster records.
+"""The steps of a run: each unpacks Dagster's context, makes one call into the lifecycle, and returns what Dagster records.
 
-What belongs here: the bodies of the ops. What does not: any decision about rows, and how assets and checks are described (`assets.py`,
+What belongs here: the bodies of the ops. What does not: any decision about rows, and the descriptions of assets and checks (`assets.py`,
 `restore_assets.py`, `checks.py`).
 
-Those import this module when a step runs, and not before: with Arrow, numpy and the driver that reads rows it takes a second and 120 MiB,
-which a code server, that runs no step, would keep for as long as it lives.
+Those modules import this one only when a step runs. With Arrow, numpy and the driver it takes a second and 120 MiB to import, and a code
+server, which runs no step, would keep that memory as long as it lives.
 """
 
 import gc
@@ -36,12 +36,12 @@ from archiver_assets.telemetry.runs import is_dry
 gc.set_threshold(700, 10, 10)
 
 _NOT_ALONE = (
-    "not restored: a run of the archive or the purge restores nothing, so that materializing everything does not; run this asset alone"
+    "not restored: a run that also selects the archive or the purge restores nothing, as Materialize all would do; run this asset alone"
 )
 
 
 def archive_one_day(table: TableConfig, context: dg.AssetExecutionContext) -> Events:
-    """Archive the run's day; of a dry run, say what all its steps would do."""
+    """Archive the run's day; in a dry run, report what all its steps would do."""
     services = _services(context)
     with failing_clearly():
         task = services.task(table, context.partition_key, context.run.run_id)
@@ -53,7 +53,7 @@ def archive_one_day(table: TableConfig, context: dg.AssetExecutionContext) -> Ev
 
 
 def _dry_run(table: TableConfig, services: Services, task: Task, context: dg.AssetExecutionContext) -> Events:
-    """Say what the whole run would do: without a materialization Dagster skips the steps after that of the archive."""
+    """Report what the whole run would do: without a materialization Dagster skips the steps after the archive."""
     keys = table_keys(table)
     dry = dry_archive(task)
     yield archive_observation(keys.archive, task, dry)
@@ -76,12 +76,12 @@ def check_row_counts(table: TableConfig, context: dg.AssetCheckExecutionContext)
         if not context.run.tags.get(PARTITION_TAG):
             message = f"expected a day of {table.label} to check, found a run without a partition"
             raise ConfigError(
-                message, hint="materialize the archive of the day: its check is part of the run; or purge it, which verifies too"
+                message, hint="materialize the archive of the day, whose run includes the check; or purge the day, which verifies it too"
             )
         config = settings(CheckConfig, context.op_execution_context)
         task = services.task(config.overrides().applied_to(table), context.partition_key, context.run.run_id)
         dry = is_dry(context.run)
-        # A warning stops nothing: in a dry run the step after it says itself what it would meet.
+        # A warning stops nothing: in a dry run the next step reports what would stop it.
         severity = dg.AssetCheckSeverity.WARN if dry else dg.AssetCheckSeverity.ERROR
         return verification_result(task, services.links, verify(task, rejecting=not dry), severity)
 
@@ -111,7 +111,7 @@ def restore_one_day(table: TableConfig, context: dg.AssetExecutionContext) -> Ev
         task = services.task(table, partition, context.run.run_id)
         metadata = restored_metadata(task, services.links, request, restore(task, request))
     if config.dry_run:
-        yield dg.AssetObservation(keys.restore, partition=partition, description="dry run", metadata=metadata)
+        yield dg.AssetObservation(keys.restore, partition=partition, description="Dry run: nothing was restored", metadata=metadata)
     else:
         yield dg.MaterializeResult(asset_key=keys.restore, metadata=metadata)
 

@@ -1,6 +1,6 @@
-"""Results of the lifecycle as tables that people read in Dagster's UI.
+"""Results of the lifecycle as tables in Dagster's UI.
 
-What belongs here: which rows and columns they have. What does not: the plain numbers beside them (`metadata.py`).
+What belongs here: their rows and columns. What does not: the plain numbers beside them (`metadata.py`).
 """
 
 from collections import Counter
@@ -37,7 +37,7 @@ def purge_report(purged: Purged) -> dg.MetadataValue:
         ["what", "number"],
         [
             *_fates(tally.rows, "purged"),
-            ("rows locked by others: they stay, for the next purge", tally.rows.locked),
+            ("rows locked by others: left to the next purge", tally.rows.locked),
             *_stay(purged.late, purged.held, _by_hold(purged.holds, purged.held_by)),
             ("batches", tally.batches),
             ("leaves dropped", len(purged.dropped)),
@@ -51,7 +51,7 @@ def dry_purge_report(dry: DryPurge) -> dg.MetadataValue:
     fates = _fates(dry.rows, "to be purged") if dry.rows else []
     kept = dry.kept
     stay = _stay(dry.late or 0, kept.held, _by_hold(kept.holds, kept.held_by)) if kept else []
-    return table(["what", "number"], [*fates, ("rows locked by others: only a purge meets them", "unknown"), *stay])
+    return table(["what", "number"], [*fates, ("rows locked by others: known only to a real purge", "unknown"), *stay])
 
 
 def _fates(rows: Deleted, purged: str) -> list[tuple[str, Cell]]:
@@ -59,8 +59,8 @@ def _fates(rows: Deleted, purged: str) -> list[tuple[str, Cell]]:
         (f"rows {purged}", rows.by_version + rows.by_content),
         ("… of them by version", rows.by_version),
         ("… of them by content, every column compared", rows.by_content),
-        ("rows changed since the archive: they stay, as late rows", rows.changed),
-        ("rows gone before: deleted by others, or by an earlier purge", rows.gone),
+        ("rows changed since the archive: they stay as late rows", rows.changed),
+        ("rows already gone: deleted by others or by an earlier purge", rows.gone),
     ]
 
 
@@ -77,7 +77,7 @@ def _by_hold(holds: Sequence[Hold], held_by: Sequence[int]) -> dict[str, int]:
 
 
 def comparisons_table(comparisons: Sequence[Comparison]) -> dg.MetadataValue:
-    """Return what a verification compared, what differs first; of what is as it should be, the identity in the footer is one line."""
+    """Return what a verification compared, differences first; matching fields of the footer share one line."""
     differing = [(each.generation, each.what, "DIFFERS", each.expected, each.found) for each in comparisons if not each.same]
     same = [each for each in comparisons if each.same]
     rows = [(each.generation, each.what, "same", _short(each.expected), _short(each.found)) for each in same if not each.in_footer]
@@ -87,7 +87,7 @@ def comparisons_table(comparisons: Sequence[Comparison]) -> dg.MetadataValue:
 
 
 _LONG = 24
-"""Characters of a value that is as it should be: whole digests and lists of columns would push what was found out of sight."""
+"""Characters shown of a value that matches: whole digests and lists of columns would push the differences out of sight."""
 
 
 def _short(text: str) -> str:
@@ -95,5 +95,5 @@ def _short(text: str) -> str:
 
 
 def findings_table(findings: Sequence[Finding]) -> dg.MetadataValue:
-    """Return what speaks against working on a table or a day, and the next steps."""
+    """Return the obstacles to working on a table or a day, and the next steps."""
     return table(["finding", "stops", "what", "next step"], [(each.name, each.stopped, each.what, each.hint) for each in findings])

@@ -1,9 +1,10 @@
-"""The tags by which runs are found, limited and attributed, and how an asset says which table it is of.
+"""The tags by which runs are found, limited and attributed, and the metadata by which an asset names its table.
 
-What belongs here: names. What does not: who sets them (`schedules.py`, `coordinator.py`) and who counts them (`queue_limits.py`).
+What belongs here: names. What does not: setting them (`schedules.py`, `coordinator.py`) and counting them (`queue_limits.py`).
 
-Assets say it in their metadata, since the values of an asset's tags may have 63 characters of `[A-Za-z0-9_.-]`, and a table's true names
-more and others. Values of run tags and of metadata are free: https://docs.dagster.io/guides/build/assets/metadata-and-tags/tags.
+Assets name their table in their metadata, because the value of an asset's tag has at most 63 characters of `[A-Za-z0-9_.-]`, and a table's
+true name may have more and others. Run tags and metadata accept any value:
+https://docs.dagster.io/guides/build/assets/metadata-and-tags/tags.
 """
 
 from archiver_assets.config import TableConfig

@@ -1,9 +1,9 @@
-"""Sending a message to a target, by Apprise: https://github.com/caronc/apprise.
+"""Sending a message to a target with Apprise: https://github.com/caronc/apprise.
 
-What belongs here: Apprise, its time limits, and keeping it quiet. What does not: what is sent, and when.
+What belongs here: Apprise, its time limits, and keeping its logs silent. What does not: the messages, and when they are sent.
 
-The URL of a target is a secret. Apprise logs parts of URLs that it cannot use, and urllib3 logs the paths of requests, so both are silent
-while a message is sent, whatever the level of their logs; of their words only the status of an answer is kept.
+The URL of a target is a secret. Apprise logs parts of URLs that it cannot use, and urllib3 logs the paths of requests. So both are silent
+while a message is sent, whatever the level of their loggers. Of their output only the status of an answer is kept.
 """
 
 import logging
@@ -72,7 +72,9 @@ class AppriseDelivery:
         )
         if result:
             return None
-        return f"it answered {statuses[-1]}" if statuses else f"it could not be reached within {self.time_limit:.0f} s, or took no message"
+        return (
+            f"it answered {statuses[-1]}" if statuses else f"it could not be reached within {self.time_limit:.0f} s, or accepted no message"
+        )
 
     def _without_secrets(self, text: str) -> str:
         for name in self.secrets:

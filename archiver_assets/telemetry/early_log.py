@@ -1,8 +1,8 @@
-"""The log of one of Dagster's processes, from its first line on. Importing this begins it; in any other process that does nothing.
+"""Import this to begin the log of a Dagster process with its first line. In any other process the import does nothing.
 
-What belongs here: that. What does not: what is done (`processes.py`). The image imports it as Python starts, by a file in `site-packages`
-(https://docs.python.org/3/library/site.html): webserver and daemon load nothing of the archiver's before they log, and what keeps a run
-from Dagster's storage comes before its code location.
+`processes.py` does the work. In the image a file in `site-packages` imports this module as Python starts
+(https://docs.python.org/3/library/site.html): webserver and daemon import nothing of the archiver before they log, and a run that cannot
+reach Dagster's storage fails before it imports its code location.
 """
 
 import sys

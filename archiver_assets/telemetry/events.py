@@ -1,9 +1,9 @@
-"""What happened in Dagster since a position in its event log: failures of runs and checks, and what succeeded.
+"""What happened in Dagster since a position in its event log: failures of runs and checks, and successes.
 
-What belongs here: saying which table, step and day an event is about. What does not: what follows, and reading the log (`log.py`).
+What belongs here: finding the table, the step and the day of an event. What does not: the consequences, and reading the log (`log.py`).
 
-The three kinds of events are read after the same storage id and merged in their order, so that a success that is seen after a failure came
-after it.
+The three kinds of events are read from the same storage id on and merged in order, so that a success that is read after a failure also
+happened after it.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

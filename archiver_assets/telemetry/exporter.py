@@ -1,8 +1,9 @@
 """Serving the figures over HTTP: `/metrics` for Prometheus, `/healthz` for Kubernetes.
 
-What belongs here: answering. What does not: what is answered (`exposition.py`), and keeping it up to date (`log_follower.py`).
+What belongs here: answering requests. What does not: the content of the answer (`exposition.py`), and keeping it current
+(`log_follower.py`).
 
-Until all of the log is read `/metrics` has the exporter's own metrics only: counters that climb while it reads the past would look like
+Until the exporter has read the whole log, `/metrics` has only its own metrics: counters that rise while it reads the past would look like
 work that is done now.
 """
 

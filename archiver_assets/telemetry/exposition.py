@@ -1,9 +1,7 @@
-"""Figures as metrics: their names, what they mean, and their labels.
+"""Figures as metrics: names, descriptions and labels. `figures.py` counts, `exporter.py` answers scrapes.
 
-What belongs here: that. What does not: counting (`figures.py`), and answering a scrape (`exporter.py`).
-
-Names and units are those of https://prometheus.io/docs/practices/naming/. No label has the name of a day: a table of ten years would have
-3,650 series of each metric. What is not known is absent.
+Names and units follow https://prometheus.io/docs/practices/naming/. No label holds a day: a table with ten years of days would have 3,650
+series of each metric. A value that is not known is absent.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -22,25 +20,25 @@ _COUNTERS: Sequence[tuple[str, str, Callable[[TableFigures], int]]] = (
     ("archiver_rows_purged", "Rows deleted from the table by purges.", lambda each: each.rows_purged),
     (
         "archiver_bytes_reusable",
-        "Bytes in the table's files that vacuums after purges left for new rows, as estimated then.",
+        "Bytes in the table's files that vacuums freed for new rows after purges, as estimated then.",
         lambda each: each.bytes_reusable,
     ),
     ("archiver_rows_restored", "Rows loaded back by restores.", lambda each: each.rows_restored),
     (
         "archiver_generations_rejected",
-        "Generations that failed two reads and do not count any more.",
+        "Generations that failed two reads and were rejected.",
         lambda each: each.generations_rejected,
     ),
     (
         "archiver_verifications_failed",
-        "Verifications that failed, of the check row_counts, of purges and of restores.",
+        "Failed verifications, by the check row_counts, by purges and by restores.",
         lambda each: each.verifications_failed,
     ),
 )
 _LEFT: Sequence[tuple[str, str, Callable[[Left], int]]] = (
     ("archiver_rows_late", "Rows of purged days that no generation holds, by the newest purge of each day.", lambda each: each.late),
     ("archiver_rows_held", "Rows that legal holds keep in the table, by the newest purge of each day.", lambda each: each.held),
-    ("archiver_rows_locked", "Rows that others had locked, by the newest purge of each day.", lambda each: each.locked),
+    ("archiver_rows_locked", "Rows that other sessions had locked, by the newest purge of each day.", lambda each: each.locked),
 )
 
 
@@ -65,7 +63,7 @@ def _backlog_metrics(tables: Sequence[tuple[tuple[str, ...], TableFigures]]) -> 
     measured = [(labels, each.backlog) for labels, each in tables if each.backlog]
     yield _gauge(
         "archiver_backlog_days",
-        "Expired days that wait for their archive or purge, by the newest check backlog.",
+        "Expired days that wait for their archive or purge, by the newest evaluation of the check backlog.",
         TABLE,
         ((labels, each.days) for labels, each in measured),
     )
@@ -77,19 +75,19 @@ def _backlog_metrics(tables: Sequence[tuple[tuple[str, ...], TableFigures]]) -> 
     )
     yield _gauge(
         "archiver_backlog_limit_days",
-        "How long an expired day may wait: max_backlog_days. Absent where it is null.",
+        "How many days an expired day may wait: max_backlog_days. Absent if it is null.",
         TABLE,
         ((labels, each.limit) for labels, each in measured if each.limit is not None),
     )
     yield _gauge(
         "archiver_backlog_oldest_day_timestamp_seconds",
-        "The start of the oldest expired day that waits. Absent where none does.",
+        "The start of the oldest expired day that waits. Absent if none does.",
         TABLE,
         ((labels, each.oldest) for labels, each in measured if each.oldest is not None),
     )
     yield _gauge(
         "archiver_archived_only",
-        "1 if nothing of the table is to be purged (purge: false), as of the newest check backlog, else 0.",
+        "1 if the table is archived only (purge: false), by the newest evaluation of the check backlog, else 0.",
         TABLE,
         ((labels, each.archived_only) for labels, each in measured),
     )
@@ -99,7 +97,7 @@ def _check_metrics(tables: Sequence[tuple[tuple[str, ...], TableFigures]]) -> It
     checked = [(labels, each, check) for labels, each in tables for check in CHECKS if check in each.checked]
     yield _gauge(
         "archiver_check_failing",
-        "1 if the newest evaluation of the check failed, of row_counts that of any day, else 0. Warnings are no failures.",
+        "1 if the newest evaluation of the check failed (of row_counts: that of any day), else 0. Warnings are not failures.",
         (*TABLE, "check"),
         (((*labels, check), bool(each.failing[check])) for labels, each, check in checked),
     )
@@ -111,7 +109,7 @@ def _check_metrics(tables: Sequence[tuple[tuple[str, ...], TableFigures]]) -> It
     )
     yield _gauge(
         "archiver_preflight_failing",
-        "1 if something speaks against archiving or purging the table, or it could not be looked at, else 0.",
+        "1 if the check preflight found an obstacle to archiving or purging the table, or could not examine it, else 0.",
         TABLE,
         ((labels, bool(each.failing[check])) for labels, each, check in checked if check == "preflight"),
     )
@@ -122,17 +120,17 @@ def run_metrics(figures: Figures) -> Iterator[Metric]:
     runs: list[tuple[tuple[str, ...], RunFigures]] = [(_labels(subject), each) for subject, each in sorted(figures.runs.items())]
     yield _counter(
         "archiver_runs",
-        "Runs that ended: success, failure or canceled.",
+        "Runs that ended, by status: success, failure or canceled.",
         (*TABLE, "status"),
         (((*labels, status), each.ended[status]) for labels, each in runs for status in ENDED.values()),
     )
     yield _counter(
         "archiver_run_failures",
-        "Runs that failed, by the class of the error or what ended them from outside; other: neither.",
+        "Failed runs, by the class of the error or by what ended them from outside; other: neither.",
         (*TABLE, "error"),
         (((*labels, error), count) for labels, each in runs for error, count in sorted(each.failures.items())),
     )
-    durations = SummaryMetricFamily("archiver_run_duration_seconds", "How long the runs took that ended.", labels=TABLE)
+    durations = SummaryMetricFamily("archiver_run_duration_seconds", "Duration of the runs that ended.", labels=TABLE)
     for labels, each in runs:
         durations.add_metric(labels, each.timed, each.seconds)
     yield durations
@@ -140,13 +138,13 @@ def run_metrics(figures: Figures) -> Iterator[Metric]:
 
 def own_metrics(*, ready: bool, events_read: int, last_event_at: float | None, scrapes: int, scrape_seconds: float) -> Iterator[Metric]:
     """Yield what the exporter knows of itself."""
-    yield _gauge("archiver_exporter_ready", "1 if the figures are those of this moment, as /healthz has it, else 0.", (), [((), ready)])
-    read = "Events of Dagster's log that this process has taken in."
+    yield _gauge("archiver_exporter_ready", "1 if the figures are up to date, as /healthz reports, else 0.", (), [((), ready)])
+    read = "Events of Dagster's log that this process has read."
     yield _counter("archiver_exporter_events_read", read, (), [((), events_read)])
     if last_event_at is not None:
-        text = "When the newest event happened that was taken in."
+        text = "When the newest event that was read happened."
         yield _gauge("archiver_exporter_last_event_timestamp_seconds", text, (), [((), last_event_at)])
-    duration = SummaryMetricFamily("archiver_scrape_duration_seconds", "How long this process took to answer scrapes, before this one.")
+    duration = SummaryMetricFamily("archiver_scrape_duration_seconds", "Time that this process took to answer earlier scrapes.")
     duration.add_metric((), scrapes, scrape_seconds)
     yield duration
     yield _gauge("archiver_build_info", "The version of the archiver; always 1.", ("version",), [((version("audit-archiver"),), 1)])

@@ -1,10 +1,9 @@
-"""What is counted: the figures of each table, and what an event of Dagster's log changes in them.
+"""The figures of each table, and how an event of Dagster's log changes them.
 
-What belongs here: those figures and that change. What does not: reading the log (`log_follower.py`), and the names of metrics
-(`exposition.py`).
+What does not belong here: reading the log (`log_follower.py`), and the names of metrics (`exposition.py`).
 
-Everything follows from the log alone, so that an exporter that starts anew, and a second one, come to the same figures. A dry run changes
-none of them.
+The figures follow from the log alone, so that an exporter that starts again, or a second one, arrives at the same figures. A dry run
+changes none of them.
 """
 
 from collections import Counter, defaultdict

@@ -1,9 +1,9 @@
-"""Incidents: what failed, grouped by database and kind, until all of it has succeeded; and what each target was told of it.
+"""Incidents: failures, grouped by database and kind, until everything that failed has succeeded; and what each target was told about them.
 
-What belongs here: the state of the notifications, which is the sensor's cursor, and what an event changes in it. What does not: reading
-events (events.py), words (messages.py), and sending (notifier.py).
+What belongs here: the state of the notifications, which is the sensor's cursor, and how an event changes it. What does not: reading events
+(`events.py`), the wording (`messages.py`), and sending (`notifier.py`).
 
-The state is bounded: what failed is kept as marks of twelve characters, and what does not fit makes an incident that is never called
+The state is bounded: each failed item is kept as a mark of twelve characters. An incident with more items than fit never counts as
 recovered.
 """
 
@@ -87,7 +87,7 @@ class Incident(_State):
         return max(len({mark[:_TABLE_MARK] for mark in self.marks}), len(self.tables))
 
     def due(self, target: NotificationTarget, now: float) -> bool:
-        """Tell whether the target is to be told something of the incident at `now` (seconds of the epoch)."""
+        """Return whether the target is to be told something of the incident at `now` (seconds of the epoch)."""
         if not target.wants(self.database):
             return False
         told = self.told.get(target.name)
@@ -102,7 +102,7 @@ class Incident(_State):
         self.told[target.name] = Told(at=now, failures=self.failures, closed=self.closed is not None)
 
     def is_over(self, targets: Sequence[NotificationTarget], now: float) -> bool:
-        """Tell whether the incident can be forgotten: closed, everybody was told, and a next one would be news."""
+        """Return whether the incident can be forgotten: closed, everybody was told, and a next one would be news."""
         if now - self.last > FORGOTTEN_AFTER:
             return True
         return self.closed is not None and all(self._is_news(target, now) for target in targets if target.wants(self.database))

@@ -1,10 +1,10 @@
-"""The log as lines: text for people, or one JSON object a line for machines.
+"""The lines of the log: text for people, or one JSON object a line for machines.
 
-What belongs here: the form of a line. What does not: where lines go in a process of Dagster's (`processes.py`), and what is logged, which
-everything says through `logging`. The keys are documented in docs/reference/logging.md.
+What belongs here: the form of a line. What does not: where lines go in a Dagster process (`processes.py`), and the messages, which all
+modules log through `logging`. The keys are documented in docs/reference/logging.md.
 
-JSON is written in ASCII, so that nothing that is logged, be it the name of a table or the answer of a server, can begin a new line, neither
-by a line feed nor by one of the other characters that some readers take for the end of a line.
+JSON is written in ASCII. So no value, be it the name of a table or the answer of a server, can begin a new line, neither with a line feed
+nor with another character that some readers take for the end of a line.
 """
 
 import json

@@ -1,11 +1,11 @@
-"""The event log of a Dagster instance: events of one kind of all runs, from a position on.
+"""The event log of a Dagster instance: the events of one kind, of all runs, from a position on.
 
-What belongs here: the calls of Dagster's storage that are not public, and when an event may be believed to be the next one. What does not:
-what an event means (`events.py`, `figures.py`).
+What belongs here: the calls of Dagster's storage that are not public, and when no earlier event can still arrive. What does not: the
+meaning of an event (`events.py`, `figures.py`).
 
 Every event has a storage id, and a read is a range of the index on (type, id): its cost does not depend on the length of the log. The
-public calls do not fit: `fetch_materializations` reads one asset at a time, of which there are thousands, and no public call reads the
-evaluations of checks by id (https://docs.dagster.io/api/dagster/internals). Tests hold on to these.
+public calls do not fit: `fetch_materializations` reads one of thousands of assets at a time, and no public call reads the evaluations of
+checks by id (https://docs.dagster.io/api/dagster/internals). Tests cover the private calls.
 """
 
 from collections.abc import Mapping

@@ -1,10 +1,10 @@
-"""Keeping figures up with Dagster's event log: all of it once, in pages, and then only what is new.
+"""Keeping figures up to date with Dagster's event log: first all of it, in pages, and then only what is new.
 
-What belongs here: positions in the log, the thread that reads on, and whether it is up to date. What does not: what is counted
-(`figures.py`), and serving it (`exporter.py`).
+What belongs here: positions in the log, the thread that reads it, and whether the figures are current. What does not: counting
+(`figures.py`), and serving (`exporter.py`).
 
-A scrape reads what is kept and waits for no storage. Each kind of event has its own position, since no figure depends on the order of
-events of two kinds.
+A scrape returns the figures in memory and never waits for the storage. Each kind of event has a position of its own, because no figure
+depends on the order of events of two kinds.
 """
 
 import logging
@@ -104,15 +104,17 @@ class Keeper:
     def read(self) -> bool:
         """Take in the next page of each kind; return whether there may be more at once. Raises whatever the storage raises."""
         end, now = last_id(self.instance), self.clock()
-        if end < self._end:  # the log was wiped, and its ids begin anew
-            log.warning("the event log ends at %s, and did at %s before: it was wiped, and the figures begin anew", end, self._end)
+        if end < self._end:  # the log was wiped, and its ids start again
+            log.warning(
+                "the event log ends at %s, and ended at %s before: it was wiped, and the figures start again from zero", end, self._end
+            )
             self._begin()
         self._end, self._first_end = end, self._first_end or end
         self._settling.look(end, now)
         full = [self._read_kind(kind, now) for kind in KINDS]
         if not any(full) and not self._unsettled and not self._caught_up:
             self._caught_up = True
-            log.info("all of Dagster's event log is read, %s events that count", f"{self.events_read:,}")
+            log.info("read all of Dagster's event log, %s events of the archiver's", f"{self.events_read:,}")
         self._answered_at, self._problem = self.stopwatch(), ""
         return any(full)
 

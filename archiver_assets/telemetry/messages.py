@@ -1,9 +1,9 @@
-"""The words of the notifications.
+"""The wording of the notifications.
 
 What belongs here: from an incident, or a digest, to a title and a text. What does not: when they are sent.
 
-A text stays within 900 characters and a title within 120, since some services take no more (PagerDuty: 1024 together). The title of an
-incident is the same when it is over, since services that resolve alerts know them by it.
+A text has at most 900 characters and a title at most 120, because some services accept no more (PagerDuty: 1024 together). The title of an
+incident stays the same when it is over, because services resolve an alert by its title.
 """
 
 from collections.abc import Mapping, Sequence
@@ -38,7 +38,7 @@ def incident_message(incident: Incident, target: NotificationTarget, notificatio
     if told and told.failures < incident.failures:
         lines.append(f"{incident.failures - told.failures} of them since the last message")
     if incident.closed is not None:
-        lines.append(f"recovered: everything that failed has succeeded since, the last at {_time(incident.closed)}")
+        lines.append(f"recovered: everything that failed has since succeeded, the last at {_time(incident.closed)}")
         return _message(title, lines, "success" if told else "failure")
     lines.append(_tables(incident))
     lines += [f"next step: {incident.hint}"] if incident.hint else []

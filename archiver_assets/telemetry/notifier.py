@@ -1,10 +1,11 @@
-"""One tick of the notifications: take in what is new, tell the targets what is due, and say what was done.
+"""One tick of the notifications: read what is new, send the targets what is due, and report what was done.
 
-What belongs here: the order of these, their limits, and what becomes of a target that cannot be reached. What does not: Dagster's sensor.
+What belongs here: the order of these steps, their limits, and the treatment of a target that cannot be reached. What does not: Dagster's
+sensor.
 
-The state that a tick returns becomes the cursor after everything was sent. A tick that dies before sends the same again: at least once,
-never lost. Messages are made of the state when they are sent, so that nothing queues up for a target that cannot be reached; the next
-message that gets through says all. The tries get rarer, and after a day the target misses what it would have been told.
+The state that a tick returns becomes the cursor after every message was sent. If a tick dies before that, the next one sends the same
+again: at least once, and never lost. Messages are made from the state when they are sent, so that nothing queues for a target that cannot
+be reached: the next message that arrives covers everything. Attempts become rarer, and after a day the message is dropped.
 """
 
 import time
@@ -69,7 +70,7 @@ class Notifier:
             state = State.model_validate_json(cursor or "")
         except ValidationError:  # none yet, or one of another version: what it knew of is told again when it fails again
             return State(position=end)
-        # The log was wiped: its ids begin anew.
+        # The log was wiped: its ids begin again.
         return State(position=end) if state.position > end else state
 
     def _take_in(self, state: State, now: float) -> None:
@@ -90,11 +91,11 @@ class Notifier:
         for target in sorted(self.notifications.targets, key=lambda each: state.targets[each.name].attempts):
             ours = state.targets[target.name]
             if now < ours.next_try:
-                yield f"target {target.name}: {ours.attempts} tries failed ({ours.problem}), the next one at {_clock_time(ours.next_try)}"
+                yield f"target {target.name}: {ours.attempts} attempts failed ({ours.problem}), the next at {_clock_time(ours.next_try)}"
                 continue
             for message, sent in self._due(state, target, now):
                 if self.stopwatch() - started >= SENDING_SECONDS:
-                    yield f"target {target.name}: the rest comes with the next tick"
+                    yield f"target {target.name}: the rest follows in the next tick"
                     break
                 problem = self.delivery.send(target, message)
                 yield _after(target, ours, problem, now)
@@ -130,12 +131,12 @@ def _after(target: NotificationTarget, ours: TargetState, problem: str | None, n
     """Note how sending went, and return it in words."""
     if problem is None:
         ours.attempts, ours.failing_since, ours.next_try, ours.problem = 0, 0.0, 0.0, ""
-        return f"target {target.name}: told"
+        return f"target {target.name}: sent"
     ours.failing_since = ours.failing_since or now
     ours.attempts, ours.problem = ours.attempts + 1, problem
     ours.next_try = now + min(_FIRST_PAUSE * 2 ** (ours.attempts - 1), LONGEST_PAUSE)
-    end = "; given up after a day, this message is lost" if _gives_up(ours, now) else f", the next try at {_clock_time(ours.next_try)}"
-    return f"target {target.name}: not told, {problem}{end}"
+    end = "; given up after a day, this message is lost" if _gives_up(ours, now) else f", the next attempt at {_clock_time(ours.next_try)}"
+    return f"target {target.name}: not sent, {problem}{end}"
 
 
 def _gives_up(ours: TargetState, now: float) -> bool:

@@ -1,7 +1,6 @@
-"""Which of Dagster's processes this is, by its command line.
+"""Which kind of Dagster process this is, from its command line.
 
-What belongs here: that, with no import that takes time, as every Python process of the image asks it. What does not: what follows
-(`processes.py`).
+Every Python process of the image imports this module, so it imports nothing that takes time. `processes.py` acts on the answer.
 """
 
 from collections.abc import Sequence

@@ -1,12 +1,13 @@
-"""Where the log goes of one of Dagster's processes: a run, a code server, and in the image the webserver and the daemon too.
+"""Where the log of a Dagster process goes: of a run, a code server, and in the image also of the webserver and the daemon.
 
-What belongs here: handlers, and what else ends up in the log of a container: Dagster's console, `print`, warnings, uncaught exceptions.
-What does not: the form of a line (`lines.py`).
+What belongs here: handlers, and everything else that ends up in the log of a container: Dagster's console, `print`, warnings, uncaught
+exceptions. What does not: the form of a line (`lines.py`).
 
-All of it goes to stdout, each record once. Dagster copies a record of ours to its storage and to its console, in words of its own; so ours
-is written before, and marked. Its console is there for every run, since `Definitions(loggers=...)` reaches only runs whose config names
-a logger, and for ticks. Both are made by `coloredlogs.install`, which is replaced; and its `--log-format` by `logging.config.dictConfig`,
-after which the handlers are taken away again. What Dagster itself offers: https://docs.dagster.io/guides/log-debug/logging.
+All of it goes to stdout, each record once. Dagster copies a record of the archiver to its storage and its console, and words it
+differently; so the archiver writes its own record first, and marks it. Dagster adds its console to every run, because
+`Definitions(loggers=...)` reaches only runs whose config names a logger, and to ticks. Both consoles are made by `coloredlogs.install`,
+which is replaced. `--log-format` is applied by `logging.config.dictConfig`, whose handlers are removed again. Dagster's own options:
+https://docs.dagster.io/guides/log-debug/logging.
 """
 
 import atexit
@@ -202,7 +203,7 @@ class Speaking(io.TextIOBase):
         return self._stream.fileno()
 
     def isatty(self) -> bool:
-        """Tell whether the stream is a terminal."""
+        """Return whether the stream is a terminal."""
         return self._stream.isatty()
 
     @property

@@ -1,10 +1,10 @@
-"""Why a run ended that no step of it ended: killed, evicted, over its time, never started.
+"""Why a run ended without an error of its own: killed, evicted, over its time limit, never started.
 
-What belongs here: from what Dagster's run monitoring and Kubernetes say of such a run to a kind, a sentence and a next step of ours. What
-does not: reading events (`events.py`).
+What belongs here: from the messages of Dagster's run monitoring and of Kubernetes to a kind, a sentence and a next step. What does not:
+reading events (`events.py`).
 
 The message of the run's failure event holds what `K8sRunLauncher.get_run_worker_debug_info` found: the states of the pod and its
-containers, and Kubernetes' events; of a run that never started the end of its output too. Only what stands in the table below is sent.
+containers, Kubernetes' events, and the end of the output of a run that never started. Only texts of the table below are sent to targets.
 See https://docs.dagster.io/deployment/execution/run-monitoring and https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle.
 """
 
@@ -25,43 +25,43 @@ class Ending:
 _NEVER_STARTED: Final = r"seconds to start\..*"
 _CONTAINER: Final = r"\nContainer '[^'\n]*' status: "
 """How the state of one begins. A node has been found for a pod that has any; what its events tell may have been long over."""
-_GOES_ON: Final = "the next run of the day goes on"
+_GOES_ON: Final = "the next run of the day continues"
 _ENDINGS: Final = (
     (
         _NEVER_STARTED + _CONTAINER + r"Waiting: (ErrImagePull|ImagePullBackOff|ErrImageNeverPull|InvalidImageName)\b",
         "ImagePullBackOff",
         "its pod never started: the image cannot be pulled",
-        "correct the image's name or tag, or the pull secret, and delete the Job that is left",
+        "correct the image's name or tag, or the pull secret, and delete the remaining Job",
     ),
     (
         _NEVER_STARTED + _CONTAINER + r"Waiting: (CreateContainerConfigError\b|ContainerCreating\b.*\nFailedMount: )",
         "CreateContainerConfigError",
         "its pod never started: a Secret, a ConfigMap or a key that it names is not there",
-        "create what the end of the run's log names, and delete the Job that is left",
+        "create what the end of the run's log names, and delete the remaining Job",
     ),
     (
         rf"seconds to start\.(?!.*{_CONTAINER}).*\nFailedScheduling: ",
         "FailedScheduling",
         "its pod never started: no node has room for it, or fits its affinity and tolerations",
-        "add a node, or lower the requests, and delete the Job that is left",
+        "add a node, or lower the requests, and delete the remaining Job",
     ),
     (
         _CONTAINER + r"Terminated with exit code \d+: OOMKilled\b",
         "OOMKilled",
-        "its pod took more memory than its limit, and was killed",
+        "its pod used more memory than its limit, and was killed",
         "raise the memory limit: resources of the table in the config, else of the run launcher",
     ),
     (
         _NEVER_STARTED,
         "START_TIMEOUT",
         "its pod did not start in time, or died before the run began",
-        "read the end of the run's log, and delete the Job that is left",
+        "read the end of the run's log, and delete the remaining Job",
     ),
     (
         r"\b(Evicted|Preempting|Preempted)\b|node was low on resource|imminent node shutdown",
         "Evicted",
         "its pod was evicted from its node",
-        f"see why the node had no room; {_GOES_ON}",
+        f"find out why the node had no room; {_GOES_ON}",
     ),
     (
         r"\bDeadlineExceeded\b",
@@ -72,7 +72,7 @@ _ENDINGS: Final = (
     (
         r"^Exceeded maximum runtime of |^This job is being forcibly marked as failed",
         "MAX_RUNTIME",
-        "it took longer than run_monitoring lets it, and was ended",
+        "it exceeded the time limit of run_monitoring, and was ended",
         f"{_GOES_ON}; if it always takes so long, raise deadline_seconds of the table, else max_runtime_seconds",
     ),
     (
@@ -84,19 +84,19 @@ _ENDINGS: Final = (
     (
         r"worker status UNKNOWN: 'Job \S+ could not be found'",
         "NOT_FOUND",
-        "Kubernetes has no Job of it: deleted, or the run is one of `archiver run`, which goes on",
-        "see who deleted it; a run that goes on corrects its record at its end",
+        "Kubernetes has no Job for it: the Job was deleted, or the run is one of `archiver run`, which goes on",
+        "find out who deleted it; a run that goes on corrects its record when it ends",
     ),
     (
         r"worker status UNKNOWN",
         "UNKNOWN",
-        "Kubernetes could not be asked for its pod, which may go on",
-        "see whether the API server answers the daemon; a run that goes on corrects its record at its end",
+        "Kubernetes did not report the state of its pod, which may still run",
+        "check that the API server answers the daemon; a run that goes on corrects its record when it ends",
     ),
     (
         r"worker status FAILED|^The process of this run is gone",
         "KILLED",
-        "its process died, or its pod was deleted, without a word",
+        "its process died, or its pod was deleted, without giving a reason",
         f"read the end of the run's log; {_GOES_ON}",
     ),
 )

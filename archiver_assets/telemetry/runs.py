@@ -1,6 +1,6 @@
-"""What the record of a run says of it: whether it is a dry run, and which of our errors ended it.
+"""What the record of a run shows: whether it is a dry run, and which of the archiver's errors ended it.
 
-What belongs here: reading records and serialized errors. What does not: what follows from them.
+What belongs here: reading records and serialized errors. What does not: the consequences.
 """
 
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ _WRAPPERS: Final = frozenset({"DagsterExecutionStepExecutionError", "Failure", "
 
 
 def is_dry(run: dg.DagsterRun) -> bool:
-    """Tell whether any step of the run was asked for a dry run: then all of them are, whatever the others say.
+    """Return whether any step of the run was asked for a dry run: then all of them are, whatever the others say.
 
     Half a dry run would be a trap: a purge that was not asked, beside an archive that only pretends.
     """

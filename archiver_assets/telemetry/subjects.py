@@ -1,8 +1,8 @@
-"""Whose figures a run, an asset or a check has part in.
+"""Which table or database the figures of a run, an asset or a check belong to.
 
-What belongs here: from Dagster's names to those of databases and tables, with a config or without one. What does not: any figure.
+What belongs here: from Dagster's names to those of databases and tables, with or without a config. What does not: any figure.
 
-Without a config a table has the names that its assets' keys have, in which characters that Dagster does not allow are `_`.
+Without a config a table has the names in its assets' keys, in which `_` stands for each character that Dagster does not allow.
 """
 
 from collections.abc import Iterator, Mapping

@@ -45,7 +45,7 @@ from archiver_assets_tests.ticks import Ticks, fill, march
 
 FOLDER = "archives/lab/public/audit_logs/"
 PURGE = dg.AssetKey(["lab", "public", "audit_logs", "purge"])
-DONE = "no expired day has rows beside {} that are archived"
+DONE = "no expired day has rows to archive; {} are archived already"
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def test_such_a_table_has_no_purge_to_click_and_its_schedule_asks_for_none(lab: 
 
     assert {key for key in graph.get_all_asset_keys() if key.path[2] == "audit_logs"} == {keys.source, keys.archive, keys.restore}
     assert {table_keys(other).purge, keys.row_counts} <= {*graph.get_all_asset_keys(), *graph.asset_check_keys}
-    assert "Rows stay for ever, and are archived 30 days after" in str(graph.get(keys.source).description)
+    assert "Rows are archived 30 days after" in str(graph.get(keys.source).description)
     selected = definitions.resolve_job_def(shared_job_name(kept)).asset_layer.executable_asset_keys
     assert selected == {keys.archive, table_keys(other).archive, table_keys(other).purge}
     about = {schedule.name: schedule.description for schedule in definitions.get_repository_def().schedule_defs}

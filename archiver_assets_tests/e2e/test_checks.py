@@ -96,7 +96,7 @@ def test_a_tick_does_not_ask_for_checks_that_are_still_being_evaluated(lab: Lab,
     kept_instance.create_run_for_job(job, tags={"archiver/database": "another"}, status=dg.DagsterRunStatus.STARTED)
     assert isinstance(made.tick(), dg.RunRequest)
     kept_instance.create_run_for_job(job, tags=dict(request.tags), status=dg.DagsterRunStatus.STARTED)
-    assert made.tick() == "the checks of lab are still being evaluated, or wait to be"
+    assert made.tick() == "the checks of lab are still queued or running"
 
 
 def test_a_quiet_table_and_one_whose_days_are_held_have_no_backlog(lab: Lab, instance: dg.DagsterInstance) -> None:
@@ -107,7 +107,7 @@ def test_a_quiet_table_and_one_whose_days_are_held_have_no_backlog(lab: Lab, ins
     lab.fill(rows=3)
     place(lab, id="all")
     evaluation = made.backlog()
-    assert (evaluation.passed, evaluation.description) == (True, "no expired day waits, and 1 with rows that are all held")
+    assert (evaluation.passed, evaluation.description) == (True, "no expired day waits; days with held rows alone: 1")
 
 
 def test_a_table_whose_rows_wait_no_longer_than_they_may_passes_and_says_what_waits(lab: Lab, instance: dg.DagsterInstance) -> None:
@@ -143,7 +143,7 @@ def test_a_stalled_table_fails_with_what_was_expected_and_the_next_step(lab: Lab
     assert expected in str(evaluation.description)
     findings = evaluation.metadata["findings"]
     assert isinstance(findings, dg.TableMetadataValue)
-    assert str(findings.records[0].data["next step"]).startswith("see why runs of that day failed")
+    assert str(findings.records[0].data["next step"]).startswith("find out why its runs failed")
     assert not made.backlog().passed
     assert checks(lab, instance, lab.table(max_backlog_days=None)).backlog().passed
 

@@ -180,7 +180,7 @@ def test_runs_whose_pods_never_start_or_never_end_are_given_up_after_the_timeout
         "too_large": "OOMKilled",
         "late": "START_TIMEOUT",
     }
-    assert all("delete the Job that is left" in each.hint for name, each in failures.items() if name != "too_large")
+    assert all("delete the remaining Job" in each.hint for name, each in failures.items() if name != "too_large")
     assert not [each for each in failures.values() if IMAGE in each.text + each.hint or "no such module" in each.text + each.hint]
 
 

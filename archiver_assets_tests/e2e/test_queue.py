@@ -214,7 +214,7 @@ def test_a_run_with_the_old_tag_of_resources_which_would_be_above_the_config_is_
     with pytest.raises(HTTPError) as error:
         room.launch(key("one", "t0", "archive"), day=str(DAY), tags=mine)
     with error.value as answer:
-        assert b"expected the resources of a run in the config alone, found the tag dagster-k8s/resource_requirements" in answer.read()
+        assert b"expected the resources of a run only in the config, found the tag dagster-k8s/resource_requirements" in answer.read()
     (refused,) = room.runs(**mine)
     assert refused.status is dg.DagsterRunStatus.FAILURE
 

@@ -359,7 +359,7 @@ def test_the_check_in_dagster_says_each_finding_on_a_line_with_its_severity(lab:
         (evaluation,) = result.get_asset_check_evaluations()
         return evaluation
 
-    assert (evaluate().passed, evaluate().description) == (True, "nothing speaks against archiving and purging this table")
+    assert (evaluate().passed, evaluate().description) == (True, "found no obstacle to archiving and purging this table")
     lab.execute("CREATE PUBLICATION p FOR TABLE audit_logs")
     assert (evaluate().passed, evaluate().severity) == (False, dg.AssetCheckSeverity.WARN)
     lab.execute("CREATE RULE r AS ON DELETE TO audit_logs DO INSTEAD NOTHING")

@@ -213,7 +213,7 @@ def test_recovered_is_said_once_when_every_failed_step_of_every_day_has_succeede
         world.tick(30)
     assert hook.titles == ["one: SourceUnavailable"] * 2
     assert [each["type"] for each in hook.received] == ["failure", "success"]
-    assert "recovered: everything that failed has succeeded since, the last at 2026-08-02 02:13 UTC" in hook.texts[1]
+    assert "recovered: everything that failed has since succeeded, the last at 2026-08-02 02:13 UTC" in hook.texts[1]
     assert '"incidents"' not in str(world.cursor)
 
 
@@ -280,12 +280,12 @@ def test_a_target_that_cannot_be_reached_blocks_no_other_and_gets_the_whole_stor
         world.fail("one", 1)
         tick = world.tick(3)
         assert len(hook.received) == 1
-        assert "target down: not told, it answered 503, the next try at 02:04 UTC" in tick.said
+        assert "target down: not sent, it answered 503, the next attempt at 02:04 UTC" in tick.said
 
         for _ in range(120):
             tick = world.tick(1)
         assert other.tries == 7  # after 1, 2, 4, 8, 16 and 32 minutes more
-        assert "target down: 7 tries failed (it answered 503)" in tick.said
+        assert "target down: 7 attempts failed (it answered 503)" in tick.said
         assert CANARY not in tick.said + tick.cursor
 
         world.fail("one", 2)
@@ -463,10 +463,10 @@ def test_no_secret_is_in_messages_logs_or_ticks(instance: dg.DagsterInstance, ho
     assert hook.titles == ["one: SourceUnavailable", "two: ValueError"]
     everything = [tick.said, tick.cursor.replace(f"password-{CANARY}", ""), caplog.text, str(hook.received)]
     assert [each for each in everything if CANARY in each] == []
-    assert "target refusing: not told, it answered 403" in tick.said
-    assert "target gone: not told, it could not be reached within 60 s, or took no message" in tick.said
-    assert "target wrong: not told, the variable wrong_URL does not hold a URL that Apprise knows" in tick.said
-    assert "target unset: not told, expected its URL in the environment variable unset_URL, found none" in tick.said
+    assert "target refusing: not sent, it answered 403" in tick.said
+    assert "target gone: not sent, it could not be reached within 60 s, or accepted no message" in tick.said
+    assert "target wrong: not sent, the variable wrong_URL does not hold a URL that Apprise knows" in tick.said
+    assert "target unset: not sent, expected its URL in the environment variable unset_URL, found none" in tick.said
 
 
 def test_logs_of_others_are_heard_while_no_message_is_sent(world: World, caplog: pytest.LogCaptureFixture) -> None:
@@ -484,7 +484,7 @@ def test_a_target_may_be_a_mailbox(instance: dg.DagsterInstance) -> None:
         world.fail("one")
         tick = world.tick(3)
 
-    assert "target ops: told" in tick.said
+    assert "target ops: sent" in tick.said
     (mail,) = mails
     assert "Audit Archiver: one: SourceUnavailable" in mail
 
@@ -527,7 +527,7 @@ def test_the_sensor_tells_of_real_runs_that_failed(
     assert [getattr(each, "kind", None) for each in events] == [SourceUnavailable.__name__]
     log = EventLog(instance, replace_databases(own, databases))
     later = Notifier(own.notifications, log, AppriseDelivery(time_limit=60), clock=lambda: time.time() + HOUR).tick(cursor)
-    assert "target ops: told" in later.said
+    assert "target ops: sent" in later.said
     assert hook.titles == ["one: SourceUnavailable"]
     assert CANARY not in hook.texts[0]
 

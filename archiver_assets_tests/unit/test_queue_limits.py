@@ -88,7 +88,7 @@ def test_without_a_readable_file_one_run_of_a_database_starts_and_the_log_says_w
 
     (record,) = caplog.records
     assert record.levelname == "WARNING"
-    assert "at most 1 run of a database at a time" in record.getMessage()
+    assert "at most 1 run of each database at a time" in record.getMessage()
     assert str(path) in record.getMessage()
     path.write_text(with_limit(5))
     assert started(limits.now()) == 5
