@@ -77,7 +77,13 @@ class Job:
         reached = _hook(self.death)
         for day in self.days:
             partition = Partition.from_key(day, self.table.timezone)
-            yield Task(self.table, partition, self.source, store, f"job-{os.getpid()}", self.prefix, reached=reached)
+            run_id = f"job-{os.getpid()}"
+            yield Task(self.table, partition, self.source, store, run_id, self.prefix, reached=reached, sleep=_briefly)
+
+
+def _briefly(seconds: float) -> None:
+    """Wait a tenth: between two tries at a leaf that writers are using, it is seconds."""
+    time.sleep(seconds / 10)
 
 
 def _hook(death: Death | None) -> Callable[[Step], None]:

@@ -9,7 +9,7 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import date
 from multiprocessing.context import ForkServerProcess
@@ -23,7 +23,7 @@ from archiver_assets_tests.lab import Lab
 from archiver_assets_tests.torture.checker import LOG, Checker
 from archiver_assets_tests.torture.death import Death
 from archiver_assets_tests.torture.job import DONE, FAILED, PURGES, TERMINATED, Job, start
-from archiver_assets_tests.torture.shapes import DROP, ORDINARY, Kind, kind_of_round, shape_of
+from archiver_assets_tests.torture.shapes import DROP, EXPIRED_LEAVES, ORDINARY, Kind, kind_of_round, shape_of
 from archiver_assets_tests.torture.writer import Writer, log_all
 
 DAYS = ("2024-03-04", "2024-03-05", "2024-03-06")
@@ -57,6 +57,7 @@ class Run:
     kills: Counter[Kind] = field(default_factory=Counter)
     trace: list[str] = field(default_factory=list)
     rounds: int = 0
+    writers: list[Writer] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.random = random.Random(self.seed)
@@ -86,15 +87,24 @@ class Run:
     @contextmanager
     def _writing(self) -> Iterator[None]:
         unique = self.shape is ORDINARY
-        writers = [Writer(self.lab.database.dsn, list(DAYS), f"{self.seed}.{self.rounds}.{number}", unique=unique) for number in range(2)]
-        for writer in writers:
+        names = [f"{self.seed}.{self.rounds}.{number}" for number in range(2)]
+        self.writers = [Writer(self.lab.database.dsn, list(DAYS), name, unique=unique) for name in names]
+        for writer in self.writers:
             writer.start()
         try:
             yield
         finally:
-            for writer in writers:
+            for writer in self.writers:
                 writer.stop()
-            self._tell(f"the writers stopped after {sum(writer.transactions for writer in writers)} transactions")
+            self._tell(f"the writers stopped after {sum(writer.transactions for writer in self.writers)} transactions")
+
+    @contextmanager
+    def _calm(self, step: Step | None) -> Iterator[None]:
+        """Let the writers rest where a job is to die at the drop of a leaf: none goes while they write into it."""
+        with ExitStack() as resting:
+            for writer in self.writers if step is Step.LEAF_DROPPED else ():
+                resting.enter_context(writer.resting())
+            yield
 
     def _round(self) -> None:
         step, number = kind_of_round(self.seed, self.rounds, ROUNDS)
@@ -111,6 +121,10 @@ class Run:
             jobs.append(replace(self.job, days=days, verbs=self._verbs(other), death=second))
         deaths = "; ".join(f"{'+'.join(job.verbs)}, {job.death}" for job in jobs)
         self._tell(f"round {self.rounds} on {' and '.join(days)}: {deaths}")
+        with self._calm(step):
+            self._let(jobs, first)
+
+    def _let(self, jobs: list[Job], first: Death) -> None:
         processes = [start(job) for job in jobs]
         try:
             self._meanwhile(processes[0], first)
@@ -194,6 +208,8 @@ class Run:
         before = self.checker.objects()
         if (code := self._run_all()) != DONE or self.checker.objects() != before:
             self._fail(f"a run after a completion ended with {code}, {before} became {self.checker.objects()}, {self._log()}")
+        if kept := self.lab.execute(EXPIRED_LEAVES):
+            self._fail(f"leaves that are empty and expired are left after a completion: {kept}")
 
     def _run_all(self) -> int | None:
         self.job.log.unlink(missing_ok=True)

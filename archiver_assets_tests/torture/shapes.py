@@ -38,6 +38,10 @@ CREATE TABLE IF NOT EXISTS leaf_05 PARTITION OF public.audit_logs FOR VALUES FRO
 CREATE TABLE IF NOT EXISTS leaf_06_and_07 PARTITION OF public.audit_logs FOR VALUES FROM ('2024-03-06 00:00') TO ('2024-03-08 00:00');
 CREATE TABLE IF NOT EXISTS leaf_recent PARTITION OF public.audit_logs FOR VALUES FROM ('2099-01-01 00:00') TO ('2100-01-01 00:00');
 """
+EXPIRED_LEAVES = """
+SELECT inhrelid::regclass::text FROM pg_inherits
+WHERE inhparent = to_regclass('public.audit_logs') AND inhrelid <> to_regclass('public.leaf_recent')
+"""
 
 
 @dataclass(frozen=True)

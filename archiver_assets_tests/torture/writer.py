@@ -7,7 +7,8 @@ Every content is new, so that two versions of a row are never equal. Which rows 
 
 import random
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -82,6 +83,7 @@ class Writer:
         self._seed = seed
         self._texts = 0
         self._over = threading.Event()
+        self._turn = threading.Lock()
         self._error: BaseException | None = None
         self._actions: list[Callable[[_Transaction], None]] = [
             self._insert,
@@ -109,11 +111,18 @@ class Writer:
             message = f"{self._thread.name} hangs"
             raise TimeoutError(message)
 
+    @contextmanager
+    def resting(self) -> Iterator[None]:
+        """Begin no transaction during the block, and be in none."""
+        with self._turn:
+            yield
+
     def _run(self) -> None:
         try:
             with psycopg.connect(self._dsn, autocommit=True) as connection:
                 while not self._over.is_set():
-                    self._transact(connection)
+                    with self._turn:
+                        self._transact(connection)
                     self._over.wait(self._random.uniform(0, 0.01))
         except Exception as error:  # noqa: BLE001 - raised again by `stop`
             self._error = error
