@@ -1,6 +1,5 @@
 """What a purge says it did: rows deleted, gone, late and held stay true through lost connections, lifted holds and changed tables."""
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,22 +11,11 @@ from archiver_assets.lifecycle.task import Step
 from archiver_assets.source.catalog import count_held
 from archiver_assets.store.hold_objects import release_hold
 from archiver_assets.store.manifest import Receipt, decode
-from archiver_assets_tests.faults.test_holds import condition, place
+from archiver_assets_tests.holds import condition, place
+from archiver_assets_tests.kills import after
 from archiver_assets_tests.lab import PREFIX, Lab
 
 LATE = "INSERT INTO audit_logs (created_at, action) VALUES ('2024-03-05 12:00Z', 'late')"
-
-
-def at(step: Step, nth: int, do: Callable[[], object]) -> Callable[[Step], None]:
-    """Return what does something when a step is reached for the nth time."""
-    seen = []
-
-    def reached(found: Step) -> None:
-        seen.append(found)
-        if found is step and seen.count(step) == nth:
-            do()
-
-    return reached
 
 
 def lose_connection() -> None:
@@ -58,7 +46,7 @@ def test_a_lost_connection_loses_no_count_of_what_was_deleted_before_it(lab: Lab
     lab.fill(rows=30)
     archive(lab.task(table=table))
 
-    purged = purge(lab.task(table=table, reached=at(step, nth, lose_connection)))
+    purged = purge(lab.task(table=table, reached=after(step, lose_connection, nth)))
 
     assert (purged.outcome, purged.tally.purged, purged.tally.rows.gone, purged.tally.rows.changed, purged.late) == ("purged", 30, 0, 0, 0)
     assert (receipt(lab).rows_purged_by_version, receipt(lab).rows_gone) == (30, 0)
@@ -70,7 +58,7 @@ def test_rows_that_others_deleted_are_gone_also_after_a_lost_connection(lab: Lab
     archive(lab.task(table=table))
     lab.execute("DELETE FROM audit_logs WHERE id IN (1, 2, 30)")
 
-    purged = purge(lab.task(table=table, reached=at(Step.BATCH_DELETED, 2, lose_connection)))
+    purged = purge(lab.task(table=table, reached=after(Step.BATCH_DELETED, lose_connection, 2)))
 
     assert (purged.tally.purged, purged.tally.rows.gone) == (27, 3)
     assert (receipt(lab).rows_purged_by_version, receipt(lab).rows_gone) == (27, 3)
@@ -115,7 +103,7 @@ def test_more_rows_gone_than_there_were_before_are_counted(lab: Lab) -> None:
     lab.execute("DELETE FROM audit_logs WHERE id > 20")
     back = "INSERT INTO audit_logs SELECT * FROM kept"
 
-    purged = purge(lab.task(table=table, reached=at(Step.BATCH_DELETED, 1, lambda: lab.execute(back))))
+    purged = purge(lab.task(table=table, reached=after(Step.BATCH_DELETED, lambda: lab.execute(back))))
 
     assert (purged.tally.purged, purged.late, lab.count()) == (30, 0, 0)
 
@@ -139,7 +127,7 @@ def test_the_receipt_says_how_many_rows_were_held_before_the_hold_was_lifted(lab
     archive(lab.task(table=table))
     place(lab, condition("action", "in", "action 25", "action 27"))
 
-    purged = purge(lab.task(table=table, reached=at(Step.BATCH_DELETED, 1, lambda: release_hold(lab.store, PREFIX, "case-1"))))
+    purged = purge(lab.task(table=table, reached=after(Step.BATCH_DELETED, lambda: release_hold(lab.store, PREFIX, "case-1"))))
 
     assert (purged.outcome, purged.tally.purged, purged.held, lab.count()) == ("purged", 30, 0, 0)
     assert receipt(lab).rows_held_before == 2
@@ -153,7 +141,7 @@ def test_a_hold_that_comes_between_two_batches_is_counted_at_the_end(lab: Lab) -
     def hold() -> None:
         place(lab, condition("action", "in", "action 25", "action 27"))
 
-    purged = purge(lab.task(table=table, reached=at(Step.BATCH_DELETED, 1, hold)))
+    purged = purge(lab.task(table=table, reached=after(Step.BATCH_DELETED, hold)))
 
     assert (purged.outcome, purged.tally.purged, purged.held, purged.late, lab.count()) == ("held", 28, 2, 0, 2)
 
@@ -201,7 +189,7 @@ def test_a_hold_that_comes_between_two_batches_and_keeps_only_late_rows_is_count
     archive(lab.task(table=table))
     lab.execute(LATE)
 
-    purged = purge(lab.task(table=table, reached=at(Step.BATCH_DELETED, 1, lambda: place(lab, condition("action", "=", "late")))))
+    purged = purge(lab.task(table=table, reached=after(Step.BATCH_DELETED, lambda: place(lab, condition("action", "=", "late")))))
 
     assert (purged.outcome, purged.tally.purged, purged.held, purged.late, lab.count()) == ("purged", 30, 1, 0, 1)
 
@@ -212,6 +200,6 @@ def test_late_rows_are_counted_rightly_after_a_lost_connection(lab: Lab) -> None
     archive(lab.task(table=table))
     lab.execute(f"{LATE}, {', '.join(['(%s, %s)'] * 14)}", ["2024-03-05 13:00Z", "late"] * 14)
 
-    purged = purge(lab.task(table=table, reached=at(Step.BATCH_DELETED, 1, lose_connection)))
+    purged = purge(lab.task(table=table, reached=after(Step.BATCH_DELETED, lose_connection)))
 
     assert (purged.tally.purged, purged.late, receipt(lab).rows_late, lab.count()) == (30, 15, 15, 15)

@@ -1,6 +1,6 @@
 """The command line: usage, arguments and options of every command, from click's own declarations; and the exit statuses.
 
-What belongs here: that. What does not: what a command says and does, which the page shows by examples.
+What a command prints and does does not belong here: the page shows it in examples.
 """
 
 import ast

@@ -1,6 +1,6 @@
 """The objects of the archive: their keys and the JSON in them, from the store's models, and one of each from a real run.
 
-What belongs here: that. Numbers, digests and times of the example differ from run to run: it is written anew only if something else does.
+Numbers, digests and times of the example differ from run to run, so it is written again only if anything else differs.
 """
 
 import json
