@@ -22,6 +22,7 @@ from archiver_assets.source.session import Source
 from archiver_assets_tests.lab import Lab
 from archiver_assets_tests.torture.checker import LOG, Checker
 from archiver_assets_tests.torture.death import Death
+from archiver_assets_tests.torture.held import held_day
 from archiver_assets_tests.torture.job import DONE, FAILED, PURGES, TERMINATED, Job, start
 from archiver_assets_tests.torture.shapes import DROP, EXPIRED_LEAVES, ORDINARY, Kind, kind_of_round, shape_of
 from archiver_assets_tests.torture.writer import Writer, log_all
@@ -143,8 +144,16 @@ class Run:
             self._check("during a round")
 
     def _run_beside_writers(self) -> None:
-        """Let a job alone but for the writers: all days are purged while their rows change."""
-        self._ended(start(replace(self.job, days=DAYS)), None)
+        """Let a job alone but for the writers: all days are purged while their rows change, every other time but for one that is held."""
+        if self.random.random() < 0.5:
+            day = self.random.choice(DAYS)
+            self._tell(f"{day} is held")
+            with held_day(self.lab, self.job.prefix, day) as gone:
+                self._ended(start(replace(self.job, days=DAYS)), None)
+                if lost := gone():
+                    self._fail("\n".join(lost[:20]))
+        else:
+            self._ended(start(replace(self.job, days=DAYS)), None)
         self._check("after a run beside writers")
 
     def _verbs(self, step: Step | None) -> tuple[str, ...]:
