@@ -14,8 +14,8 @@ from archiver_assets.lifecycle.restoring.restore import restore
 from archiver_assets.lifecycle.task import Step
 from archiver_assets.store.hold_objects import place_hold, read_hold_objects
 from archiver_assets.store.objects import ObjectStore, StoredObject
-from archiver_assets_tests.faults.test_restore import INTO_ITSELF, differing
 from archiver_assets_tests.lab import PREFIX, Lab
+from archiver_assets_tests.restoring import INTO_ITSELF, differing
 
 
 @pytest.fixture(name="purged")
