@@ -14,7 +14,7 @@ from archiver_assets.orchestration.assets import TableKeys, table_keys
 from archiver_assets.orchestration.build import build_definitions
 from archiver_assets.orchestration.checks import CHECKS_JOB
 from archiver_assets.orchestration.partitions import shared_job_name
-from archiver_assets.orchestration.resources import Services
+from archiver_assets.services import Services
 from archiver_assets_tests.lab import DAY, Lab
 
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}

@@ -1,8 +1,9 @@
-"""An ObjectStore that fails where a test wants it to. What does not belong here: a store without a server (`doubles.py`)."""
+"""ObjectStores that fail, or do something else, where a test wants it. A store without a server is in `doubles.py`."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from archiver_assets.errors import ObjectExists, StoreUnavailable
 from archiver_assets.store.objects import ObjectStore, StoredObject, Upload, Version
@@ -76,3 +77,23 @@ class FaultyUpload:
 
     def commit(self) -> StoredObject:
         return self.real.commit()
+
+
+@dataclass
+class WatchedStore:
+    """Passes everything on to a real store, and does something before the holds are listed for the n-th time."""
+
+    real: ObjectStore
+    do: Callable[[], object]
+    nth: int = 1
+    times: int = field(default=0, init=False)
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - as the store has it
+        return getattr(self.real, name)
+
+    def list(self, prefix: str, *, at_most: int | None = None) -> Iterator[StoredObject]:
+        if prefix.endswith("_holds/"):
+            self.times += 1
+            if self.times == self.nth:
+                self.do()
+        return self.real.list(prefix, at_most=at_most)

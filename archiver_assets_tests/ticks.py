@@ -17,9 +17,9 @@ from archiver_assets.orchestration.assets import scheduled_keys, table_keys
 from archiver_assets.orchestration.build import build_definitions
 from archiver_assets.orchestration.day_selection import Choice
 from archiver_assets.orchestration.partitions import shared_job_name
-from archiver_assets.orchestration.resources import Services
 from archiver_assets.orchestration.schedules import choose_days
 from archiver_assets.orchestration.tags import run_tags
+from archiver_assets.services import Services
 from archiver_assets_tests.asset_runs import QUIET
 from archiver_assets_tests.lab import DAY, Lab
 

@@ -6,14 +6,9 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 import pytest
 
-from archiver_assets.config import TableConfig
 from archiver_assets.errors import SourceLoginRefused, SourceUnavailable, TableRefused
-from archiver_assets.orchestration.build import build_definitions
 from archiver_assets.orchestration.check_evaluation import evaluate_all, last_seen
 from archiver_assets.orchestration.checks import CHECKS_JOB, check_keys
-from archiver_assets.services import Services
-from archiver_assets_tests.asset_runs import QUIET
-from archiver_assets.errors import SourceUnavailable, TableRefused
 from archiver_assets_tests.asset_runs import Checks, checks, numbers
 from archiver_assets_tests.holds import place
 from archiver_assets_tests.lab import DAY, Lab

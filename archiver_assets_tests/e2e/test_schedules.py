@@ -21,7 +21,6 @@ from archiver_assets.orchestration.history import got_on
 from archiver_assets.orchestration.partitions import shared_job_name
 from archiver_assets.orchestration.schedules import choose_days
 from archiver_assets.orchestration.tags import run_tags
-from archiver_assets.services import Services
 from archiver_assets.source import preflight as source_preflight
 from archiver_assets.source.session import partition_lock
 from archiver_assets_tests.holds import place

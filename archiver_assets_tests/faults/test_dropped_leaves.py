@@ -22,7 +22,7 @@ from archiver_assets.source.catalog import Connection, Table
 from archiver_assets.source.identities import Part, of_leaf
 from archiver_assets.store.hold_objects import place_hold, release_hold
 from archiver_assets.store.manifest import Receipt, decode
-from archiver_assets_tests.faults.test_holds import WatchedStore
+from archiver_assets_tests.faulty_store import WatchedStore
 from archiver_assets_tests.lab import PREFIX, Lab
 from archiver_assets_tests.outcomes import assert_purged
 

@@ -32,8 +32,7 @@ from archiver_assets.store.hold_objects import place_hold
 from archiver_assets.store.s3 import Patience, S3ObjectStore
 from archiver_assets.store.s3_upload import PART_SIZE
 from archiver_assets_tests.doubles import MemoryObjectStore
-from archiver_assets_tests.lab import PREFIX, Lab, only
-from archiver_assets_tests.lab import LARGE_ROWS, Lab, only
+from archiver_assets_tests.lab import LARGE_ROWS, PREFIX, Lab, only
 from archiver_assets_tests.proxies import Fault, HttpProxy, Rule, TcpProxy
 
 ROWS = 200

@@ -1,9 +1,8 @@
 """Legal holds under attack: no held row is ever deleted, and a hold that cannot be read or understood holds everything."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 
@@ -21,9 +20,9 @@ from archiver_assets.lifecycle.task import Step, Task
 from archiver_assets.orchestration.metadata import purged_metadata
 from archiver_assets.source.session import Source
 from archiver_assets.store.hold_objects import place_hold, release_hold
-from archiver_assets.store.objects import ObjectStore, StoredObject
 from archiver_assets.store.s3 import S3ObjectStore
 from archiver_assets_tests.conftest import fresh_lab
+from archiver_assets_tests.faulty_store import WatchedStore
 from archiver_assets_tests.holds import condition, hold, place
 from archiver_assets_tests.kills import Killed, after, kill_at
 from archiver_assets_tests.lab import COPY_AND_SWAP, DAY, PREFIX, Lab
@@ -80,26 +79,6 @@ def receipts(lab: Lab) -> list[str]:
 def with_table(lab: Lab, **changes: Any) -> Task:  # noqa: ANN401 - whatever a task has
     """Return the task of a config that names the table of holds, in the database of the lab."""
     return lab.task(legal_holds=LegalHolds(table=HOLDS), holds_source=Source(lab.database_config(), lab.environ), **changes)
-
-
-@dataclass
-class WatchedStore:
-    """Passes everything on to a real store, and does something before the holds are listed for the n-th time."""
-
-    real: ObjectStore
-    do: Callable[[], object]
-    nth: int = 1
-    times: int = field(default=0, init=False)
-
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever the real store has
-        return getattr(self.real, name)
-
-    def list(self, prefix: str, *, at_most: int | None = None) -> Iterator[StoredObject]:
-        if prefix.endswith("_holds/"):
-            self.times += 1
-            if self.times == self.nth:
-                self.do()
-        return self.real.list(prefix, at_most=at_most)
 
 
 def no_answer() -> None:
