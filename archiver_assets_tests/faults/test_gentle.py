@@ -496,7 +496,7 @@ def test_a_table_on_which_another_vacuum_is_at_work_is_skipped_with_a_warning(la
 
     assert (purged.outcome, lab.count(), purged.vacuumed.bytes_reusable) == ("purged", 0, 0)
     assert purged.vacuumed.outcome.startswith("skipped: ")
-    assert lines(caplog, "not all was vacuumed")
+    assert lines(caplog, "not everything was vacuumed")
 
 
 def test_a_vacuum_that_fails_is_a_warning_and_no_failed_purge(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:

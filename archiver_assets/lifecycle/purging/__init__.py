@@ -1,1 +1,1 @@
-"""Purge: the rows of proven generations leave the table, by batches or by leaves, and what a dry run foresees of that."""
+"""Purge: delete the rows of proven generations from the table, in batches or by dropping leaves, and the dry run of a purge."""

@@ -1,7 +1,7 @@
-"""Deleting the rows that a proven generation holds, batch by batch, on the session that holds the lock.
+"""Delete the rows that a proven generation holds, batch by batch, in the session that holds the lock.
 
-What belongs here: which rows of an object are deleted, in which range and leaves, and whether their versions are believed. What does not:
-how a batch is deleted (`source/deleting.py`), when a generation may be purged (`purge.py`).
+What belongs here: choosing the rows of an object, the range and the leaves, and deciding whether row versions are believed. What does not:
+how a batch is deleted (`source/deleting.py`), and when a generation may be purged (`purge.py`).
 """
 
 from collections.abc import Callable, Iterator
@@ -26,12 +26,12 @@ from archiver_assets.source.hold_rows import held_rows, read_clock
 from archiver_assets.store.manifest import Manifest
 
 _CONFLICT_PAUSES = (0.1, 0.2, 0.4, 0.8)
-"""Seconds between tries at a batch that the server ended for the sake of another transaction."""
+"""Seconds between attempts at a batch whose transaction the server ended because of a conflict with another one."""
 
 
 @dataclass(frozen=True)
 class Tally:
-    """What became of the rows of the generations purged, in how many batches. Those that this call deleted are `purged`."""
+    """The outcome for the rows of the purged generations, and the number of batches."""
 
     rows: Deleted = field(default_factory=Deleted)
     batches: int = 0
@@ -43,17 +43,17 @@ class Tally:
 
     @property
     def left(self) -> int:
-        """The rows that should have gone, and could not: locked by others, or no longer of the partition's range. Held ones should not."""
+        """The rows that could not be deleted: locked by others, or no longer in the partition's range. Held rows are not included."""
         return self.rows.locked + self.rows.elsewhere
 
     def __add__(self, other: "Tally") -> "Tally":
-        """Add each number."""
+        """Return the sum of each number."""
         return Tally(self.rows + other.rows, self.batches + other.batches)
 
 
 @dataclass(frozen=True)
 class Session:
-    """The session that holds the lock, and what it found there."""
+    """The session that holds the lock, and the server and table that it found."""
 
     task: Task
     connection: Connection
@@ -62,7 +62,7 @@ class Session:
     places: HoldPlaces
 
     def holds(self) -> tuple[Hold, ...]:
-        """Read the holds that are in force on the partition now."""
+        """Read the holds, and return those now in force on the partition."""
         covering = [hold for hold in self.places.on(self.task.table) if hold.covers(self.task.partition.day)]
         if not covering:
             return ()
@@ -70,29 +70,29 @@ class Session:
         return tuple(hold for hold in covering if in_force(hold, now, self.task.table.timezone))
 
     def held_rows(self) -> tuple[sql.HeldRows, ...]:
-        """Read the holds, and return the rows that they keep."""
+        """Read the holds, and return the rows that each of them keeps."""
         return held_rows(self.connection, self.task.table, self.table, self.holds())
 
 
 @dataclass(frozen=True)
 class Proven:
-    """A generation whose purge has begun, and the copy of its object that this very call has proven."""
+    """A generation whose purge has begun, and the copy of its object that this call has proven."""
 
     generation: Generation
     copy: LocalCopy
 
 
 def target_of(session: Session, generation: Generation) -> Target:
-    """Return the table as the session found it, and the range and the leaves in which the generation speaks of its rows."""
+    """Return the table as the session found it, with the range and the leaves in which the generation may delete rows."""
     table, manifest = session.table, generation.manifest
-    # Keys and xmins of a leaf that was attached since may be the same by chance, and its rows are in no object.
+    # A leaf attached since the archive may by chance have the same keys and xmins, although its rows are in no object.
     archived = {(leaf.oid, leaf.columns) for leaf in manifest.source.leaves}
     leaves = tuple(leaf for leaf in table.leaves if (leaf.oid, leaf.columns) in archived)
     return Target(session.task.table, table, _days(session, manifest), leaves)
 
 
 def _days(session: Session, manifest: Manifest) -> sql.Days:
-    """Return the range that both the manifest and today's config call the partition: the time zone may have changed between them."""
+    """Return the intersection of the partition's ranges in the manifest and in today's config: the time zone may have changed since."""
     days = session.table.days(session.task.partition)
     if session.table.timestamp.builtin_type != "timestamptz":
         return days  # local days have the same bounds in every zone
@@ -101,9 +101,10 @@ def _days(session: Session, manifest: Manifest) -> sql.Days:
 
 
 def delete_all(session: Session, proven: Proven, note: Callable[[Deleted], None]) -> Tally:
-    """Delete the rows of a proven generation that are still in the table; each batch is a transaction, and noted once it is committed.
+    """Delete the rows of a proven generation that are still in the table.
 
-    Raises SourceChanged or TableRefused if the table is altered meanwhile, and what else the source raises.
+    Each batch is its own transaction; `note` is called after its commit. Raises SourceChanged or TableRefused if the table is altered
+    meanwhile, and the other errors of the source.
     """
     require_purge(session.task.table)
     task, target = session.task, target_of(session, proven.generation)
@@ -122,7 +123,7 @@ def delete_all(session: Session, proven: Proven, note: Callable[[Deleted], None]
 
 
 def _delete_past_conflicts(session: Session, target: Target, batch: Batch, pace: Pace) -> Deleted:
-    # A row that moves from leaf to leaf, or a deadlock, ends the transaction and not the session.
+    # A row that moves between leaves, or a deadlock, ends the transaction but not the session.
     for pause in _CONFLICT_PAUSES:
         try:
             with session.task.source.errors():

@@ -1,10 +1,10 @@
-"""Dropping leaves of a natively partitioned table (`purge_method: drop_partition`).
+"""Drop leaves of a natively partitioned table (`purge_method: drop_partition`).
 
-What belongs here: which leaves are tried, what proves that a leaf may go, and how often it is tried. What does not: the transaction that
-drops one (`source/leaves.py`).
+What belongs here: choosing the leaves, proving that a leaf may be dropped, and retrying. What does not: the transaction that drops a leaf
+(`source/leaves.py`).
 
-A leaf inside the day goes whole if each of its rows is, by version, in a generation that this very call has proven. Any other leaf goes
-when it is empty and all its days have expired. Where a leaf cannot go so, its rows are deleted as those of any table are.
+A leaf inside the day is dropped whole if the version of each of its rows is in a generation that this call has proven. Any other leaf is
+dropped once it is empty and all its days have expired. The rows of a leaf that cannot be dropped are deleted as in any other table.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -24,24 +24,24 @@ from archiver_assets.source.deleting import Target, count_versions
 from archiver_assets.source.leaves import DayLeaf, LeafBusy, LeafKept, day_leaves, drop_leaf, is_empty, rows_of
 
 _PAUSES = (0.0, 0.5, 1.0, 2.0, 4.0)
-"""Seconds before each try at a leaf. While a try waits for its locks, others queue behind it for at most half a second.
+"""Seconds before each attempt at a leaf. While an attempt waits for its locks, others queue behind it for at most half a second.
 
-Once they are granted, whoever uses the leaf waits until its rows were scanned, and the holds were read (`leaves.py` bounds that).
+Once the locks are granted, users of the leaf wait until its rows have been scanned and the holds read (`leaves.py` bounds that time).
 """
 
 
 @dataclass
 class Dropped:
-    """The leaves that went, and how many rows of each generation, by its number, went with them."""
+    """The names of the dropped leaves, and the number of rows dropped with them per generation number."""
 
     leaves: list[str] = field(default_factory=list)
     rows: dict[int, int] = field(default_factory=dict)
 
 
 def drop_proven_leaves(session: Session, proven: Sequence[Proven]) -> Dropped:
-    """Drop the leaves inside the partition all of whose rows are in the proven generations.
+    """Drop the leaves inside the partition whose rows are all in the proven generations.
 
-    Raises SourceChanged or TableRefused if the table is altered meanwhile, and what else the source raises.
+    Raises SourceChanged or TableRefused if the table is altered meanwhile, and the other errors of the source.
     """
     require_purge(session.task.table)
     dropped = Dropped()
@@ -61,7 +61,7 @@ def drop_proven_leaves(session: Session, proven: Sequence[Proven]) -> Dropped:
 
 
 def drop_empty_leaves(session: Session) -> list[str]:
-    """Drop the leaves that are empty and wholly expired, whatever emptied them, and return their names."""
+    """Drop the leaves that are empty and entirely expired, however they became empty, and return their names."""
     require_purge(session.task.table)
     if not _may_drop(session):
         return []
@@ -74,13 +74,13 @@ def _empty(session: Session, leaf: DayLeaf, _target: Target) -> bool:
 
 
 def _may_drop(session: Session) -> bool:
-    """Tell whether a drop does what deletes would do: no trigger of the table would miss them."""
+    """Return whether dropping a leaf is equivalent to deleting its rows: the table has no trigger that fires after a delete."""
     config = session.task.table
     relation = find_relation(session.connection, config)
     findings = read_findings(session.connection, config) if relation else []
     triggers = [each.what for each in findings if each.name == "after_delete_trigger"]
     if triggers:
-        log.warning("%s: no leaf is dropped, because its rows are to pass triggers: %s", config.label, "; ".join(triggers))
+        log.warning("%s: no leaf is dropped, because a drop would bypass triggers: %s", config.label, "; ".join(triggers))
     return bool(relation) and not triggers
 
 
@@ -96,7 +96,7 @@ def _target(session: Session) -> Target:
 
 @dataclass(frozen=True)
 class _Counts:
-    """What a leaf holds: its rows, and how many of them are in each generation, by its number; `covered` of them in any."""
+    """The number of rows in a leaf, of those that some generation holds (`covered`), and of those in each generation, by its number."""
 
     rows: int
     covered: int
@@ -107,7 +107,7 @@ _Count = Callable[[Target, DayLeaf], _Counts]
 
 
 def _counting(session: Session, proven: Sequence[Proven]) -> _Count | None:
-    """Return what counts the rows of a leaf; None if rows cannot be counted. What can be done before the leaf is locked is done here."""
+    """Return a function that counts the rows of a leaf; None if counting would prove nothing. Does whatever needs no lock on the leaf."""
     if identities.have_one_width(column.arrow_type for column in session.table.key):
         held = {each.generation.number: _coverage(session, each) for each in proven}
         return partial(_count_here, session, proven, held)
@@ -115,13 +115,13 @@ def _counting(session: Session, proven: Sequence[Proven]) -> _Count | None:
 
 
 def _coverage(session: Session, proven: Proven) -> Coverage:
-    """Read the versions that a generation holds, as far as they are believed."""
+    """Read the believed row versions that a generation holds."""
     names = [*(column.name for column in session.table.key), XMIN]
     return Coverage(batch.versions.filter(batch.believed).select(names) for batch in batches_of(session, proven))
 
 
 def _count_here(session: Session, proven: Sequence[Proven], held: Mapping[int, Coverage], target: Target, leaf: DayLeaf) -> _Counts:
-    """Read the leaf's versions, once, and compare them here. Of rows outside the range of a generation none are counted."""
+    """Read the leaf's versions once, and compare them in this process. A part with rows outside the range counts as not covered."""
     days = [target_of(session, each.generation).days for each in proven]
     tightest = replace(days[0], lower=max(each.lower for each in days), upper=min(each.upper for each in days))
     believed = [each.generation.number for each in proven if _believes(session, each, target, leaf)]
@@ -138,12 +138,12 @@ def _count_here(session: Session, proven: Sequence[Proven], held: Mapping[int, C
 
 
 def _believes(session: Session, proven: Proven, target: Target, leaf: DayLeaf) -> bool:
-    """Tell whether the versions of a leaf are those that the generation archived, and the leaf is still as it was."""
+    """Return whether the generation archived this leaf, and the leaf still has the same columns."""
     return any(known.oid == leaf.oid and known in target.leaves for known in target_of(session, proven.generation).leaves)
 
 
 def _count_there(session: Session, proven: Sequence[Proven], target: Target, leaf: DayLeaf) -> _Counts:
-    """Let the server look up each version."""
+    """Have the server look up each version."""
     of = {}
     for each in proven:
         mine = target_of(session, each.generation)
@@ -155,7 +155,7 @@ def _count_there(session: Session, proven: Sequence[Proven], target: Target, lea
 
 
 def _all_different(session: Session, proven: Sequence[Proven]) -> bool:
-    """Tell whether no version is in the objects twice: only then may rows be counted instead of compared one by one."""
+    """Return whether no version is in the objects twice. Only then may rows be counted instead of compared one by one."""
     names = [*(column.name for column in session.table.key), XMIN]
     versions = Coverage(batch.select(names) for each in proven for batch in each.copy.batches(names))
     if versions.distinct == len(versions):
@@ -165,7 +165,7 @@ def _all_different(session: Session, proven: Sequence[Proven]) -> bool:
 
 
 def _proves(session: Session, count: _Count, leaf: DayLeaf, found: dict[int, int], target: Target) -> bool:
-    """Tell whether the generations hold all rows of the leaf, and put into `found` how many each of them holds."""
+    """Return whether the generations hold all rows of the leaf, and store in `found` how many rows each of them holds."""
     found.clear()
     if session.held_rows():
         log.info("%s: leaf %s is not dropped: legal holds keep rows of the day", session.task.label, leaf.relation.name)
@@ -189,7 +189,7 @@ def _drop(session: Session, leaf: DayLeaf, proves: Callable[[Target], bool]) -> 
         try:
             gone = drop_leaf(session.connection, _target(session), leaf, proves)
         except LeafKept as error:
-            log.warning("%s: leaf %s stays: %s", task.label, name, error)
+            log.warning("%s: leaf %s is not dropped: %s", task.label, name, error)
             return False
         except LeafBusy:
             continue
@@ -197,5 +197,5 @@ def _drop(session: Session, leaf: DayLeaf, proves: Callable[[Target], bool]) -> 
             log.info("%s: leaf %s, from %s to %s, was dropped", task.label, name, leaf.lower, leaf.upper)
             task.reached(Step.LEAF_DROPPED)
         return gone
-    log.warning("%s: leaf %s is in use and stays: its locks were not granted in %s tries", task.label, name, len(_PAUSES))
+    log.warning("%s: leaf %s is in use and is not dropped: its locks were not granted in %s attempts", task.label, name, len(_PAUSES))
     return False

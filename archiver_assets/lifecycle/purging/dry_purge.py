@@ -1,7 +1,7 @@
-"""The dry run of a purge: what it would delete, what would stay and why, and everything that would stop it, in one go.
+"""The dry run of a purge: what it would delete, what it would leave and why, and everything that would stop it, in one report.
 
-What belongs here: asking of each row of each open generation what a purge would make of it now. What does not: deleting, marking,
-rejecting.
+What belongs here: determining, for each row of each open generation, what a purge would do with it now. What does not: deleting, marking
+and rejecting.
 """
 
 from collections.abc import Iterator, Sequence
@@ -35,7 +35,7 @@ Outcome = Literal["would purge", "already purged", "empty", "held", "would be re
 
 @dataclass(frozen=True)
 class Kept:
-    """What is in the table of the partition: `all` rows; those `held`, and by which hold how many."""
+    """The partition's rows in the table: `all` of them, and the number `held`, in total and by each hold."""
 
     all: int
     held: int
@@ -45,10 +45,10 @@ class Kept:
 
 @dataclass(frozen=True)
 class DryPurge:
-    """What a purge would do. `rows` has no locked ones: a lock is only met by a DELETE. None where it could not be told.
+    """What a purge would do. `rows` and `kept` are None if they could not be determined.
 
-    `late` is what would be left of the partition beside what is held: rows that no generation holds, or under another version.
-    `findings` are everything that would stop the purge, or that its owner should know of.
+    `rows` has no locked rows, because only a DELETE meets row locks. `late` counts the rows left besides held ones: rows that no generation
+    holds, or only in another version. `findings` are the reasons that would stop the purge, and warnings for the table's owner.
     """
 
     outcome: Outcome
@@ -67,18 +67,18 @@ class DryPurge:
 
     @property
     def late(self) -> int | None:
-        """The rows that would be left beside held ones."""
+        """The rows that would be left besides held ones."""
         return None if self.kept is None else max(self.kept.all - self.kept.held - self.purged, 0)
 
 
 def dry_purge(task: Task, *, archived_first: bool = False) -> DryPurge:
-    """Return what a purge of the partition would do. Reads the open generations back, and needs room on disk for all of them at once.
+    """Return what a purge of the partition would do. Reads the open generations back, and needs disk space for all of them at once.
 
-    With `archived_first` the same run would archive before: then rows that are in no generation yet are no reason to refuse. They are
-    `late` here, and would be purged by the generation that is not there yet.
+    `archived_first` means that the same run would archive first. Rows that no generation holds are then no reason to refuse: they are
+    `late` here, and the generation still to be archived would purge them.
 
-    Raises TableRefused for a table that is archived only, SourceUnavailable and what else makes nothing knowable; anything else that a real
-    run would raise is among the findings.
+    Raises TableRefused for a table that is only archived, and SourceUnavailable, SourceConflict and other errors that leave nothing to
+    report. Every other error of a real run becomes a finding.
     """
     require_purge(task.table)
     return persistently(task, "dry run of purge", lambda: _dry_purge(task, archived_first=archived_first))
@@ -92,7 +92,7 @@ def _dry_purge(task: Task, *, archived_first: bool) -> DryPurge:
         live = look.generations.live if look.generations else ()
         left = 0 if kept is None or archived_first else kept.all - (rows.by_version + rows.by_content if rows else 0)
         free = left - kept.held if kept and left else 0
-        # As in a purge: that the table has another shape by now matters only while there are rows that no hold keeps.
+        # As in a purge, a changed shape of the table matters only while there are rows that no hold keeps.
         look.findings.met += [*(finding_of(error, PURGE if free else NOTHING) for error in drifted), *_not_tried(task)]
         if left and look.generations and not any(not each.former for each in live):
             look.findings.met.append(finding_of(_not_archived(task, left), PURGE))
@@ -112,7 +112,7 @@ def _dry_purge(task: Task, *, archived_first: bool) -> DryPurge:
 
 def _not_tried(task: Task) -> Iterator[Finding]:
     if task.table.verification == "restore":
-        what = "verification is restore: that the objects can be restored is only tried by a purge, since it takes a temporary table"
+        what = "verification is restore: only a purge tests whether the objects can be restored, because the test needs a temporary table"
         yield Finding("restore_not_tried", what, "nothing to do", NOTHING)
 
 
@@ -132,7 +132,7 @@ def _outcome(look: Look, live: Sequence[Generation], rows: Deleted | None, kept:
 
 
 def _prove(look: Look, copies: ExitStack, *, archived_first: bool) -> tuple[list[Proven], tuple[Verification, ...], list[SourceChanged]]:
-    """Read the open generations back, as a purge would: those that prove themselves, what was compared, and those of another shape."""
+    """Read the open generations back as a purge would. Return the proven ones, all verifications, and the errors of those that drifted."""
     proven: list[Proven] = []
     verifications: list[Verification] = []
     drifted: list[SourceChanged] = []
@@ -156,13 +156,13 @@ def _prove(look: Look, copies: ExitStack, *, archived_first: bool) -> tuple[list
 
 
 def _count(look: Look, proven: Sequence[Proven]) -> tuple[Deleted | None, Kept | None]:
-    """Count, in one snapshot, what would become of the rows of the proven generations, and what the table has."""
+    """Count, in one snapshot, what a purge would do with the rows of the proven generations, and the partition's rows in the table."""
     table, rows, kept = look.table, None, None
     if table is None:
         return rows, kept
     session = Session(look.task, look.connection, look.server, table, look.task.hold_places())
     with look.findings.noting(PURGE):
-        # Before the snapshot, since whoever asks the server whether it understands a hold may end the transaction.
+        # Before the snapshot, because testing a hold's condition on the server may end the transaction.
         holds = session.holds()
         held = held_rows(look.connection, look.task.table, table, holds)
         with open_snapshot(look.connection, relation(look.task)):
@@ -177,7 +177,7 @@ def _foresee_all(session: Session, proven: Sequence[Proven], held: Sequence[sql.
     rows = Deleted()
     going: list[pa.RecordBatch] = []
     for each in proven:
-        # A row that an earlier generation deletes is gone when this one's turn comes.
+        # A row that an earlier generation deletes is already gone when this generation is purged.
         earlier, target = Coverage(going), target_of(session, each.generation)
         for batch in batches_of(session, each):
             found = foresee(session.connection, target, batch, held)

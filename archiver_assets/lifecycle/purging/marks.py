@@ -1,6 +1,6 @@
-"""The marks of a purge in the store: that it has begun, and the receipt.
+"""The marks of a purge in the store: the purging mark, written before the first delete, and the receipt.
 
-What belongs here: writing them, and the rejection that stops a purge although its mark was first. What does not: when (`purge.py`).
+What belongs here: writing them, and stopping a purge whose generation was rejected meanwhile. What does not: when to do so (`purge.py`).
 """
 
 from datetime import datetime
@@ -15,14 +15,20 @@ from archiver_assets.store.objects import read_whole
 
 
 def require_not_rejected(task: Task, generation: Generation) -> None:
-    """Raise NotVerified if somebody rejected the generation while its purge began: void beside a purging mark, but it stops the purge."""
+    """Raise NotVerified if the generation was rejected while its purge began.
+
+    The purging mark makes such a rejection void, so that the generation stays live, but this purge still deletes nothing.
+    """
     if was_rejected(task, generation):
         message = f"{task.label}: generation {generation.number} was rejected while its purge began"
         raise NotVerified(message, hint="archive the partition again, then purge; nothing was deleted by this generation")
 
 
 def mark_purging(task: Task, generation: Generation) -> None:
-    """Write that the generation's purge begins, with its settings. Raises ManifestInvalid if an earlier mark is of another manifest."""
+    """Write the purging mark of the generation, with the purge's settings.
+
+    Raises ManifestInvalid if an earlier mark has the digest of another manifest.
+    """
     table = task.table
     settings = PurgeSettings(
         batch_size=table.batch_size,
@@ -44,13 +50,13 @@ def mark_purging(task: Task, generation: Generation) -> None:
         key = task.keys.mark(Mark.PURGING, generation.number)
         earlier = decode(Purging, read_whole(task.store, key), key=key)
         if earlier.manifest_sha256 != generation.manifest_sha256:
-            message = f"expected {key} to speak of the manifest of {task.label}, found the digest of another one"
+            message = f"expected {key} to hold the digest of the manifest of {task.label}, found the digest of another manifest"
             raise ManifestInvalid(message, hint="compare both with their older versions or a copy; nothing was deleted") from error
-        log.info("%s: an earlier purge of generation %s had begun; going on with it", task.label, generation.number)
+        log.info("%s: continuing an earlier purge of generation %s", task.label, generation.number)
 
 
 def write_receipt(task: Task, generation: Generation, tally: Tally, *, started_at: datetime, late: int, held_before: int) -> None:
-    """Say in the store that none of the generation's rows is left in the table, and what became of them."""
+    """Write the receipt: none of the generation's rows is left in the table, and its counts show what happened to them."""
     receipt = Receipt(
         generation=generation.number,
         manifest_sha256=generation.manifest_sha256,
@@ -68,4 +74,4 @@ def write_receipt(task: Task, generation: Generation, tally: Tally, *, started_a
     try:
         task.store.create(task.keys.mark(Mark.PURGED, generation.number), encode(receipt))
     except ObjectExists:
-        log.info("%s: the receipt lies there already, by a try whose answer was lost", task.label)
+        log.info("%s: the receipt already exists: an earlier attempt wrote it, but its answer was lost", task.label)

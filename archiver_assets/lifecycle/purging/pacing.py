@@ -1,7 +1,7 @@
-"""Pacing: between two batches a purge rests, and gives way to the application and its replicas.
+"""Pacing: pauses between batches, so that a purge yields to the application and its replicas.
 
-What belongs here: when to pause and for how long. What does not: asking the server (`source/strain.py`), and what a batch does. Nothing is
-open while it pauses: no transaction, and no lock but that of the partition, which only other runs of the archiver ask for.
+What belongs here: when to pause and for how long. What does not: querying the server (`source/strain.py`), and the batches. A pause holds
+no transaction open, and no lock except that of the partition, which only other runs of the archiver request.
 """
 
 from collections.abc import Iterator
@@ -13,30 +13,30 @@ from archiver_assets.source.catalog import Connection
 from archiver_assets.source.strain import Lag, read_strain
 
 LONGEST_PAUSE_SECONDS = 900.0
-"""What a purge waits at one batch boundary until it leaves the rest to a later run."""
+"""The longest pause between two batches; after it, the purge leaves the rest to a later run."""
 
 _LOOK_SECONDS = 1.0
 _UNSEEN_SECONDS = 0.25
-"""What may pass between two looks. A quick batch holds its locks for less, and asking at each took a twelfth of a purge's CPU."""
+"""Seconds between two checks. A quick batch holds its locks for less time, and a check after each took a twelfth of a purge's CPU."""
 
 
 @dataclass
 class Pace:
-    """When the purge of one generation looks for strain: with its first batch, and whenever a quarter of a second has passed since."""
+    """When the purge of one generation checks for strain: at its first batch, then whenever a quarter of a second has passed."""
 
     task: Task
     connection: Connection
     _looked: float | None = None
 
     def is_time_to_look(self) -> bool:
-        """Tell whether to look again. A batch that took long is one at whose end it is time."""
+        """Return whether a check is due. After a long batch, it always is."""
         return self._looked is None or self.task.monotonic() - self._looked >= _UNSEEN_SECONDS
 
     def pause_between_batches(self, blocked: int) -> None:
-        """Rest as configured; then, if it is time, pause while a replica lags too far, or sessions of others wait for ours.
+        """Sleep as configured; then, if a check is due, pause while a replica lags too far or other sessions wait for the archiver.
 
-        `blocked` is how many of them waited for the batch before. The pause after that lasts a second at least: they are behind a lock that
-        was released with the batch, and the next one shall not take another at once.
+        `blocked` is the number of other sessions that waited for the last batch. If it is not 0, the pause lasts at least a second:
+        the batch has released its locks, and these sessions should proceed before the next batch takes new ones.
 
         Raises SourceStrained when the pause has lasted 15 minutes.
         """
@@ -56,12 +56,12 @@ def _pause(task: Task, connection: Connection, reasons: list[str]) -> None:
     log.info("%s: the purge pauses: %s", task.label, "; ".join(reasons))
     while reasons:
         if task.monotonic() - started >= LONGEST_PAUSE_SECONDS:
-            message = f"{task.label}: expected the purge to go on within {LONGEST_PAUSE_SECONDS:.0f} s, found that {'; '.join(reasons)}"
-            hint = "mend that, or raise its limit; every batch so far is complete, and the next purge of the day goes on with the rest"
+            message = f"{task.label}: expected the purge to resume within {LONGEST_PAUSE_SECONDS:.0f} s, found that {'; '.join(reasons)}"
+            hint = "fix the cause, or raise the limit; every batch so far is complete, and the next purge of the day continues there"
             raise SourceStrained(message, hint=hint)
         task.sleep(_LOOK_SECONDS)
         reasons = _reasons(task, connection)
-    log.info("%s: the purge goes on after a pause of %.0f s", task.label, task.monotonic() - started)
+    log.info("%s: the purge resumes after a pause of %.0f s", task.label, task.monotonic() - started)
 
 
 def _reasons(task: Task, connection: Connection) -> list[str]:

@@ -1,10 +1,10 @@
-"""Purge: delete from the table exactly the rows that a generation holds, having proven the generation itself.
+"""Purge: prove each generation, then delete exactly the rows that it holds from the table.
 
 What belongs here: the order of proof, mark, deletes and receipt, and everything that stops a purge. What does not: how a batch is deleted
-(`source/deleting.py`), how a generation is proven (`verifying/readback.py`).
+(`source/deleting.py`), and how a generation is proven (`verifying/readback.py`).
 
-Nothing that ran before is trusted, no check and no earlier verification: whoever asks for a purge alone gets the same proof. A crash
-between any two steps leaves a state from which running purge again finishes.
+A purge trusts no earlier check or verification, so a purge that is run alone makes the same proof. After a crash between any two steps,
+running the purge again completes it.
 """
 
 from collections.abc import Iterator, Sequence
@@ -44,12 +44,12 @@ Outcome = Literal["purged", "already purged", "empty", "incomplete", "held"]
 
 @dataclass(frozen=True)
 class Purged:
-    """What a purge did. `late` is what the table still holds of the partition and no purged generation does; `generation` is the newest.
+    """What a purge did. `generation` is the newest live generation. `late` counts the rows left besides held and locked ones.
 
-    `dropped` names the leaves that were dropped, with the rows of `tally` or empty.
-    "incomplete" means that rows which should have gone were locked by others; another purge goes on with them. "held" means that nothing is
-    left to delete but rows which legal holds keep. `held` is the number of such rows in the table, archived or not, and `holds` are those
-    in force on the partition, both at the end; `held_by` says how many rows each of them keeps.
+    `dropped` names the leaves that were dropped, with rows that `tally` includes or empty. The outcome "incomplete" means that rows which
+    should have been deleted were locked by others; the next purge continues with them. The outcome "held" means that only rows under legal
+    hold are left to delete. `held` is the number of held rows in the table, archived or not; `holds` are the holds in force on the
+    partition, and `held_by` is the number of rows that each keeps. All three are as of the end of the purge.
     """
 
     outcome: Outcome
@@ -66,12 +66,12 @@ class Purged:
 
 
 Done = dict[int, Tally]
-"""What this call has deleted of each generation, in all its tries: a lost connection loses no count of what went before it."""
+"""The rows that this call deleted, by generation number, over all attempts: counts survive a lost connection."""
 
 
 @dataclass
 class _Work:
-    """One try of a purge, so far: the `tally` of the generations of `numbers`, and what spoke against the others."""
+    """One attempt of a purge so far: the `tally` of the generations in `numbers`, and the `refusals` of the others."""
 
     session: Session
     remaining: Remaining
@@ -83,24 +83,25 @@ class _Work:
     refusals: list[ArchiverError] = field(default_factory=list)
 
     def note(self, number: int, rows: Deleted, batches: int) -> None:
-        """Note what was deleted of a generation."""
+        """Record rows and batches deleted for a generation."""
         gone = Deleted(by_version=rows.by_version, by_content=rows.by_content)
         self.deleted[number] = self.deleted.get(number, Tally()) + Tally(gone, batches)
 
     def left(self, tally: Tally) -> Left:
-        """Return what is left of the partition after `tally`; counted where an earlier try, or a refused generation, deleted more."""
+        """Return what is left after `tally`. Count it if an earlier attempt or a refused generation may have deleted more."""
         return count_left(self.session) if self.tried_before or self.refusals else self.remaining.after(tally.rows)
 
 
 def purge(task: Task) -> Purged:
-    """Purge the partition's open generations, oldest first. Without rows and without generation that is a success that deletes nothing.
+    """Purge the partition's open generations, oldest first. If there are neither rows nor generations, succeed without deleting anything.
 
-    A generation that does not prove itself is skipped, and the others are purged all the same. Rows that legal holds keep stay; holds are
-    read before anything is deleted, and again for every transaction.
+    A generation whose proof fails is skipped, and the others are still purged. Rows under legal hold stay; the holds are read before
+    anything is deleted, and again in every transaction.
 
-    Raises HoldsUnreadable if that fails, NotArchived for rows without a generation, NotVerified for a generation that failed, SourceChanged
-    where the table is not that of the manifest, ConfigError where compliance forbids the purge, and NotExpired, PartitionBusy,
-    SourceStrained, TableRefused and the errors of source and store. Rows deleted before an error are those of whole batches, each proven.
+    Raises HoldsUnreadable if the holds cannot be read, NotArchived for rows without a generation, NotVerified for a generation that failed
+    verification, SourceChanged if the table is not that of the manifest, ConfigError if compliance forbids the purge, and NotExpired,
+    PartitionBusy, SourceStrained, TableRefused and the errors of source and store. Rows deleted before an error belong to complete batches
+    of proven generations.
     """
     require_purge(task.table)
     with working(task, "purge"):
@@ -139,7 +140,7 @@ def _purge_open(session: Session, deleted: Done) -> Purged:
     if any(hold.holds_all_of(task.partition.day) for hold in session.holds()):
         return _noted(Purged("held", newest, session.table, sum(deleted.values(), Tally()), 0, 0.0), count_left(session))
     drops = task.table.purge_method == "drop_partition"
-    # A leaf can have rows of all generations, so that it is dropped by the proofs of all. Else one copy on disk at a time is enough.
+    # A leaf can have rows of all generations, so dropping it needs the proofs of all. Deletes need only one copy on disk at a time.
     groups = [generations.open] if drops else [(each,) for each in generations.open]
     work = _Work(session, Remaining(session), deleted, tried_before=bool(deleted))
     for group in groups:
@@ -156,7 +157,7 @@ def _purge_open(session: Session, deleted: Done) -> Purged:
 
 
 def _noted(purged: Purged, left: Left) -> Purged:
-    """Say what is left: held, or else late."""
+    """Return `purged` with the numbers of rows left: held or late."""
     late = max(left.rows.all - left.rows.held - purged.tally.rows.locked, 0)
     return replace(purged, late=late, held=left.rows.held, holds=left.holds, held_by=left.rows.by_hold)
 
@@ -182,7 +183,7 @@ def _purge_together(work: _Work, generations: Sequence[Generation]) -> None:
 
 @contextmanager
 def _skipping(work: _Work, generation: Generation) -> Iterator[None]:
-    """Note a refusal of one generation and go on with the others."""
+    """Record the refusal of one generation, and continue with the others."""
     try:
         yield
     except (NotVerified, SourceChanged) as refusal:
@@ -191,7 +192,7 @@ def _skipping(work: _Work, generation: Generation) -> Iterator[None]:
 
 
 def _require_nothing_wrong(task: Task, refusals: Sequence[ArchiverError], left: Counted, *, any_live: bool) -> None:
-    # A generation of another shape is no reason to fail for ever, once its rows are gone, or held in a later generation too.
+    # A generation of another shape must not fail every purge forever once no rows are left, or only held ones.
     serious = [refusal for refusal in refusals if left.all > left.held or isinstance(refusal, NotVerified)]
     if serious:
         if isinstance(serious[0], NotVerified):
@@ -205,13 +206,13 @@ def _require_nothing_wrong(task: Task, refusals: Sequence[ArchiverError], left: 
 def require_no_drift(task: Task, table: Table, generation: Generation) -> None:
     """Raise SourceChanged if the table has another shape than the generation recorded."""
     if changed := drift(task, table, generation):
-        message = f"{task.label}: the table is not as generation {generation.number} recorded it: {'; '.join(changed)}"
+        message = f"{task.label}: the table has changed since generation {generation.number} recorded it: {'; '.join(changed)}"
         raise SourceChanged(message, hint="archive the partition again, then purge; nothing was deleted by this generation")
 
 
 @contextmanager
 def _proven(session: Session, generation: Generation) -> Iterator[Proven]:
-    """Prove a generation, and say in the store that its purge has begun, before the block deletes its first row."""
+    """Prove a generation and write its purging mark, before the block deletes its first row."""
     task = session.task
     require_no_drift(task, session.table, generation)
     with read_back(task, generation) as copy:
@@ -229,19 +230,19 @@ def _proven(session: Session, generation: Generation) -> Iterator[Proven]:
 
 
 def _purge_one(work: _Work, proven: Proven, dropped: int, started_at: datetime) -> Tally:
-    """Delete what is left of a generation after `dropped` rows of it went with their leaves, and write the receipt."""
+    """Delete the rows of a generation that are left after `dropped` of them went with their leaves, and write the receipt."""
     session, generation = work.session, proven.generation
     task, number = session.task, generation.number
-    before = work.deleted.get(number, Tally())  # by an earlier try of this call
+    before = work.deleted.get(number, Tally())  # by an earlier attempt of this call
     work.note(number, Deleted(by_version=dropped), 0)
     tally = Tally() if dropped == generation.manifest.rows else delete_all(session, proven, lambda rows: work.note(number, rows, 1))
-    # What went with a leaf or in an earlier try is no longer there to be deleted, unless it was inserted again meanwhile.
+    # Rows dropped with a leaf or deleted by an earlier attempt now count as gone, unless they were inserted again meanwhile.
     gone = min(dropped + before.purged, tally.rows.gone)
     tally += before + Tally(Deleted(by_version=dropped, gone=-gone))
     if tally.left:
-        log.warning("%s: %s rows are locked by others or of another day by now; they stay", task.label, f"{tally.left:,}")
+        log.warning("%s: %s rows stay: others have locked them, or they now belong to another day", task.label, f"{tally.left:,}")
     if tally.rows.held:
-        log.warning("%s: %s rows of generation %s are held; they stay", task.label, f"{tally.rows.held:,}", number)
+        log.warning("%s: %s rows of generation %s stay: legal holds keep them", task.label, f"{tally.rows.held:,}", number)
     if tally.left or tally.rows.held:
         return tally
     left = work.left(work.tally + tally)

@@ -1,10 +1,11 @@
-"""The rows that a partition still has in the table while its purge goes on: how many, and how many of them legal holds keep.
+"""The number of rows that a partition still has in the table during its purge, and how many of them legal holds keep.
 
-What belongs here: when they are counted, and when subtraction will do. What does not: deleting (`deletion.py`), and what follows from the
-numbers (`purge.py`).
+What belongs here: deciding when to count and when to subtract. What does not: deleting (`deletion.py`), and acting on the numbers
+(`purge.py`).
 
-Counting deleted rows costs far more than counting live ones: a million of them took 0.42 s of the server's CPU, which is two thirds of
-deleting them, because each is looked up in the heap and its page pruned; before the deletes an index-only scan took 0.06 s.
+Counting past deleted rows costs far more than counting live ones. For a million deleted rows it took 0.42 s of the server's CPU, two thirds
+of the cost of deleting them, because each row is looked up in the heap and its page is pruned. Before the deletes, an index-only scan took
+0.06 s.
 """
 
 from dataclasses import dataclass, replace
@@ -18,14 +19,14 @@ from archiver_assets.source.hold_rows import held_rows
 
 @dataclass(frozen=True)
 class Left:
-    """The rows that the table has of the partition, and the holds that were in force on it then."""
+    """The partition's rows in the table, and the holds in force when they were counted."""
 
     rows: Counted
     holds: tuple[Hold, ...] = ()
 
 
 def count_left(session: Session) -> Left:
-    """Count the rows that the table has of the partition at this moment."""
+    """Count the partition's rows that are in the table now."""
     holds = session.holds()
     held = held_rows(session.connection, session.task.table, session.table, holds)
     return Left(count_held(session.connection, session.table.days(session.task.partition), held), holds)
@@ -33,15 +34,15 @@ def count_left(session: Session) -> Left:
 
 @dataclass
 class Remaining:
-    """What is left of a partition, counted before the first row is deleted and after the last one, or after it by subtraction."""
+    """The rows left of a partition: counted before the first delete, and counted or subtracted after the last."""
 
     session: Session
     before: Left | None = None
 
     def count_before(self) -> None:
-        """Count what there is before the first batch; further calls do nothing.
+        """Count the rows before the first batch; further calls do nothing.
 
-        A partition whose leaves are dropped is counted only for its holds: what is left of it costs nothing to count.
+        A partition whose leaves are dropped is counted only if holds are in force: after the drop, counting the rest costs nothing.
         """
         if self.before is None and (self.session.task.table.purge_method == "delete" or self.session.holds()):
             self.before = count_left(self.session)
@@ -52,10 +53,10 @@ class Remaining:
         return self.before.rows.held if self.before else 0
 
     def after(self, deleted: Deleted) -> Left:
-        """Return what is left once `deleted` is all that became of the rows since `count_before`.
+        """Return what is left, where `deleted` is everything that the purge did since `count_before`.
 
-        It is counted, unless each of the rows went by its version and no hold is in force, then or now: then it is the
-        difference. This leaves out rows that others inserted or deleted while the batches ran; the backlog finds those that came.
+        If every row was deleted by its version, and no hold was or is in force, return the difference; otherwise count. The difference
+        ignores rows that others inserted or deleted while the batches ran; the backlog finds inserted ones.
         """
         before, gone = self.before, deleted.by_version
         plain = replace(deleted, blocked=0) == Deleted(by_version=gone)

@@ -1,12 +1,12 @@
-"""Proof that a generation can be restored: loaded into a temporary table by a server, and compared with the source by the source itself.
+"""Prove that a generation can be restored: a server loads it into a temporary table, and the source compares the rows with its own.
 
-What belongs here: the load and the comparison that `verification: restore` asks for before a purge. What does not: reading the object back
-(`verifying/readback.py`), and restoring for people (`restoring/restore.py`).
+What belongs here: the load and the comparison that `verification: restore` requires before a purge. What does not: reading the object back
+(`verifying/readback.py`), and restores that operators request (`restoring/restore.py`).
 
-The digest of an object starts after the driver's decoding, and a sample only guesses at what that did to a value: here every row goes the
-whole way back into PostgreSQL. Where that is a scratch database, what it makes of a row comes back as its own text, which nothing here
-decodes. Rows that were deleted or changed since the archive have no partner, and are not compared; rows whose version proves nothing are
-compared by the purge itself, each under its lock.
+An object's digest is taken after the driver has decoded the values, and a sample checks only some of them. Here every row goes all the way
+back into PostgreSQL. A scratch database returns each loaded row as its own text, which the archiver passes to the source without decoding.
+Rows deleted or changed since the archive have no counterpart and are not compared. Rows whose version is in doubt are compared by the purge
+itself, each under its lock.
 """
 
 from collections import Counter
@@ -31,27 +31,27 @@ from archiver_assets.source.session import Source
 
 @dataclass(frozen=True)
 class _Found:
-    """How many rows were loaded, and in how many of those compared the column at each position differs, as `differs0`."""
+    """The number of rows loaded, and, by keys such as `differs0`, in how many compared rows the column at that position differs."""
 
     loaded: int
     differing: Mapping[str, int]
 
 
 def require_restorable(session: Session, generation: Generation, copy: LocalCopy) -> None:
-    """Raise NotVerified, having rejected the generation, if a row of the object is another than the source's row of that version.
+    """Reject the generation and raise NotVerified if a row of the object differs from the source's row of the same version.
 
-    Takes a temporary table as large as the object, on the source or in its scratch database, for as long as it lasts; ACCESS SHARE on the
-    table. Raises TableRefused for a scratch database that cannot take the rows, and what source and scratch database raise.
+    Creates a temporary table as large as the object, on the source or in its scratch database, and takes ACCESS SHARE on the source table.
+    Raises TableRefused for a scratch database that cannot hold the rows, and the errors of the source and the scratch database.
     """
     scratch = session.task.source.scratch
     found = _compare_by_scratch(session, scratch, generation, copy) if scratch else _compare_on_source(session, generation, copy)
     expected = generation.manifest.rows
-    mismatches = [] if found.loaded == expected else [f"rows: expected {expected}, {found.loaded} were loaded"]
+    mismatches = [] if found.loaded == expected else [f"rows: expected {expected} to be loaded, found {found.loaded}"]
     for position, column in enumerate(session.table.columns):
         if rows := found.differing[f"differs{position}"]:
-            mismatches.append(f"column {column.name}: {rows} rows are restored otherwise than the table has them")
+            mismatches.append(f"column {column.name}: {rows} restored rows differ from the table's")
     if mismatches:
-        # It is what its manifest says and not what the table has: the next archive makes another one of the same rows.
+        # The object matches its manifest but not the table, so the next archive stores the same rows in another generation.
         rejected = reject(session.task, generation, tuple(mismatches))
         raise copy.verification.failing(mismatches).failure(session.task.label, rejected=rejected)
     log.info("%s: generation %s was loaded and compared by the server: %s rows", session.task.label, generation.number, f"{found.loaded:,}")
@@ -78,7 +78,7 @@ def _compare_by_scratch(session: Session, scratch: Source, generation: Generatio
         loaded = _load(session, generation, copy, connection)
         with closing(read_texts(connection, [name for name, _ in columns], XMIN)) as batches:
             for texts in batches:
-                with source.errors():  # inside the block of the scratch database, which would take them for its own
+                with source.errors():  # or the scratch database's block would claim the source's errors
                     differing.update(session.connection.execute(statement, texts).fetchone() or {})
     return _Found(loaded, differing)
 
@@ -95,14 +95,14 @@ def _load(session: Session, generation: Generation, copy: LocalCopy, connection:
     columns = _columns(session)
     names = [*(name for name, _ in columns), XMIN]
     connection.execute(sql_restore.create_proof([*columns, (XMIN, "bigint")]))
-    if connection is session.connection:  # a scratch database has nothing but copies
+    if connection is session.connection:  # a scratch database holds only copies
         connection.execute(sql_restore.ONLY_PROOF)
     rows = (_with_believed_versions(session, generation, group.columns(names)) for group in copy.row_groups())
     return copy_rows(connection, sql_restore.PROOF, names, rows)
 
 
 def _with_believed_versions(session: Session, generation: Generation, rows: pa.RecordBatch) -> pa.RecordBatch:
-    """Return the rows with a null in place of each version that does not name the archived row for sure."""
+    """Return the rows with each doubtful version replaced by a null."""
     versions = rows.column(XMIN)
     if versions_believed(generation, session.server, session.table):
         believed = pc.invert(doubtful(versions, generation.manifest.source, session.server.next_xid))

@@ -1,7 +1,8 @@
-"""Vacuum: after a purge, let the table use the space of the deleted rows again, as the config says.
+"""Vacuum after a purge, as configured, so that the table can reuse the space of the deleted rows.
 
-What belongs here: which tables, what is done to them, and how much it gave. What does not: freezing, and giving space back to the disk.
-The purge is complete by then: whatever fails here is a warning. See https://www.postgresql.org/docs/current/sql-vacuum.html.
+What belongs here: choosing the tables, vacuuming or analyzing them, and estimating the reusable space. What does not: freezing, and
+returning space to the disk. The purge is already complete, so any failure here is only a warning.
+See https://www.postgresql.org/docs/current/sql-vacuum.html.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,9 +19,10 @@ from archiver_assets.source.maintenance import missing_right, not_maintained
 
 @dataclass(frozen=True)
 class Vacuumed:
-    """What followed a purge. `bytes_reusable` is an estimate of the space in the table's file that it made free for new rows.
+    """The result of a vacuum after a purge. `bytes_reusable` estimates the space in the table's file that is now free for new rows.
 
-    The rows purged, less those that older snapshots still see, by the mean bytes of a row with its TOAST. The file does not shrink.
+    It is the number of purged rows, less those that older snapshots still see, times the mean bytes of a row with its TOAST. The file does
+    not shrink.
     """
 
     outcome: str = "none"
@@ -28,9 +30,9 @@ class Vacuumed:
 
 
 def vacuum(task: Task, table: Table, purged_rows: int) -> Vacuumed:
-    """Run what `vacuum_strategy` says on the relations that hold the day, in a session of its own and outside any transaction.
+    """Vacuum or analyze the relations that hold the day, as `vacuum_strategy` says, in a separate session and outside any transaction.
 
-    Raises nothing of the database's: what goes wrong is logged and is the outcome. Raises TableRefused for a table that is archived only.
+    A database error is logged and becomes the outcome instead of being raised. Raises TableRefused for a table that is only archived.
     """
     require_purge(task.table)
     if task.table.vacuum_strategy == "none" or not purged_rows:
@@ -39,7 +41,7 @@ def vacuum(task: Task, table: Table, purged_rows: int) -> Vacuumed:
         with task.source.connect() as connection:
             return _vacuum(task, connection, table, purged_rows)
     except ArchiverError as error:
-        # Every kind: the rows are purged and the receipt is written, so that a failure here must not look like one of the purge.
+        # Catch every kind: the rows are purged and the receipt is written, so a failure here must not look like a failed purge.
         log.warning("%s: purged, but not vacuumed: %s (%s)", task.label, error.message, error.hint)
         return Vacuumed(f"failed: {error.message}")
 
@@ -57,16 +59,16 @@ def _vacuum(task: Task, connection: Connection, table: Table, purged_rows: int) 
     strategy = task.table.vacuum_strategy
     connection.execute((sql.vacuum if strategy == "standard" else sql.analyze)(relations))
     for notice in notices:
-        log.warning("%s: purged, but not all was vacuumed: %s", task.label, notice)
+        log.warning("%s: purged, but not everything was vacuumed: %s", task.label, notice)
     if notices:
         return Vacuumed(f"skipped: {'; '.join(notices)}")
     bytes_reusable = _reusable(before, _space(connection, relations), purged_rows) if strategy == "standard" else 0
-    log.info("%s: %s done, about %s bytes can be used again", task.label, strategy, f"{bytes_reusable:,}")
+    log.info("%s: %s done, about %s bytes are reusable", task.label, strategy, f"{bytes_reusable:,}")
     return Vacuumed(strategy, bytes_reusable)
 
 
 def _relations_of_day(connection: Connection, days: sql.Days) -> list[sql.Relation]:
-    """Return the relations that hold the rows of a day: the table, or the leaves that the planner does not rule out."""
+    """Return the relations that hold the rows of a day: the table, or the leaves that the planner does not prune."""
     row = connection.execute(sql.explain(days)).fetchone()
     (plan,) = row["QUERY PLAN"] if row else ({"Plan": {}},)
     return list(dict.fromkeys(_scanned(plan["Plan"])))
@@ -92,6 +94,6 @@ def _space(connection: Connection, relations: Sequence[sql.Relation]) -> _Space:
 
 
 def _reusable(before: _Space, after: _Space, purged_rows: int) -> int:
-    # VACUUM itself counts what is there and what it had to leave; what it removed is in the size before it and in neither of them.
+    # VACUUM counts live rows, and dead rows that it had to leave. Rows that it removed are in neither count, only in the size before.
     freed = max(purged_rows - after.dead, 0)
     return before.bytes * freed // max(after.live + after.dead + freed, 1)
