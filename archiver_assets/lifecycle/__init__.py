@@ -1,5 +1,5 @@
-"""The lifecycle of a partition, free of Dagster, and the only place that knows the protocol: a package for each verb.
+"""The lifecycle of a partition, without Dagster. Only this package implements the protocol.
 
-`archiving`, `verifying`, `purging`, `restoring`; `holding` for legal holds, `reporting` for what people ask. The modules beside them are
-what several verbs share: the task, the generations, the backlog, preflight, progress and retries.
+Each verb has a package: `archiving`, `verifying`, `purging`, `restoring`. `holding` handles legal holds, and `reporting` answers operators'
+questions. The modules in this folder are shared by several verbs: the task, generations, backlog, preflight, progress and retries.
 """

@@ -1,8 +1,9 @@
-"""Tables that are archived only (`purge: false`): no row of theirs is ever deleted, so that rows no longer say which days are still to do.
+"""Tables that are only archived (`purge: false`). Their rows are never deleted, so remaining rows do not show which days are still to do.
 
-What belongs here: refusing to delete, and which days want no archive any more. What does not: the walk over the other days (`backlog.py`).
+What belongs here: refusing to delete, and finding the days that need no further archive. What does not: walking over the other days
+(`backlog.py`).
 
-Imports no Arrow: a code server asks for these days in each tick of such a table.
+This module does not import Arrow, because a code server calls `done_days` on every tick of such a table.
 """
 
 from datetime import date
@@ -15,16 +16,16 @@ from archiver_assets.store.objects import ObjectStore
 
 
 def require_purge(table: TableConfig) -> None:
-    """Raise TableRefused for a table that is archived only. Whatever deletes calls it, before it reads or writes anything."""
+    """Raise TableRefused for a table that is only archived. All code that deletes calls this before it reads or writes anything."""
     if not table.purge:
-        message = f"expected purge: true in the config of {table.label}, found purge: false: no row of it is ever deleted"
-        raise TableRefused(message, hint="archive it alone; or set purge: true, and let the next runs purge all that waits")
+        message = f"expected purge: true in the config of {table.label}, found purge: false: its rows are never deleted"
+        raise TableRefused(message, hint="run only its archive; or set purge: true, and the next runs purge every expired day")
 
 
 def done_days(store: ObjectStore, keys: TableKeys, table: TableConfig) -> frozenset[date]:
-    """Return the days that want no run although they have rows: of a table that is archived only, those that the archive has.
+    """Return the days that need no run although they have rows: for a table that is only archived, the days that have a live generation.
 
-    None, and without a request, for any other table: its rows say themselves what is to do. A generation counts as it does for `list`:
-    a manifest, and no rejection. Raises StoreError and StoreUnavailable.
+    For any other table, return the empty set without a request: its remaining rows show what is to do. As in `archiver list`, a generation
+    is live if it has a manifest and no rejection. Raises StoreError and StoreUnavailable.
     """
     return frozenset() if table.purge else live_days(store, keys)

@@ -1,7 +1,7 @@
-"""The backlog: the expired days of a table that still have rows, as the database says.
+"""The backlog: the expired days of a table that still have rows in the database.
 
-What belongs here: walking over those days, and measuring what waits. What does not: what Dagster knows of runs, which days to take next,
-and how long a day may wait (`orchestration`).
+What belongs here: finding those days and measuring the backlog. What does not: Dagster's record of runs, the choice of the next days, and
+how long a day may wait (`orchestration`).
 """
 
 from collections.abc import Collection, Generator, Iterator, Sequence
@@ -21,15 +21,15 @@ from archiver_assets.source.preflight import require_index
 from archiver_assets.source.session import Connects
 
 MOST_COUNTED = 100_000
-"""Rows up to which the backlog is counted, one by one: tens of milliseconds."""
+"""The largest number of rows that the backlog counts. Counting this many takes tens of milliseconds."""
 
 _NEAR = (timedelta(days=0), timedelta(days=6))
-"""Where the next day with rows mostly is: at once, or within a week. A probe of one leaf of 400 is planned in 1 ms, one of all in 27."""
+"""Most often, the next day with rows is the next day or within a week. Planning a probe of one of 400 leaves takes 1 ms, of all 27 ms."""
 
 
 @dataclass(frozen=True)
 class ExpiredDay:
-    """An expired partition with rows; `held` if legal holds keep every one of them."""
+    """An expired partition with rows; `held` is true if legal holds keep all of these rows."""
 
     partition: Partition
     held: bool
@@ -37,10 +37,10 @@ class ExpiredDay:
 
 @dataclass(frozen=True)
 class Backlog:
-    """What of a table should have been archived and purged at `now`, the clock of the database.
+    """The days and rows of a table that are due to be archived and purged at `now`, the clock of the database.
 
-    `waiting` are the days with rows that no hold keeps, oldest first; `days_held` is the number of others. Days that were given as done are
-    among neither, and their rows are not counted. Rows are counted up to MOST_COUNTED.
+    `waiting` lists, oldest first, the days with at least one row that no hold keeps; `days_held` is the number of days whose rows are all
+    held. Days passed as done appear in neither, and their rows are not counted. Each row count stops at MOST_COUNTED.
     """
 
     now: datetime
@@ -53,9 +53,9 @@ class Backlog:
 
 @dataclass(frozen=True)
 class _View:
-    """One session's look at a table: its expired days end with `newest`, and each of the `holds` in force keeps the rows beside it.
+    """A table as one session sees it: `newest` is its last expired day, and each hold in force is paired with the rows that it keeps.
 
-    Days that are `done` are not looked at.
+    Days in `done` are skipped.
     """
 
     connection: Connection
@@ -72,16 +72,19 @@ def expired_days(
 ) -> Generator[ExpiredDay, None, None]:
     """Yield the expired days from `start_date` on that have rows and are not `done` (see `archive_only.done_days`), oldest first.
 
-    One probe of the timestamp's index a day, up to two more after a gap, and one more where a hold may keep some of the rows. Lazy: the
-    session is open until the iterator is closed or exhausted. Raises HoldsUnreadable, TableRefused where each probe would read a large
-    table whole, and what `connect` and `read_table` raise.
+    Each day takes one probe of the timestamp's index, up to two more after a gap, and one more if a hold may keep some of its rows. The
+    generator is lazy: its session stays open until it is closed or exhausted. Raises HoldsUnreadable, TableRefused if every probe would
+    read all of a large table, and whatever `connect` and `read_table` raise.
     """
     with _looking_at(source, table, places, done) as view:
         yield from _walk(view)
 
 
 def measure_backlog(source: Connects, table: TableConfig, places: HoldPlaces, done: Collection[date] = ()) -> Backlog:
-    """Return what waits in a table. Costs and raises as `expired_days` to its end, and three counts of at most MOST_COUNTED rows."""
+    """Return the backlog of a table.
+
+    Costs a full pass of `expired_days` and three counts of at most MOST_COUNTED rows each. Raises what `expired_days` raises.
+    """
     with _looking_at(source, table, places, done) as view:
         days = list(_walk(view))
         waiting = tuple(day.partition for day in days if not day.held)
@@ -102,7 +105,7 @@ def _looking_at(source: Connects, table: TableConfig, places: HoldPlaces, done: 
         now = read_server(connection).now
         shape = read_table(connection, table)
         require_index(connection, table)
-        # Where nothing is deleted a hold keeps nothing, and is no reason to leave a day out of the archive.
+        # Holds only prevent deletion. They do not keep a day of a table that is only archived out of the archive.
         holds = places.in_force(table, read_clock(connection)) if table.purge else ()
         newest = newest_expired(now=now, retention_days=table.retention_days, timezone=table.timezone)
         kept = held_rows(connection, table, shape, holds)
@@ -134,7 +137,7 @@ def _first_day(view: _View, first: Partition, last: Partition, kept: Sequence[sq
 def _is_held(view: _View, partition: Partition) -> bool:
     if any(hold.holds_all_of(partition.day) for hold, _ in view.holds):
         return True
-    # Only a hold with conditions is asked for, of this one day: the query reads on over all rows that are held.
+    # Query only holds with conditions, and only for this day: the query reads past every held row until it finds a free one.
     kept = [rows for hold, rows in view.holds if hold.covers(partition.day)]
     return bool(kept) and _first_day(view, partition, partition, kept) is None
 

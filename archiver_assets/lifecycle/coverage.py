@@ -1,7 +1,7 @@
-"""Which row versions the generations of a partition hold already, so that the next one holds exactly the others.
+"""The row versions that a partition's generations already hold, so that the next generation holds exactly the others.
 
-What belongs here: comparing row versions by key and xmin, sorted in memory: as they are where they have one width, else as digests of 16
-bytes. What does not: what a version proves, which `generations.py` says, and reading rows.
+What belongs here: comparing row versions by key and xmin, sorted in memory. Versions of a fixed width are compared directly, others by
+digests of 16 bytes. What does not: whether a version can be believed (`generations.py`, `believed_versions.py`), and reading rows.
 """
 
 import hashlib
@@ -23,48 +23,48 @@ from archiver_assets.source.literals import to_input_text
 _DIGEST_BYTES = 16
 
 Judge = Callable[[Task, Generation, tuple[str, ...]], object]
-"""What becomes of a generation that is not what its manifest says, for the mismatches given."""
+"""What to do with a generation that does not match its manifest, given the mismatches."""
 
 
 class Coverage:
-    """The row versions that some generation covers."""
+    """The row versions that at least one generation covers."""
 
     def __init__(self, versions: Iterable[pa.RecordBatch] = ()) -> None:
-        """Take all versions: batches of the key's columns and `_xmin`. In memory each takes the bytes of its key and 4, or 16."""
-        # By their width: generations can have stored a column of the key in its own type, or as text.
+        """Collect the versions from batches of the key's columns and `_xmin`. Each takes the bytes of its key plus 4, or 16 as a digest."""
+        # Grouped by width: one generation may have stored a key column in its own type, another as text.
         self._raw: dict[np.dtype[np.bytes_], bytearray] = {}
         self._sorted: dict[np.dtype[np.bytes_], Identities] = {}
         self.add(versions)
 
     def add(self, versions: Iterable[pa.RecordBatch]) -> None:
-        """Take more versions, beside those that it has; no memory is needed for a second copy of these."""
-        self._sorted = {}  # no array can be made longer that others look at
+        """Add more versions, without copying the present ones."""
+        self._sorted = {}  # a bytearray cannot grow while an array uses its memory
         for batch in versions:
             found = _identities(batch)
             self._raw.setdefault(found.dtype, bytearray()).extend(found.view(np.uint8))
         self._sorted = {kind: _in_order(np.frombuffer(data, kind)) for kind, data in self._raw.items()}
 
     def __len__(self) -> int:
-        """Return the number of versions, those that several generations hold counted each time."""
+        """Return the number of versions. A version that several generations hold is counted once for each."""
         return sum(map(len, self._sorted.values()))
 
     @property
     def distinct(self) -> int:
-        """The number of different versions."""
+        """The number of distinct versions."""
         return sum(int(np.count_nonzero(each[1:] != each[:-1])) + 1 for each in self._sorted.values() if len(each))
 
     def uncovered(self, versions: pa.RecordBatch) -> pa.BooleanArray:
-        """Tell for each version of a batch whether no generation covers it."""
+        """Return, for each version of a batch, whether no generation covers it."""
         return pa.array(~self.covers(_identities(versions)))
 
     def covers(self, asked: Identities) -> npt.NDArray[np.bool_]:
-        """Tell for each version whether a generation covers it."""
+        """Return, for each version, whether a generation covers it."""
         held = self._sorted.get(asked.dtype)
         if held is None or not len(held) or not len(asked):
             return np.zeros(len(asked), bool)
         first = int(np.searchsorted(held, asked[0]))
         if np.array_equal(held[first : first + len(asked)], asked):
-            return np.ones(len(asked), bool)  # asked in the order of the keys, as mostly
+            return np.ones(len(asked), bool)  # versions usually arrive in key order
         places = np.minimum(np.searchsorted(held, asked), len(held) - 1)
         found: npt.NDArray[np.bool_] = held[places] == asked
         return found
@@ -77,7 +77,7 @@ def _in_order(versions: Identities) -> Identities:
 
 
 def read_coverage(task: Task, server: Server, table: Table, generations: Generations, judge: Judge = reject) -> Coverage:
-    """Read which versions the open generations cover. One that has another shape or source, or that fails twice, covers nothing."""
+    """Read the versions that the open generations cover. A generation with another shape or source, or that fails twice, covers none."""
     return Coverage(_versions(task, server, table, generations, judge))
 
 
@@ -87,7 +87,7 @@ def _versions(task: Task, server: Server, table: Table, generations: Generations
         reasons = drift(task, table, generation)
         if reasons or not versions_believed(generation, server, table):
             log.info(
-                "%s: generation %s does not hold the rows as they are now: %s", task.label, generation.number, reasons or "other source"
+                "%s: generation %s covers none of the table's current rows: %s", task.label, generation.number, reasons or "other source"
             )
             continue
         with read_back(task, generation) as copy:
@@ -104,7 +104,7 @@ def _identities(versions: pa.RecordBatch) -> Identities:
 
 
 def _digests(versions: pa.RecordBatch) -> Identities:
-    # Each value with its length before it, and a letter for NULL, so that no two rows give the same text.
+    # Each value is prefixed with its length, and NULL is a letter, so different rows never give the same text.
     texts = [to_input_text(column) for column in versions.columns]
     digests = bytearray()
     for row in zip(*texts, strict=True):

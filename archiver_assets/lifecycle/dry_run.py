@@ -1,10 +1,10 @@
-"""A dry run: what an archive or a purge would meet and do at this moment, without doing any of it.
+"""Dry runs: report what an archive or a purge would find and do now, without doing it.
 
-What belongs here: the means that cannot write, gathering everything that speaks against a run instead of stopping at the first, and the dry
-run of an archive. What does not: that of a purge (`purging/dry_purge.py`), and the protocol.
+What belongs here: a session and a store that cannot write, collecting every problem instead of stopping at the first, and the dry run of an
+archive. What does not: the dry run of a purge (`purging/dry_purge.py`), and the protocol.
 
-Nothing is trusted to be careful: the session is read-only by the server's own rule, and the store refuses whatever writes. The lock of the
-partition is looked at and not taken, so that a dry run is in no real run's way; rows are counted in one snapshot all the same.
+Read-only access is enforced, not assumed: the server makes the session read-only, and the store refuses every write. A dry run checks the
+partition's lock without taking it, so it never blocks a real run. It still counts rows in one snapshot.
 """
 
 import re
@@ -31,16 +31,16 @@ from archiver_assets.store.readonly import ReadOnlyStore
 
 @dataclass
 class Findings:
-    """Everything that speaks against a run, in the order in which it was met."""
+    """Every problem that would affect a run, in the order in which it was found."""
 
     task: Task
     met: list[Finding] = field(default_factory=list)
 
     @contextmanager
     def noting(self, stops: frozenset[Work] = EVERYTHING) -> Iterator[None]:
-        """Note the error that would end a real run here, and go on after the block.
+        """Record the error that would end a real run here, and continue after the block.
 
-        A connection that was refused, lost or given up for another transaction is raised: of what comes after it nothing could be known.
+        SourceUnavailable and SourceConflict are raised instead: without a connection, or after a conflict, nothing more can be found out.
         """
         try:
             with self.task.source.errors():
@@ -51,19 +51,19 @@ class Findings:
             self.met.append(finding_of(error, stops))
 
     def stopping(self, work: Work) -> bool:
-        """Tell whether a real run would end without having done its work."""
+        """Return whether a finding would stop the given work in a real run."""
         return any(work in each.stops for each in self.met)
 
 
 def finding_of(error: ArchiverError, stops: frozenset[Work]) -> Finding:
-    """Return what a real run would raise as what a dry run finds: `NotExpired` is `not_expired`."""
+    """Return an error of a real run as a finding, named after the class in snake case: NotExpired becomes `not_expired`."""
     name = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(error).__name__).lower()
     return Finding(name, error.message, error.hint, stops)
 
 
 @dataclass(frozen=True)
 class Look:
-    """What both dry runs begin with. `table` and `generations` are None where they could not be told, and then `findings` says why."""
+    """The common start of both dry runs. `table` or `generations` is None if it could not be read; `findings` then gives the reason."""
 
     task: Task
     connection: Connection
@@ -75,7 +75,7 @@ class Look:
 
 @contextmanager
 def look_at(task: Task) -> Iterator[Look]:
-    """Open a session that cannot write, with a task whose store cannot be written to, and look at everything that comes before the rows."""
+    """Open a read-only session and store, and run every check that comes before the rows are read."""
     task = replace(task, store=ReadOnlyStore(task.store))
     findings = Findings(task)
     with findings.noting():
@@ -99,20 +99,21 @@ def look_at(task: Task) -> Iterator[Look]:
 
 def _require_idle(task: Task, connection: Connection) -> None:
     if is_locked(connection, table=task.table.label, partition=task.partition):
-        message = f"partition {task.partition.key} of {task.table.label} is being worked on by another session at this moment"
-        raise PartitionBusy(message, hint="let the other run finish; what is counted here may be different then")
+        message = f"partition {task.partition.key} of {task.table.label} is currently locked by another session"
+        raise PartitionBusy(message, hint="let the other run finish, then repeat the dry run; its counts may change")
 
 
 def relation(task: Task) -> sql.Relation:
-    """Return the names of the table."""
+    """Return the schema and name of the task's table."""
     return sql.Relation(task.table.schema_name, task.table.name)
 
 
 @dataclass(frozen=True)
 class DryArchive:
-    """What an archive would do. Numbers that could not be told are None; `rows` is what it would archive, the others are as of `Archived`.
+    """What an archive would do. `rows` is the number of rows that it would archive; the other counts are as in `Archived`.
 
-    `verifications` are those of the generations that count, as the check `row_counts` would find them before the archive.
+    A number that could not be determined is None. `verifications` are those of the live generations, as the check `row_counts` would report
+    them before the archive.
     """
 
     outcome: Literal["would archive", "already archived", "empty", "would be refused"]
@@ -134,9 +135,10 @@ class _Rows:
 
 
 def dry_archive(task: Task) -> DryArchive:
-    """Return what an archive of the partition would do, and everything that would stop it. Reads the open generations back, twice.
+    """Return what an archive of the partition would do, and everything that would stop it.
 
-    Raises SourceUnavailable and what else makes nothing knowable; anything else that a real run would raise is among the findings.
+    Reads the live generations back, and the open ones a second time. Raises SourceUnavailable, SourceConflict and other errors that leave
+    nothing to report. Every other error of a real run becomes a finding.
     """
     return persistently(task, "dry run of archive", lambda: _dry_archive(task))
 
@@ -165,22 +167,22 @@ def _verification(look: Look, generation: Generation) -> Verification:
     with read_back(look.task, generation) as copy:
         found = copy.verification
     if not found.passed:
-        # Of one that the archive does not reject the check fails, and stops the purge.
+        # If the archive does not reject the generation, its check fails and stops the purge.
         replaced = generation.open and not generation.purging
         look.findings.met.append(damage_of(look.task, generation, found, replaced=replaced))
     return found
 
 
 def damage_of(task: Task, generation: Generation, verification: Verification, *, replaced: bool) -> Finding:
-    """Return the finding of a damaged generation; `replaced` if an archive of the same run rejects it, and archives its rows again."""
+    """Return the finding for a damaged generation. `replaced`: an archive in the same run rejects it and archives its rows again."""
     error = verification.failure(f"{task.label}, generation {generation.number}")
     if replaced:
-        return replace(finding_of(error, NOTHING), hint="the archive rejects it, and archives its rows again")
+        return replace(finding_of(error, NOTHING), hint="nothing to do: the archive rejects it and archives its rows again")
     return finding_of(error, PURGE)
 
 
 def _count(look: Look) -> _Rows:
-    """Count what the table has, and, unless the archive would be refused, what no generation covers."""
+    """Count the partition's rows in the table and, unless the archive would be refused, those that no generation covers."""
     rows, table, generations = _Rows(), look.table, look.generations
     with look.findings.noting():
         if table is not None and (generations is None or look.findings.stopping("archive")):
@@ -195,7 +197,7 @@ def _count(look: Look) -> _Rows:
 
 
 def _ignore(_task: Task, _generation: Generation, _mismatches: tuple[str, ...]) -> None:
-    """Leave a damaged generation as it is: `_verification` has noted it."""
+    """Do not reject a damaged generation: `_verification` has recorded it."""
 
 
 def _count_in_table(look: Look, connection: Connection, table: Table) -> _Rows:

@@ -1,6 +1,6 @@
-"""Whether a table has nothing to do: the question that most ticks of most tables end with.
+"""A quick check whether a table has nothing to do. For most tables, most ticks need nothing more.
 
-What belongs here: that question. What does not: which days have rows (`backlog.py`).
+What does not belong here: finding the days that have rows (`backlog.py`).
 """
 
 from collections.abc import Collection
@@ -13,10 +13,10 @@ from archiver_assets.source.session import Connects
 
 
 def has_no_expired_rows(source: Connects, table: TableConfig, done: Collection[date] = ()) -> bool:
-    """Tell whether no expired day from `start_date` on has rows, held ones included; False too if that cannot be told at a glance.
+    """Return whether no expired day from `start_date` on has rows, held or not. Also return False if a cheap probe cannot decide.
 
-    Days that are `done` are not looked at: there is one probe for each unbroken row of others, up to the first one that finds a row.
-    Raises what `connect` raises, and asks neither for holds nor for what would stop an archive: nothing is there that they could stop.
+    Days in `done` are skipped: each unbroken series of other days takes one probe, and the first row found ends the check. Neither holds
+    nor preflight are read, because without rows there is nothing to stop. Raises what `connect` raises.
     """
     with source.connect() as connection:
         seen = glance(connection, table)

@@ -1,6 +1,7 @@
-"""Preflight: whether a table can be archived and purged safely, before any work on it, with every reason at once.
+"""Preflight: check that a table can be archived and purged safely before any work on it, and report every reason at once.
 
-What belongs here: asking and refusing. What does not: what is looked for (`source/preflight.py`, `source/catalog.py`).
+What belongs here: running the checks and refusing the table. What does not: the checks themselves (`source/preflight.py`,
+`source/catalog.py`).
 """
 
 from archiver_assets.config import TableConfig
@@ -13,7 +14,7 @@ from archiver_assets.source.session import Source, require_primary
 
 
 def preflight(source: Source, table: TableConfig) -> tuple[Finding, ...]:
-    """Return everything that speaks against archiving or purging the table, and what its owner should know of; nothing is changed.
+    """Return every reason against archiving or purging the table, and every warning for its owner. Changes nothing.
 
     Raises what `Source.connect` raises, and SourceError on a standby.
     """
@@ -23,7 +24,7 @@ def preflight(source: Source, table: TableConfig) -> tuple[Finding, ...]:
 
 
 def require_preflight(task: Task, connection: Connection, work: Work) -> None:
-    """Raise TableRefused, with every finding that stops `work` in one message; log the warnings."""
+    """Log the warnings, and raise TableRefused with every finding that stops `work` in one message."""
     findings = read_preflight(connection, task.table)
     for finding in findings:
         if finding.is_warning:
@@ -32,9 +33,9 @@ def require_preflight(task: Task, connection: Connection, work: Work) -> None:
 
 
 def require_compliance(task: Task) -> None:
-    """Raise ConfigError if the table's settings are beyond the limits of `compliance`, however they came here."""
+    """Raise ConfigError if the table's settings exceed the limits of `compliance`, wherever the settings come from."""
     table = task.table
     found = task.compliance.problems(retention_days=table.retention_days, critical=table.critical, encryption=task.encryption)
     if problems := [f"{setting}: {text}" for setting, text in found]:
-        message = f"table {table.label} is not as compliance demands: {'; '.join(problems)}"
+        message = f"table {table.label} does not meet the compliance limits: {'; '.join(problems)}"
         raise ConfigError(message, hint="correct the table's settings, or compliance, in the config; nothing was archived or deleted")

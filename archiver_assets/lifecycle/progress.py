@@ -1,9 +1,9 @@
-"""How far a verb has got, as lines of the log: numbers while it counts, and signs of life while it does not.
+"""Progress of a verb in the log: counts while it processes rows or bytes, and regular signs of life while it does not.
 
-What belongs here: counting, when a line is due, and what it says. What does not: any step of the protocol, and the form of lines.
+What belongs here: counting, deciding when a line is due, and its text. What does not: any step of the protocol, and the log format.
 
-A line is due every 9 seconds, so that also on a busy machine no more than 10 pass between two. Counting looks at the clock once a batch; a
-thread of each verb says the same of long statements, and of what the store decides the length of.
+A line is due every 9 seconds, so that even on a busy machine at most 10 seconds pass between two lines. Counting checks the clock once per
+batch. During long statements and store requests, a separate thread of the verb logs instead.
 """
 
 import logging
@@ -26,16 +26,16 @@ Unit = Literal["rows", "bytes"]
 Clock = Callable[[], float]
 
 EVERY: Final = 9.0
-"""Seconds between two lines."""
+"""Seconds between two log lines."""
 
 
 def unwatched(_progress: "Progress") -> None:
-    """Nobody looks: the log has a line now and then."""
+    """Do nothing: the default for `watch`, where only the log shows progress."""
 
 
 @dataclass
 class Activity:
-    """One call of a verb: what it counts now, what it reached last, and when it last said so."""
+    """One call of a verb: what it is counting, the step it reached last, and when it last logged a line."""
 
     what: str
     clock: Clock = time.monotonic
@@ -53,20 +53,20 @@ class Activity:
         self._context = copy_context()
 
     def note(self, reached: str | None = None) -> None:
-        """Note what was reached, and what lines are to say of themselves from here on: what the caller's context does."""
+        """Record the step reached, and the caller's context, whose log fields later lines carry."""
         self.reached = reached or self.reached
         self._context = copy_context()
 
     def has_said(self) -> None:
-        """Note that there was a line."""
+        """Record that a line was just logged."""
         self._said = self.clock()
 
     def due_in(self) -> float:
-        """Return in how many seconds there should be a line."""
+        """Return the number of seconds until the next line is due, at least 0."""
         return max(self._said + self.every - self.clock(), 0.0)
 
     def beat(self) -> None:
-        """Say that it is still at work, if nothing was said for long. Called from a thread of its own."""
+        """Log that the verb is still at work, if a line is due. Called from a separate thread."""
         with self._turn:
             if self.due_in() > 0:
                 return
@@ -84,7 +84,7 @@ _activity: ContextVar[Activity | None] = ContextVar("activity", default=None)
 
 
 def note(reached: str) -> None:
-    """Note what the verb that is at work here has reached."""
+    """Record the step that the verb running in this context has reached."""
     activity = _activity.get()
     if activity is not None:
         activity.note(reached)
@@ -92,9 +92,9 @@ def note(reached: str) -> None:
 
 @contextmanager
 def at_work(what: str, step: str, **facts: str) -> Iterator[Activity]:
-    """Give every line of the block the `facts` and its `step`, and say every 9 seconds how far it has got.
+    """Add the `facts` and the `step` to every log line of the block, and log its progress every 9 seconds.
 
-    Within another such block this is part of that one.
+    A nested block joins the outer one and yields its activity.
     """
     outer = _activity.get()
     if outer is not None:
@@ -112,7 +112,7 @@ def at_work(what: str, step: str, **facts: str) -> Iterator[Activity]:
 
 @contextmanager
 def of_generation(number: int) -> Iterator[None]:
-    """Give every line of the block the number of the generation, those that are said of its own accord too, and none after it."""
+    """Add the number of the generation to every log line of the block, including those of the progress thread."""
     activity = _activity.get()
     try:
         with bound_contextvars(generation=number):
@@ -126,7 +126,7 @@ def of_generation(number: int) -> Iterator[None]:
 
 @contextmanager
 def beating(activity: Activity) -> Iterator[None]:
-    """Let a thread call `beat` when it is due, until the block ends."""
+    """Call `beat` from a separate thread whenever it is due, until the block ends."""
     ended = threading.Event()
 
     def beat() -> None:
@@ -139,15 +139,15 @@ def beating(activity: Activity) -> Iterator[None]:
         yield
     finally:
         ended.set()
-        thread.join(END_SECONDS)  # it may hang in Dagster's storage, where the line goes too
+        thread.join(END_SECONDS)  # the thread may hang in Dagster's storage, which also receives the line
 
 
 @dataclass(eq=False)
 class Progress:
-    """Counts the rows, or the bytes, of a step, tells `watch`, and logs how far it has got, at the latest every 9 seconds and at its end.
+    """Counts the rows or bytes of a step, calls `watch`, and logs progress at least every 9 seconds and at the end of the step.
 
-    `beside` is the total of the other unit: of an object with so many rows and bytes both are told, the other one in proportion. Without
-    it, `others` counts what is known of the other. Use as a context manager, whose end is that of the step.
+    Each line gives both rows and bytes. `beside` is the total of the unit that is not counted; its current value is estimated pro rata.
+    Without `beside`, the value of that unit is `others`. Use as a context manager that spans the step.
     """
 
     what: str
@@ -168,7 +168,7 @@ class Progress:
         self.watch(self)
 
     def __enter__(self) -> Self:
-        """Be what the verb counts."""
+        """Become what the verb is counting."""
         activity = _activity.get()
         if activity is not None:
             activity.note()
@@ -176,7 +176,7 @@ class Progress:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        """Say what it came to."""
+        """Log the final counts."""
         activity = _activity.get()
         if activity is not None:
             activity.counting = self._outer
@@ -188,16 +188,16 @@ class Progress:
 
     @property
     def seconds(self) -> float:
-        """The time since the start."""
+        """The seconds since the start."""
         return self.monotonic() - self.started
 
     @property
     def rate(self) -> float:
-        """The mean so far, a second."""
+        """The mean number of units per second so far."""
         return self.done / seconds if (seconds := self.seconds) > 0 else 0.0
 
     def add(self, number: int) -> None:
-        """Count so many more."""
+        """Add `number` units to the count, and log a line if one is due."""
         self.done += number
         self.watch(self)
         if self.monotonic() - self._logged >= EVERY:
@@ -207,7 +207,7 @@ class Progress:
             self.say()
 
     def say(self, reached: str | None = None) -> None:
-        """Log a line with numbers, rate and time left, and what was reached last if nothing was counted for long."""
+        """Log a line with the counts, the rate and the time left, and `reached` if given."""
         self._logged = self.monotonic()
         facts = self.facts()
         left = "time left unknown" if facts["eta_seconds"] is None else f"{facts['eta_seconds']:.0f} s left"
@@ -218,7 +218,7 @@ class Progress:
         log.info("%s", line, extra=facts)
 
     def facts(self) -> dict[str, object]:
-        """Return the numbers by their names in the log; None is not known."""
+        """Return the numbers by their field names in the log; None if unknown."""
         seconds, done, other = self.seconds, self.done, self._other()
         eta = max(self.total - done, 0) * seconds / done if done and seconds > 0 else None
         totals = (self.total, self.beside) if self.unit == "rows" else (self.beside, self.total)

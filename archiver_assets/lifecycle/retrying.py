@@ -1,7 +1,7 @@
-"""Trying again what failed for a transient reason of the database.
+"""Retries of a verb after a transient database error.
 
-What belongs here: how often and how long to wait, and that all tries are one piece of work in the log. What does not: the calls to the
-store, which its client repeats one by one.
+What belongs here: the number of retries, the pauses between them, and logging all attempts as one activity. What does not: requests to the
+store, which its client retries one by one.
 """
 
 import random
@@ -14,26 +14,26 @@ from archiver_assets.lifecycle.progress import Activity, at_work
 from archiver_assets.lifecycle.task import Task, log
 
 _PAUSES = (0.5, 1.0, 2.0)
-"""Seconds between tries, each varied by up to a half, so that many runs that failed together do not come back together."""
+"""Seconds between attempts, each varied by up to half, so that many runs that failed together do not all retry at once."""
 
 Result = TypeVar("Result")
 
 
 def persistently(task: Task, verb: str, attempt: Callable[[], Result]) -> Result:
-    """Return the result of `attempt`, tried again from its beginning after a lost connection or a conflict: every verb may be run twice.
+    """Return the result of `attempt`, repeated from the beginning after a lost connection or a conflict: running a verb twice is harmless.
 
-    Raises the error of the last try. A partition that is busy is tried again only after a connection was lost, whose session the server
-    may not have ended yet.
+    Raises the error of the last attempt. PartitionBusy is retried only after one of these errors: the server may not yet have ended the
+    lost session, which holds the lock.
     """
     with working(task, verb):
         return _persistently(task, verb, attempt)
 
 
 def working(task: Task, verb: str) -> AbstractContextManager[Activity]:
-    """Return a block whose lines in the log say of which partition and run they are, and how far the verb has got."""
+    """Return a context manager whose log lines name the partition and the run, and report the verb's progress."""
     return at_work(
         f"{verb} {task.label}",
-        verb.rpartition(" ")[2],  # of a dry run the verb itself
+        verb.rpartition(" ")[2],  # for "dry run of purge", the verb is "purge"
         database=task.table.database,
         table=task.table.label,
         partition=task.partition.key,

@@ -1,11 +1,11 @@
-"""Which server and database the archive of a table is of, and the deliberate move to another one.
+"""The server and database that a table's archive comes from, and a deliberate move to another one.
 
-What belongs here: the identity of a source, comparing it with what the archive says, and accepting a new one. What does not: what a
-generation of a former source still means (`generations.py`).
+What belongs here: the identity of a source, comparing it with the archive's record, and accepting a new source. What does not: the meaning
+of a generation of a former source (`generations.py`).
 
-A clone, a restored backup or a config that points elsewhere has rows with the same keys, and an xmin that may by chance be the same too.
-So nothing is archived or purged there until a person has said that the table lives there now. The archive keeps that as a numbered object,
-never replaced; the newest counts. Without one all manifests of a table are of one source, so that any of them tells which.
+A clone, a restored backup or a mistaken config leads to rows with the same keys, which may by chance have the same xmin. So nothing is
+archived or purged there until an operator accepts the new source. The archive keeps each acceptance as a numbered object that is never
+replaced; the newest one applies. Without any, all manifests of a table have the same source, so reading one of them is enough.
 """
 
 from collections.abc import Iterable
@@ -22,41 +22,41 @@ from archiver_assets.store.manifest import AcceptedSource, Manifest, SourceFacts
 from archiver_assets.store.objects import ObjectStore, read_whole
 
 _NEIGHBOURS = 1000
-"""Objects looked through for a manifest of another day: one request to S3."""
+"""The number of objects searched for a manifest of another day: one request to S3."""
 
 Identity = tuple[str, int]
-"""The system identifier of a server, given by initdb and kept by physical copies, and the oid of a database in it."""
+"""The system identifier of a server, set by initdb and shared by physical copies, and the oid of a database on it."""
 
 
 def identity(source: Server | SourceFacts | AcceptedSource) -> Identity:
-    """Return what tells one source from another."""
+    """Return the system identifier and the database oid of a source."""
     return source.system_identifier, source.database_oid
 
 
 def require_accepted(task: Task, server: Server, recorded: Iterable[SourceFacts]) -> None:
-    """Raise SourceChanged unless the archive of the table is of this server and database, or they were accepted since.
+    """Raise SourceChanged unless the table's archive comes from this server and database, or they have since been accepted.
 
-    `recorded` are the sources of the partition's own generations. Where there are none, a manifest of another day is asked.
+    `recorded` are the sources of the partition's own generations. If there are none, the source is read from a manifest of another day.
     """
     keys = task.table_keys
     accepted = accepted_source(task.store, keys)
     known = {identity(accepted)} if accepted else {identity(each) for each in recorded} or set(_of_another_day(task.store, keys))
     if wrong := sorted(known - {identity(server)}):
-        message = f"{task.label}: expected {_described(wrong[0])}, of which the archive is, found {_described(identity(server))}"
-        raise SourceChanged(message, hint=f"point the config back, or, if the table was moved on purpose: {accept_command(task.table)}")
+        message = f"{task.label}: expected the source of the archive, {_described(wrong[0])}, found {_described(identity(server))}"
+        raise SourceChanged(message, hint=f"correct the config; or, if the table was moved on purpose, run: {accept_command(task.table)}")
 
 
 def accept_command(table: TableConfig) -> str:
-    """Return the command that accepts the source as it is configured."""
+    """Return the shell command that accepts the table's configured source."""
     names = {"--database": table.database, "--schema": table.schema_name, "--table": table.name}
     return " ".join(["archiver accept-source", *(f"{option}={quote(name)}" for option, name in names.items())])
 
 
 def accept_source(source: Source, store: ObjectStore, keys: TableKeys, *, at: datetime, run_id: str) -> AcceptedSource | None:
-    """Make the server and database of `source` those of the table's archive, from `at` on. None: they were so already.
+    """Accept the server and database of `source` for the table's archive, as of `at`. Return None if they already were its source.
 
-    Generations of the former source stay in the archive. They cover no rows and purge none: what the table still holds is archived again.
-    Raises ObjectExists if somebody else accepts a source at the same time, and the errors of source and store.
+    Generations of the former source stay in the archive. They cover and purge no rows, so rows still in the table are archived again.
+    Raises ObjectExists if another process accepts a source at the same time, and the errors of source and store.
     """
     with source.connect() as connection:
         require_primary(connection, keys.folder)
@@ -72,7 +72,7 @@ def accept_source(source: Source, store: ObjectStore, keys: TableKeys, *, at: da
 
 
 def accepted_source(store: ObjectStore, keys: TableKeys) -> AcceptedSource | None:
-    """Return the source that was accepted last; None where nobody had to, and the archive is of one."""
+    """Return the source that was accepted last; None if none ever was, so that the archive has only one source."""
     numbers = _numbers(store, keys)
     if not numbers:
         return None
@@ -89,7 +89,7 @@ def _of_another_day(store: ObjectStore, keys: TableKeys) -> Iterable[Identity]:
         if keys.is_manifest(found.key):
             try:
                 yield identity(decode(Manifest, read_whole(store, found.key), key=found.key).source)
-            except ManifestInvalid as error:  # a damaged day is no reason to refuse the others
+            except ManifestInvalid as error:  # damage to one day must not block the others
                 log.warning("%s", error.message)
             else:
                 return

@@ -1,7 +1,7 @@
-"""What every verb is given: one partition of one table, and the means to work on it.
+"""The input of every verb: one partition of one table, and the dependencies needed to work on it.
 
-What belongs here: the frozen bundle of those means, and the names of the steps. What does not: any step of the protocol, and how far one
-has got (`progress.py`).
+What belongs here: the frozen bundle of these dependencies, and the names of the steps. What does not: the steps themselves, and their
+progress (`progress.py`).
 """
 
 import logging
@@ -23,7 +23,7 @@ log = logging.getLogger("archiver")
 
 
 class Step(StrEnum):
-    """The points between which a crash can fall, in the order in which a run passes them; `BATCH_...` ones come again and again."""
+    """The points of a run between which a crash can occur, in order; the `BATCH_...` steps repeat."""
 
     LOCKED = "locked"
     SNAPSHOT_TAKEN = "snapshot taken"
@@ -54,11 +54,11 @@ def _pass_by(step: Step) -> None:
 
 @dataclass(frozen=True)
 class Task:
-    """One partition of one table.
+    """One partition of one table, and the dependencies of a verb.
 
-    `prefix` is what all keys begin with, empty or ending in a slash. `clock` gives aware times and stamps documents only: expiry goes by
-    the clock of the database. `legal_holds` are those of the config, and `holds_source` is the database of their table, if it names one.
-    `watch` is told of a step that counts, when it begins and whenever it gets on.
+    All keys begin with `prefix`, which is empty or ends in a slash. `clock` returns aware times, used only as timestamps in documents;
+    expiry uses the clock of the database. `legal_holds` are those of the config, and `holds_source` is the database of the hold table, if
+    the config names one. `watch` is called when a step begins to count, and each time its count grows.
     """
 
     table: TableConfig
@@ -84,19 +84,19 @@ class Task:
 
     @property
     def table_keys(self) -> TableKeys:
-        """The keys of the table's objects that are of no partition."""
+        """The keys of the table's objects outside any partition's folder."""
         table = self.table
         return TableKeys.of(prefix=self.prefix, database=table.database, schema=table.schema_name, table=table.name)
 
     def hold_places(self) -> HoldPlaces:
-        """Return where holds are kept."""
+        """Return the places where holds are kept."""
         return HoldPlaces(self.legal_holds, self.holds_source, self.store, self.prefix)
 
     @property
     def label(self) -> str:
-        """The partition in messages: `D/S/T 2026-08-01`."""
+        """The partition's name in messages: `D/S/T 2026-08-01`."""
         return f"{self.table.label} {self.partition.key}"
 
     def progress(self, step: str, total: int, unit: Unit = "rows", *, beside: int | None = None) -> Progress:
-        """Begin to count the rows, or the bytes, of a step; `beside` is the total of the other, where it is known."""
+        """Begin to count the rows or bytes of a step; `beside` is the total of the other unit, if known."""
         return Progress(f"{step} {self.label}", total, self.monotonic, unit, self.watch, beside)
