@@ -1,1 +1,1 @@
-"""Embedded servers and sample data: a PostgreSQL and an S3 server on loopback, for the demo and the tests, never for production."""
+"""An embedded PostgreSQL and an embedded S3 server on loopback, with sample data: for the demo and the tests, never for production."""

@@ -1,7 +1,7 @@
-"""The play: the main job for every table and day, through Dagster, with an application that changes rows between archive and purge.
+"""The demo's scenario: run the main job for every table and day through Dagster, with rows changed between archive and purge.
 
-What belongs here: launching runs as the schedules do, and the summary, counted from the table and the bucket and not from what the
-runs claim. What does not: anything that archives or deletes.
+What belongs here: launching runs as the schedules do, and the summary: the counts that runs report, and the rows left and the bytes, which
+are counted in the tables and the bucket. What does not: anything that archives or deletes.
 """
 
 import time
@@ -24,7 +24,7 @@ QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 @dataclass(frozen=True)
 class Line:
-    """One line of the summary: a table's day, its rows, and its object."""
+    """One line of the summary: one day of a table, its row counts, and its object."""
 
     label: str
     day: str
@@ -37,13 +37,13 @@ class Line:
 
     @property
     def ok(self) -> bool:
-        """Tell whether the day adds up: all archived row versions were verified, and no row is left."""
+        """Return whether the day adds up: all archived row versions were verified, and no row is left."""
         return self.archived == self.verified and self.left == 0
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one run said of a day."""
+    """What one run reported for a day."""
 
     archived: int = 0
     verified: int = 0
@@ -52,10 +52,10 @@ class Outcome:
 
 
 class Play:
-    """Runs the shared jobs of the code location in this process, recorded in the embedded instance."""
+    """Runs the shared jobs of the code location in this process, and records them in the embedded instance."""
 
     def __init__(self, stage: Stage, services: Services, definitions: dg.Definitions) -> None:
-        """Take a stage that is up."""
+        """Use a stage that is running."""
         self._stage = stage
         self._definitions = definitions
         self._tables: dict[str, TableConfig] = {table.label: table for _, table in services.config.tables()}
@@ -66,16 +66,16 @@ class Play:
         return [day for table in TABLES for day in expired_days(table, days)]
 
     def archive_only(self, day: Day) -> None:
-        """Archive and check a day, and stop there."""
+        """Archive and check a day, without purging it."""
         self._run(day, [self._keys(day).archive])
 
     def change(self, day: Day) -> None:
-        """Let the application change a day: rows inserted late, one row updated."""
+        """Change a day as an application would: insert late rows and update one row."""
         with self._stage.connect(day.table.database) as connection:
             change_meanwhile(connection, day, LATE_ROWS)
 
     def main_job(self, day: Day) -> Line:
-        """Run archive, check and purge of a day, and count what became of it."""
+        """Run archive, check and purge for a day, and return its line of the summary."""
         keys = self._keys(day)
         outcome = self._run(day, [keys.archive, keys.purge])
         with self._stage.connect(day.table.database) as connection:
@@ -104,17 +104,17 @@ class Play:
         )
 
     def _bytes_in_bucket(self, uri: str) -> int:
-        """Return the size of all objects beside the one at `uri`, and of itself: those of all generations of the day."""
+        """Return the total size of the data objects in the folder of the one at `uri`: those of all generations of the day."""
         prefix = uri.removeprefix(f"s3://{BUCKET}/").rpartition("/")[0] + "/rows-"
         return sum(each["Size"] for each in self._stage.s3.client().list_objects_v2(Bucket=BUCKET, Prefix=prefix).get("Contents", []))
 
 
 def perform(play: Play, days: int) -> Iterator[Line]:
-    """Archive the first day of each table; change them; then run the main job on all days, and yield their lines."""
+    """Archive the first day of each table and change it; then run the main job on all days, and yield their lines."""
     everything = play.days(days)
     changed = _changed_days(days)
     print(
-        f"== archiving {len(changed)} of {len(everything)} days; then the application inserts {LATE_ROWS} rows late and updates one in each"
+        f"== archiving {len(changed)} of {len(everything)} days; then the application inserts {LATE_ROWS} late rows and updates one in each"
     )
     for day in changed:
         play.archive_only(day)
@@ -134,7 +134,7 @@ def _changed_days(days: int) -> list[Day]:
 
 
 def summary(lines: list[Line], days: int) -> str:
-    """Return the table of all lines, their totals, and what became of the rows that changed between archive and purge."""
+    """Return the table of all lines, their totals, and the outcome for the rows that changed between archive and purge."""
     width = max(len(line.label) for line in lines)
     head = f"{'table':<{width}} {'day':<10} {'archived':>9} {'verified':>9} {'purged':>9} {'left':>6} {'bytes':>9}  object"
     rows = [f"{line.label:<{width}} {line.day:<10} {_numbers(line)}  {line.uri}" for line in lines]
@@ -151,7 +151,7 @@ def summary(lines: list[Line], days: int) -> str:
     foot = f"{total.label:<{width + 11}} {_numbers(total)}"
     changed = len(_changed_days(days))
     survived = (
-        f"{changed} days changed between archive and purge: {changed * LATE_ROWS} rows inserted late and {changed} updated rows became "
+        f"{changed} days changed between archive and purge: {changed * LATE_ROWS} late rows and {changed} updated rows became "
         f"generation 2; expected {changed} archived row versions that the updates had replaced, found {total.archived - total.purged}; "
         f"expected 0 rows left in the tables, found {total.left}"
     )
@@ -163,7 +163,7 @@ def _numbers(line: Line) -> str:
 
 
 def adds_up(lines: list[Line], days: int) -> bool:
-    """Tell whether every day adds up, and all that was archived was purged but for the versions that an update had replaced."""
+    """Return whether every day adds up, and every archived row version was purged except those that an update had replaced."""
     return all(line.ok for line in lines) and sum(line.archived - line.purged for line in lines) == len(_changed_days(days))
 
 

@@ -1,7 +1,8 @@
 """An embedded PostgreSQL on loopback TCP with a random password.
 
-What belongs here: finding the binaries, making a cluster, running it, as root too. What does not: tables and rows; who uses the server
-makes them through `dsn()`. See https://www.postgresql.org/docs/current/app-initdb.html and `app-postgres.html` there.
+What belongs here: finding the binaries, creating a cluster, and running it, even when started as root. What does not: tables and rows,
+which users of the server create through `dsn()`.
+See https://www.postgresql.org/docs/current/app-initdb.html and https://www.postgresql.org/docs/current/app-postgres.html.
 """
 
 import contextlib
@@ -31,16 +32,17 @@ CRASH_TIMEOUT = 30.0
 _FIRST_WITH_ITERATIONS = 160_000
 
 DEFAULTS = {"max_connections": "100", "shared_buffers": "128MB"}
-# A crash of the machine may lose everything. For data that nobody will miss. An archive waits for the WAL writer, which comes every 200 ms.
+# Only for throwaway data: a crash of the machine may lose everything. The WAL writer runs every 10 ms instead of 200 ms, because each
+# archive waits for it.
 VOLATILE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "wal_writer_delay": "10ms"}
 
 
 class EmbeddedPostgres(EmbeddedServer):
     """A PostgreSQL server; `user` is its superuser.
 
-    `durable` keeps PostgreSQL's own defaults of fsync, synchronous_commit and full_page_writes; without it they are off. `settings` are
-    given to the server on its command line, so `ALTER SYSTEM` cannot override them, and they must not hold secrets. With `directory` the
-    cluster stays there, with its password, and the next start takes it up again.
+    `durable` keeps PostgreSQL's defaults for fsync, synchronous_commit and full_page_writes; without it they are off. `settings` are passed
+    on the server's command line, so `ALTER SYSTEM` cannot override them, and they must not contain secrets. With `directory`, the cluster
+    and its password are kept there, and the next start uses them again.
     """
 
     title: ClassVar[str] = "PostgreSQL"
@@ -69,10 +71,11 @@ class EmbeddedPostgres(EmbeddedServer):
         self._end((signal.SIGQUIT, CRASH_TIMEOUT))
 
     def make_logins_cheap(self) -> None:
-        """Let a login hash the password 16 times in place of 4096, which guards short ones: ours is random, and on loopback.
+        """Make a login hash the password 16 times instead of 4096.
 
-        That is most of a connection's time, and for who opens one for nearly each statement, as Dagster's storage does, most of the time.
-        Does nothing before PostgreSQL 16, which brought the setting.
+        4096 iterations protect short passwords; this one is random, and the server is on loopback. Hashing takes most of the time to open
+        a connection, and Dagster's storage opens one for nearly every statement. Does nothing before PostgreSQL 16, which introduced the
+        setting.
         """
         with psycopg.connect(self.dsn(), autocommit=True) as connection:
             if connection.info.server_version >= _FIRST_WITH_ITERATIONS:
@@ -94,7 +97,7 @@ class EmbeddedPostgres(EmbeddedServer):
             self._make_cluster(home)
 
     def _make_cluster(self, home: Path) -> None:
-        # Built aside and renamed: a start that was interrupted never leaves half a cluster under the name.
+        # Created under another name and renamed, so that an interrupted start never leaves an incomplete cluster in `data`.
         fresh = home / "data.new"
         shutil.rmtree(fresh, ignore_errors=True)
         fresh.mkdir(mode=0o700)
@@ -127,7 +130,7 @@ class EmbeddedPostgres(EmbeddedServer):
 
 
 def find_binaries() -> Path:
-    """Return the first folder that holds `initdb` and `postgres`. Raises ServerNotStarted if there is none."""
+    """Return the first folder that contains `initdb` and `postgres`. Raises ServerNotStarted if there is none."""
     if named := os.environ.get(BIN_VARIABLE):
         if holds_server(Path(named)):
             return Path(named).resolve()
@@ -141,7 +144,7 @@ def find_binaries() -> Path:
 
 
 def candidates() -> Iterator[Path]:
-    """Yield folders that may hold a server, the preferred first."""
+    """Yield folders that may contain a server, preferred ones first."""
     for package in PACKAGES:
         yield from folders_in_package(package)
     if found := shutil.which("initdb"):
@@ -151,7 +154,7 @@ def candidates() -> Iterator[Path]:
 
 
 def folders_in_package(package: str) -> Iterator[Path]:
-    """Yield the folders with an `initdb` among the package's files: found without importing it, whatever its layout."""
+    """Yield the folders of the package that contain an `initdb`, whatever its layout. Does not import the package."""
     with contextlib.suppress(importlib.metadata.PackageNotFoundError):
         for file in importlib.metadata.distribution(package).files or []:
             if file.name == "initdb":
@@ -159,16 +162,16 @@ def folders_in_package(package: str) -> Iterator[Path]:
 
 
 def holds_server(folder: Path) -> bool:
-    """Whether `folder` holds what we run."""
+    """Return whether `folder` contains executables named `initdb` and `postgres`."""
     return all(os.access(folder / name, os.X_OK) for name in ("initdb", "postgres"))
 
 
 def initdb(binaries: Path, data: Path, *, user: str, password_file: Path, account: Account | None) -> None:
-    """Make a cluster in the empty folder `data` whose only role is the superuser `user`; every connection needs the password."""
+    """Create a cluster in the empty folder `data` whose only role is the superuser `user`; every connection needs the password."""
     command = [str(binaries / "initdb"), "-D", str(data), "-U", user, f"--pwfile={password_file}", "--auth=scram-sha-256"]
     locale = ["--encoding=UTF8", "--locale=C", "--no-sync", "--no-instructions"]
     environment = base_environment() | icu_data(binaries)
-    result = subprocess.run(  # noqa: S603 -- a binary that we looked up
+    result = subprocess.run(  # noqa: S603 -- a binary found by this module
         [*command, *locale],
         user=account.uid if account else None,
         group=account.gid if account else None,
@@ -182,18 +185,18 @@ def initdb(binaries: Path, data: Path, *, user: str, password_file: Path, accoun
         check=False,
     )
     if result.returncode:
-        msg = f"{binaries / 'initdb'} could not make a cluster in {data}: {result.stderr.strip()}"
+        msg = f"{binaries / 'initdb'} could not create a cluster in {data}: {result.stderr.strip()}"
         raise ServerNotStarted(msg, hint=EmbeddedPostgres.executable_hint)
 
 
 def icu_data(binaries: Path) -> dict[str, str]:
-    """Return where the binaries' own ICU data lie, if they bring any (those for musl do)."""
+    """Return the environment variable for the binaries' own ICU data, if they include any (those for musl do)."""
     folder = binaries.parent / "share" / "icu"
     return {"ICU_DATA": str(folder)} if folder.is_dir() else {}
 
 
 def kept_password(file: Path) -> str:
-    """Return the password in `file`, which is made with a random one if need be."""
+    """Return the password in `file`; create the file with a random password if it does not exist."""
     if not file.exists():
         file.touch(mode=0o600)
         file.write_text(secrets.token_urlsafe(18))
@@ -201,7 +204,7 @@ def kept_password(file: Path) -> str:
 
 
 def unprivileged_account() -> Account:
-    """Return the user as whom PostgreSQL runs when we are root, whom it refuses."""
+    """Return the user that runs PostgreSQL when this process is root, because PostgreSQL refuses to run as root."""
     try:
         entry = pwd.getpwnam(UNPRIVILEGED)
     except KeyError as error:
@@ -211,15 +214,15 @@ def unprivileged_account() -> Account:
 
 
 def open_to(account: Account, home: Path) -> None:
-    """Let another user reach what lies in `home` and is their own; names in it stay unlisted."""
+    """Let another user open their own files in `home`, without letting them list it."""
     home.chmod(0o711)
     if not everyone_may_enter(home):
-        msg = f"expected {home} to be open to user id {account.uid}, who runs PostgreSQL in root's place, but a parent folder forbids it"
+        msg = f"expected {home} to be open to user id {account.uid}, which runs PostgreSQL instead of root, but a parent folder forbids it"
         raise ServerNotStarted(msg, hint="set TMPDIR to a folder that everyone may enter, such as /tmp, or run this as an ordinary user")
 
 
 def everyone_may_enter(folder: Path) -> bool:
-    """Whether any user may pass through `folder` and all its parents."""
+    """Return whether any user may enter `folder` and all its parents."""
     return all(path.stat().st_mode & stat.S_IXOTH for path in (folder, *folder.parents))
 
 
@@ -227,5 +230,5 @@ def copied(binaries: Path, home: Path) -> Path:
     """Copy the installation around `binaries` into `home` and return its `bin` there (60 MB in 0.1 s)."""
     target = home / "pginstall"
     shutil.copytree(binaries.parent, target, symlinks=True, dirs_exist_ok=True)
-    os.chmod(target, 0o755)  # noqa: S103, PTH101 -- another user has to execute what is inside
+    os.chmod(target, 0o755)  # noqa: S103, PTH101 -- another user executes the files in it
     return target / binaries.name

@@ -1,7 +1,7 @@
-"""A server process on loopback: free ports, a start that is proven, an end that leaves nothing behind.
+"""A server process on loopback: choose free ports, start it and wait until it is ready, and stop it without leaving anything behind.
 
-What belongs here: what the embedded servers have in common. What does not: PostgreSQL (`postgres.py`), SeaweedFS (`seaweed.py`), and what
-the child does to itself before it becomes the server (`launch.py`).
+What belongs here: the common parts of the embedded servers. What does not: PostgreSQL (`postgres.py`), SeaweedFS (`seaweed.py`), and the
+steps in the child process before it becomes the server (`launch.py`).
 """
 
 import atexit
@@ -27,10 +27,10 @@ from archiver_assets.errors import ArchiverError
 LOOPBACK = "127.0.0.1"
 PORT_ATTEMPTS = 5
 START_TIMEOUT = 60.0
-"""Seconds. A start takes about a second; recovery after a crash, or a busy machine, takes longer."""
+"""Seconds. A start takes about a second, but longer on a busy machine or with recovery after a crash."""
 PROBE_INTERVAL = 0.02
 LOG_TAIL = 2000
-"""Characters of a server's log that an error shows."""
+"""The number of characters from the end of a server's log that an error shows."""
 
 
 class ServerNotStarted(ArchiverError):
@@ -39,14 +39,14 @@ class ServerNotStarted(ArchiverError):
 
 @dataclass(frozen=True)
 class Account:
-    """The user as whom a server runs that refuses to run as root."""
+    """The user that runs a server which refuses to run as root."""
 
     uid: int
     gid: int
 
 
 def free_ports(count: int) -> list[int]:
-    """Return `count` different TCP ports that are free on loopback at this moment; another process may still take one."""
+    """Return `count` different TCP ports that are currently free on loopback; another process may still take one."""
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for each in sockets:
@@ -55,19 +55,19 @@ def free_ports(count: int) -> list[int]:
 
 
 def base_environment() -> dict[str, str]:
-    """Return the few variables that a server needs: the caller's PG*, AWS_* and other settings would change what it does."""
+    """Return the few variables that a server needs. The caller's PG*, AWS_* and other settings would change its behaviour."""
     kept = ("PATH", "TMPDIR", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
     return {name: os.environ[name] for name in kept if name in os.environ} | {"LC_ALL": "C"}
 
 
 def _death_signal(wanted: signal.Signals) -> int:
-    """Return the signal to arm, 0 for none: only Linux has it, and it fires when the *thread* ends that started the server."""
+    """Return the signal to arm, or 0: only Linux has death signals, and they fire when the *thread* that started the server ends."""
     main = threading.current_thread() is threading.main_thread()
     return int(wanted) if main and sys.platform == "linux" else 0
 
 
 class EmbeddedServer(ABC):
-    """One server process with a folder of its own. `start` returns when it is ready; `stop` ends it and removes what it made.
+    """One server process with its own folder. `start` returns when the server is ready; `stop` ends it and removes a temporary folder.
 
     On Linux the server also ends when the process that started it is killed, if it was started by the main thread. Elsewhere, and from
     another thread, it ends at the interpreter's normal exit.
@@ -76,9 +76,9 @@ class EmbeddedServer(ABC):
     title: ClassVar[str]
     executable_hint: ClassVar[str]
     port_taken: ClassVar[str]
-    """What the server's log says when another process has its port."""
+    """The text in the server's log when another process has its port."""
     end_signals: ClassVar[tuple[tuple[signal.Signals, float], ...]]
-    """Signals to try in turn, the gentlest first, each with the seconds that it is given; SIGKILL follows."""
+    """Signals to try in order, gentlest first, each with the seconds to wait; SIGKILL follows."""
 
     def __init__(self, directory: Path | None = None) -> None:
         """Keep data in `directory` and leave it there; without one, use a temporary folder that `stop` removes."""
@@ -89,15 +89,15 @@ class EmbeddedServer(ABC):
 
     @abstractmethod
     def _prepare(self, home: Path) -> None:
-        """Make everything in `home` that the server needs; called once for each start."""
+        """Create everything in `home` that the server needs; called once per start."""
 
     @abstractmethod
     def _command(self, home: Path) -> list[str]:
-        """Choose free ports and return the command line; called again when a port was taken meanwhile."""
+        """Choose free ports and return the command line; called again if a port was taken meanwhile."""
 
     @abstractmethod
     def _answers(self) -> bool:
-        """Whether the server does its work, for us: whoever took our port would not know the password."""
+        """Return whether the server works and is ours: another process that took the port would not know the password."""
 
     def _account(self) -> Account | None:
         return None
@@ -119,7 +119,7 @@ class EmbeddedServer(ABC):
         return self._process.pid if self._process and self._process.poll() is None else None
 
     def log_text(self) -> str:
-        """Return what the server has logged so far; nothing once a temporary folder is gone."""
+        """Return the server's log so far; empty once a temporary folder has been removed."""
         log = self._home / "log" if self._home else None
         return log.read_text(errors="replace") if log and log.exists() else ""
 
@@ -177,14 +177,14 @@ class EmbeddedServer(ABC):
         death = str(_death_signal(gentlest))
         launcher = [sys.executable, "-I", "-S", launch.__file__, str(os.getpid()), death, identity]
         with (home / "log").open("ab") as log:
-            self._process = subprocess.Popen(  # noqa: S603 -- our own launcher and a binary that we looked up
+            self._process = subprocess.Popen(  # noqa: S603 -- our own launcher and a binary that was looked up
                 [*launcher, *self._command(home)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 cwd="/",
                 env=self._environment(home),
-                start_new_session=True,  # Ctrl-C in the terminal is for us; we then end the server in our own order
+                start_new_session=True,  # Ctrl-C in the terminal reaches only this process, which then stops the server
             )
 
     def _wait_until_ready(self) -> bool:

@@ -1,7 +1,7 @@
 """SQL over the demo's archive: `python -m archiver_assets.demo.query "SELECT … FROM audit_logs"`.
 
-What belongs here: showing that the objects are plain Parquet below Hive folders. DuckDB reads them through pyarrow's S3 client, because
-its own comes as an extension that it downloads at first use.
+It shows that the objects are plain Parquet in Hive folders. DuckDB reads them through pyarrow's S3 client, because its own is an extension
+that it downloads on first use.
 """
 
 import sys
@@ -24,7 +24,7 @@ def open_archive(config: Config) -> duckdb.DuckDBPyConnection:
         folder = f"{s3.bucket}/{s3.prefix}" + "/".join(quote(part, safe="") for part in parts)
         if files.get_file_info(folder).type == fs.FileType.NotFound:
             continue
-        # Names that begin with an underscore, the manifests and marks, are skipped.
+        # pyarrow skips names that begin with an underscore: manifests and marks.
         archive = ds.dataset(folder, filesystem=files, format="parquet", partitioning="hive")
         connection.register(table.name, archive)
     return connection

@@ -1,6 +1,6 @@
-"""The sample data: two databases with four audit tables of rich types, and what an application does to them meanwhile.
+"""The sample data: two databases with four audit tables of many column types, and the changes that an application makes to them.
 
-What belongs here: SQL that makes and changes rows, and the config that names the tables. What does not: archiving them.
+What belongs here: SQL that inserts and changes rows, and the config that names the tables. What does not: archiving them.
 """
 
 from collections.abc import Mapping
@@ -195,7 +195,7 @@ class Day:
 
     @property
     def bounds(self) -> Mapping[str, object]:
-        """The parameters of the table's statements: first instant and length, which is 23 or 25 hours on days of a clock change."""
+        """The parameters of the table's statements: the first instant and the length, which is 23 or 25 hours on days of a clock change."""
         zone = ZoneInfo(self.table.timezone)
         midnights = [datetime(each.year, each.month, each.day, tzinfo=zone) for each in (self.day, self.day + timedelta(days=1))]
         start, end = (midnight.astimezone(UTC) for midnight in midnights)
@@ -209,7 +209,7 @@ def expired_days(table: SampleTable, days: int) -> list[Day]:
 
 
 def fill(connection: psycopg.Connection, table: SampleTable, days: int, rows_per_day: int) -> int:
-    """Make a table with rows of `days` expired days and of three days that the retention protects; return the number of rows."""
+    """Create a table with rows on `days` expired days and on three days that retention protects; return the number of rows."""
     _run(connection, table.ddl)
     expired = expired_days(table, days)
     fresh = [Day(table, expired[-1].day + timedelta(days=ahead + 1)) for ahead in range(FRESH_DAYS)]
@@ -219,13 +219,13 @@ def fill(connection: psycopg.Connection, table: SampleTable, days: int, rows_per
 
 
 def change_meanwhile(connection: psycopg.Connection, day: Day, late_rows: int) -> None:
-    """Do what an application may do between archive and purge: insert rows of an archived day, and update one of its rows."""
+    """Change an archived day as an application might between archive and purge: update one of its rows and insert late ones."""
     _run(connection, day.table.update, day.bounds)
     _run(connection, day.table.fill, {**day.bounds, "rows": late_rows})
 
 
 def count_rows(connection: psycopg.Connection, day: Day) -> int:
-    """Count the rows of a day, by SQL of the demo's own."""
+    """Count the rows of a day with the demo's own SQL."""
     table = day.table
     column: sql.Composable = sql.Identifier(table.timestamp_column)
     if table is PRICE_CHANGES:

@@ -1,7 +1,7 @@
 """An embedded S3 server on loopback with random credentials: SeaweedFS in one process, `weed mini`.
 
-What belongs here: finding the binary, running it. What does not: what is stored in it; who uses the server connects through `client()` or
-with `endpoint` and `environ()`. See https://github.com/seaweedfs/seaweedfs/wiki.
+What belongs here: finding the binary and running it. What does not: the objects stored in it; users of the server connect through
+`client()`, or with `endpoint` and `environ()`. See https://github.com/seaweedfs/seaweedfs/wiki.
 """
 
 import json
@@ -21,20 +21,20 @@ if TYPE_CHECKING:
 
 BINARY_VARIABLE = "ARCHIVER_WEED_BIN"
 READY_BUCKET = "ready-probe"
-# Each has an HTTP port and one for gRPC; left to itself, weed takes fixed ones.
+# Each has an HTTP port and a gRPC port; by default, weed uses fixed ones.
 COMPONENTS = ("s3", "master", "volume", "filer", "admin")
 
-# Each also listens on a Unix socket in /tmp, which no option moves, and says so in the log.
+# Each also listens on a Unix socket in /tmp, whose path is in the log and which no option moves.
 SOCKETS = re.compile(r"/tmp/seaweedfs-[a-z0-9]+-grpc-[0-9]+[.]sock")  # noqa: S108 -- weed's choice
 
 
 class EmbeddedS3(EmbeddedServer):
-    """An S3 server that checks signatures; its one identity may do everything. Buckets are not made by writing to them."""
+    """An S3 server that checks signatures and has one identity with all rights. Writing to a missing bucket does not create it."""
 
     title: ClassVar[str] = "SeaweedFS"
     executable_hint: ClassVar[str] = f"set {BINARY_VARIABLE} to another `weed` binary, of SeaweedFS 4 or later"
     port_taken: ClassVar[str] = "is not available"
-    # Nothing in it outlives it, and its own shutdown takes 1.3 s and sometimes hangs: SIGKILL at once.
+    # SIGKILL at once: its data is temporary, and its own shutdown takes 1.3 s and sometimes hangs.
     end_signals: ClassVar[tuple[tuple[signal.Signals, float], ...]] = ()
 
     def __init__(self) -> None:
@@ -56,16 +56,16 @@ class EmbeddedS3(EmbeddedServer):
         return f"http://{self.host}:{self.port}"
 
     def environ(self) -> dict[str, str]:
-        """Return the variables by which AWS's default chain finds the credentials."""
+        """Return the environment variables from which AWS's default credential chain reads the credentials."""
         return {"AWS_ACCESS_KEY_ID": self.access_key, "AWS_SECRET_ACCESS_KEY": self.secret_key}
 
     def client(self) -> "S3Client":
-        """Return a boto3 client that is signed in; always the same one, because making one takes 0.2 s, and threads may share it."""
+        """Return a boto3 client with the credentials. It is always the same one: creating it takes 0.2 s, and threads may share it."""
         self._client = self._client or self._make_client()
         return self._client
 
     def _make_client(self) -> "S3Client":
-        import boto3  # noqa: PLC0415 -- importing it costs 0.3 s, which only a started server is worth
+        import boto3  # noqa: PLC0415 -- the import takes 0.3 s and is needed only once a server runs
         from botocore.config import Config  # noqa: PLC0415
 
         settings = Config(
@@ -84,14 +84,14 @@ class EmbeddedS3(EmbeddedServer):
         )
 
     def create_bucket(self, name: str, *, versioning: bool = False, locking: bool = False) -> None:
-        """Create a bucket, with versioning, or with that and Object Lock, if asked for."""
+        """Create a bucket, optionally with versioning, or with Object Lock, which includes versioning."""
         client = self.client()
         client.create_bucket(Bucket=name, ObjectLockEnabledForBucket=locking)
         if versioning:
             client.put_bucket_versioning(Bucket=name, VersioningConfiguration={"Status": "Enabled"})
 
     def remove_bucket(self, name: str) -> None:
-        """Remove a bucket with everything in it: unfinished uploads, objects, their versions and delete markers. S3 would refuse."""
+        """Remove a bucket with its unfinished uploads, objects, versions and delete markers; S3 would require an empty bucket."""
         self.client().delete_bucket(Bucket=name)
 
     def _prepare(self, home: Path) -> None:
@@ -106,7 +106,7 @@ class EmbeddedS3(EmbeddedServer):
         ports = free_ports(2 * len(COMPONENTS))
         self._ports = dict(zip(COMPONENTS, ports[::2], strict=True))
         self._client = None
-        # The servers know each other by their ports, so a second try needs fresh data.
+        # The servers identify each other by their ports, so a second attempt needs an empty data folder.
         shutil.rmtree(home / "data", ignore_errors=True)
         (home / "data").mkdir()
         options = [
@@ -135,7 +135,7 @@ class EmbeddedS3(EmbeddedServer):
             Path(path).unlink(missing_ok=True)
 
     def _answers(self) -> bool:
-        """Whether an object can be written: the S3 port answers before the volumes behind it do."""
+        """Return whether an object can be written: the S3 port answers before the volumes behind it are ready."""
         from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
 
         client = self.client()

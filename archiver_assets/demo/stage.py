@@ -1,6 +1,6 @@
-"""The stage of the demo: embedded servers, the sample data, the config, and an embedded Dagster instance, all in one temporary folder.
+"""The demo's environment: embedded servers, the sample data, the config, and a Dagster instance, all in temporary folders.
 
-What belongs here: putting these up and taking them down. What does not: the play (`main_job.py`).
+What belongs here: setting it up and taking it down. What does not: the scenario (`main_job.py`).
 """
 
 import os
@@ -20,7 +20,7 @@ from archiver_assets.demo.seaweed import EmbeddedS3
 
 BUCKET = "audit-archives"
 
-# An instance of one's own: without DAGSTER_HOME, Dagster would take the production dagster.yaml from the current folder.
+# A separate instance: without DAGSTER_HOME, Dagster would use the production dagster.yaml in the current folder.
 DAGSTER_YAML = """\
 telemetry:
   enabled: false
@@ -54,7 +54,7 @@ run_monitoring:
 
 @dataclass(frozen=True)
 class Stage:
-    """What is up: servers, config file and DAGSTER_HOME. `environ` is all that a process needs to use them; it holds the passwords."""
+    """The running servers, config file and DAGSTER_HOME. `environ` is all that a process needs to use them, and includes the passwords."""
 
     folder: Path
     postgres: EmbeddedPostgres
@@ -63,21 +63,21 @@ class Stage:
 
     @property
     def env_file(self) -> Path:
-        """A file for a shell to read: `. FILE`."""
+        """The path of a file to source in a shell: `. FILE`."""
         return self.folder / "env"
 
     def connect(self, database: str) -> psycopg.Connection:
-        """Open a session of the demo's own."""
+        """Open a database session for the demo itself."""
         return psycopg.connect(self.postgres.dsn(database), autocommit=True)
 
 
 @contextmanager
 def open_stage(days: int, rows_per_day: int) -> Iterator[Stage]:
-    """Put everything up, set the environment of this process, fill the tables; take it all down at the end of the block."""
+    """Start the servers, set the environment of this process and fill the tables; remove everything at the end of the block."""
     folder = Path(tempfile.mkdtemp(prefix="archiver-demo-"))
     try:
         print("== starting PostgreSQL and S3 on loopback", flush=True)
-        # Not durable: these data are thrown away, and Dagster's own storage commits some fifty times a run.
+        # Not durable: the data is thrown away, and Dagster's own storage commits about fifty times per run.
         with EmbeddedPostgres() as postgres, EmbeddedS3() as s3:
             print(f"   PostgreSQL at 127.0.0.1:{postgres.port}, S3 at {s3.endpoint}", flush=True)
             s3.create_bucket(BUCKET)
@@ -114,7 +114,7 @@ def _write_files(stage: Stage) -> None:
 
 
 def _for_people(postgres: EmbeddedPostgres) -> list[tuple[str, str]]:
-    """Return what a shell has besides: how psql and psycopg find the server, and our commands before others of their names."""
+    """Return the extra variables for a shell: psql and psycopg find the server, and this environment's commands come first on PATH."""
     server = {"PGHOST": postgres.host, "PGPORT": str(postgres.port), "PGUSER": postgres.user, "PGPASSWORD": postgres.password}
     return [*server.items(), ("PGDATABASE", DATABASES[0]), ("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")]
 
