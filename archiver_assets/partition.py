@@ -1,6 +1,6 @@
 """A partition: one local calendar day of a table.
 
-What belongs here: the arithmetic of days, their bounds as instants, and expiry. What does not: any clock (`now` is always given, and
+What belongs here: arithmetic on days, their bounds as instants, and expiry. What does not: any clock (`now` is always a parameter, and
 comes from the database), Dagster's partition definitions, SQL.
 """
 
@@ -22,7 +22,7 @@ class Partition:
 
     @classmethod
     def from_key(cls, key: str, timezone: str) -> Self:
-        """Make the partition of a Dagster partition key, `YYYY-MM-DD`.
+        """Return the partition of a Dagster partition key, `YYYY-MM-DD`.
 
         Raises ValueError for any other form.
         """
@@ -34,7 +34,7 @@ class Partition:
 
     @classmethod
     def containing(cls, instant: datetime, timezone: str) -> Self:
-        """Make the partition that holds `instant` (aware)."""
+        """Return the partition that contains `instant` (aware)."""
         return cls(instant.astimezone(ZoneInfo(timezone)).date(), timezone)
 
     @property
@@ -63,7 +63,7 @@ class Partition:
         return self.day + timedelta(days=1)
 
     def expires_at(self, retention_days: int) -> datetime:
-        """The instant, in UTC, from which on the partition is expired: `retention_days` calendar days after its end."""
+        """Return the instant, in UTC, at which the partition expires: `retention_days` calendar days after its end."""
         return _first_instant(self.next_day + timedelta(days=retention_days), self.timezone)
 
     def require_expired(self, *, now: datetime, retention_days: int, table: str) -> None:
@@ -85,7 +85,7 @@ def newest_expired(*, now: datetime, retention_days: int, timezone: str) -> Part
 
 
 def stretches(first: Partition, last: Partition, without: Collection[date]) -> Iterator[tuple[Partition, Partition]]:
-    """Yield the first and the last partition of each unbroken row of days from `first` to `last`, both included, that are not `without`."""
+    """Yield the first and last partition of each unbroken series of days from `first` to `last`, both included, skipping `without`."""
     start = first.day
     for day in sorted(each for each in without if first.day <= each <= last.day):
         if start < day:
@@ -96,6 +96,6 @@ def stretches(first: Partition, last: Partition, without: Collection[date]) -> I
 
 
 def _first_instant(day: date, timezone: str) -> datetime:
-    # A midnight that a clock change skips is read with the offset before the change (fold=0, PEP 495), which is the very instant of the
-    # change; a midnight that happens twice is read as the first one. Both are the first instant of the local day.
+    # A midnight skipped by a clock change is read with the offset before the change (fold=0, PEP 495), which gives exactly the instant of
+    # the change. A midnight that occurs twice is read as the first one. Both are the first instant of the local day.
     return datetime.combine(day, time.min, tzinfo=ZoneInfo(timezone)).astimezone(UTC)

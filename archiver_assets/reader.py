@@ -1,4 +1,4 @@
-"""Reading the archive in Python: the public functions.
+"""The public functions to read the archive from Python.
 
     from datetime import date
     from archiver_assets.config import load_config
@@ -7,7 +7,8 @@
     with archived(load_config("config.yaml"), "production_db", "audit_logs", date(2026, 8, 1), date(2026, 8, 31)) as rows:
         print(rows.count_rows())
 
-What belongs here: from a config and names to a dataset. What does not: which rows it has (`lifecycle/restoring/datasets.py`).
+What belongs here: opening a dataset for a config, a table and a range of days. What does not: choosing its rows
+(`lifecycle/restoring/datasets.py`).
 """
 
 import tempfile
@@ -28,12 +29,12 @@ from archiver_assets.services import Services
 def archived(config: Config, database: str, table: str, first: date, last: date, *, schema: str = "public") -> Iterator[ds.Dataset]:
     """Yield the archive of a table's days from `first` to `last`, both included, each row version once.
 
-    Rejected and uncommitted objects are left out. Columns are those of the newest generation, then those that only older ones have, then
-    `_xmin`; one that a day did not have is NULL. Rows come in no particular order. Objects are read when the dataset is, and not
-    verified then, but those that share rows with others, which are read at once; the dataset is good as long as the block lasts.
+    Rejected and uncommitted objects are left out. The columns are those of the newest generation, then those that only older generations
+    have, then `_xmin`; a column that a day did not have is NULL. Rows come in no particular order. Objects that share rows with others are
+    read at once. All others are read, without verification, when the dataset is read. The dataset is valid until the block ends.
 
-    Raises ConfigError for a table that the config does not have, NotVerified, ManifestInvalid, SourceChanged where a column changed
-    its type within the days, and StoreError.
+    Raises ConfigError for a table that is not in the config, SourceChanged if the type of a column changed within the days, and
+    NotVerified, ManifestInvalid and StoreError.
     """
     with _reading(config, (database, schema, table), first, last) as reading:
         yield datasets.archived(reading)
@@ -43,11 +44,11 @@ def archived(config: Config, database: str, table: str, first: date, last: date,
 def archived_and_current(
     config: Config, database: str, table: str, first: date, last: date, *, schema: str = "public"
 ) -> Iterator[ds.Dataset]:
-    """Yield the archive of these days and the rows that the table still has of them, each row version once.
+    """Yield the archived rows of these days together with the rows still in the table, each row version once.
 
-    That holds at every moment of an archive, a verification or a purge that others run. Rows of the table are as of the call, and lie in
-    local files. A row that was rewritten unchanged since, by a restore or a pg_repack, is one with its archived version. Raises SourceError
-    too. Else as `archived`.
+    The dataset stays correct while other processes archive, verify or purge. Rows of the table are as of the call, and are kept in local
+    files. A row that was rewritten unchanged since the archive, by a restore or pg_repack, is the same as its archived version. Otherwise
+    as `archived`. Also raises SourceError.
     """
     with _reading(config, (database, schema, table), first, last) as reading:
         yield datasets.archived_and_current(reading)
@@ -57,7 +58,7 @@ def archived_and_current(
 def _reading(config: Config, names: tuple[str, str, str], first: date, last: date) -> Iterator[datasets.Reading]:
     services, table = Services(config), config.table(*names)
     if last < first:
-        message = f"expected the last day not to lie before the first, found {first} to {last}"
-        raise ConfigError(message, hint="both days are included: for one day give it twice")
+        message = f"expected the last day not to be before the first, found {first} to {last}"
+        raise ConfigError(message, hint="both days are included: for a single day, pass it twice")
     with tempfile.TemporaryDirectory(prefix="archiver-") as folder:
         yield datasets.Reading(lambda day: services.task(table, day.isoformat(), "reader"), services.objects(), Path(folder), first, last)

@@ -1,10 +1,10 @@
-"""Work that goes on beside the caller: items from several threads, and calls made in order by one.
+"""Background threads for a caller: `gathered` reads items in several threads, and `Behind` makes calls in order in one thread.
 
-What belongs here: handing over, its bounds, and its end. What does not: what the work is. Both hold few items, so that memory is bounded by
-their size; both end with their block, and the first error is the one that is raised, not what it led to elsewhere.
+What belongs here: handing over items and calls, the limits on how many wait, and shutdown. What does not: the work itself. Both hold few
+items, which bounds memory by their size. Both end with their block, and raise the first error rather than its consequences elsewhere.
 
-The threads are daemons: one that hangs in a call to a dead server ends with the process, and keeps no interrupted run from ending. They
-have the context of the caller, so that their lines in the log say of which partition and run they are.
+The threads are daemons, so one that hangs in a call to a dead server does not keep an interrupted process from exiting. They run in the
+caller's context, so that their log lines name the partition and the run.
 """
 
 import threading
@@ -19,10 +19,10 @@ from typing import Generic, Self, TypeVar
 Item = TypeVar("Item")
 
 END_SECONDS = 10.0
-"""How long the end of a block waits for a thread that hangs in a call."""
+"""How long the end of a block waits for a thread that hangs in a call, in seconds."""
 _NUDGE_SECONDS = 0.2
 _LISTEN_SECONDS = 0.5
-"""How long the main thread waits before it hears of a Ctrl-C: ADBC's own handler of SIGINT, unlike Python's, interrupts no wait."""
+"""The longest delay before the main thread notices a Ctrl-C: ADBC's own SIGINT handler, unlike Python's, does not interrupt a wait."""
 
 
 def _wait_for(changed: threading.Condition, met: Callable[[], bool]) -> None:
@@ -31,18 +31,18 @@ def _wait_for(changed: threading.Condition, met: Callable[[], bool]) -> None:
 
 
 class Behind:
-    """Makes calls in their order, in a thread of its own, at most `depth` of them behind the caller.
+    """Makes calls in order in a separate thread, with at most `depth` calls outstanding.
 
-    After an error no further call is made, and every method raises it. Use as a context manager: what was not waited for when the block
-    ends is not begun any more.
+    After an error, no further call is made, and `call` and `wait` raise the error. Use as a context manager: calls that have not begun when
+    the block ends are dropped.
     """
 
     def __init__(self, name: str, depth: int = 1) -> None:
-        """Begin with no thread: the first call starts it."""
+        """Create it without a thread; the first call starts the thread."""
         self._name = name
         self._depth = depth
         self._changed = threading.Condition()
-        self._calls: deque[Callable[[], object]] = deque()  # the first one is being made
+        self._calls: deque[Callable[[], object]] = deque()  # the first one is in progress
         self._error: BaseException | None = None
         self._over = False
         self._thread: threading.Thread | None = None
@@ -56,7 +56,7 @@ class Behind:
         self.end()
 
     def call(self, function: Callable[[], object]) -> None:
-        """Have `function` called after those before it, as soon as there is room."""
+        """Queue `function` to be called after the earlier ones. Blocks while `depth` calls are outstanding."""
         with self._changed:
             self._wait_until(lambda: len(self._calls) < self._depth)
             self._calls.append(function)
@@ -71,7 +71,7 @@ class Behind:
             self._wait_until(lambda: not self._calls)
 
     def end(self) -> None:
-        """Begin no more calls, let whoever waits here fail, and wait for the call that is being made."""
+        """Start no more calls, make waiting callers fail, and wait up to END_SECONDS for the call in progress."""
         with self._changed:
             self._over = True
             self._changed.notify_all()
@@ -83,14 +83,14 @@ class Behind:
         if self._error is not None:
             raise self._error
         if self._over:
-            message = f"{self._name} is over"
+            message = f"{self._name} has ended"
             raise RuntimeError(message)
 
     def _work(self) -> None:
         while (call := self._next()) is not None:
             try:
                 call()
-            except BaseException as error:  # noqa: BLE001 -- whatever it is, the caller is to hear of it
+            except BaseException as error:  # noqa: BLE001 -- the caller must receive every kind of error
                 with self._changed:
                     self._error = error
             with self._changed:
@@ -104,10 +104,10 @@ class Behind:
 
 
 def gathered(streams: Sequence[Callable[[], Iterable[Item]]], interrupt: Callable[[], None]) -> Generator[Item, None, None]:
-    """Yield the items of all streams, each read by a thread of its own, which is at most one item ahead of what was taken.
+    """Yield the items of all streams. A separate thread reads each stream, and is at most one item ahead of the items taken.
 
-    When the generator is closed, or a stream fails, the others are ended: `interrupt` is called, perhaps several times, by one more thread,
-    and has to make a stream that waits for its next item fail. Iterators that can be closed are closed by their threads.
+    When the generator is closed or a stream fails, the other streams are ended: another thread calls `interrupt`, possibly several times,
+    which must make a stream that is waiting for its next item fail. Each thread closes its iterator if that has a `close` method.
     """
     meeting: _Meeting[Item] = _Meeting(len(streams))
     threads = [
@@ -128,10 +128,10 @@ def _await_end(threads: Sequence[threading.Thread], interrupt: Callable[[], None
 
     def nudge() -> None:
         while not over.is_set() and any(thread.is_alive() for thread in threads):
-            interrupt()  # again and again: a stream that was about to begin did not hear it
+            interrupt()  # repeatedly: a stream that was only starting missed an earlier interrupt
             over.wait(_NUDGE_SECONDS)
 
-    # Not from here: to cancel a statement is to ask its server, which may answer as little as it sends.
+    # In another thread: cancelling a statement is a request to its server, which may not answer either.
     nudging = threading.Thread(target=nudge, name="interrupting", daemon=True)
     nudging.start()
     for thread in threads:
@@ -159,7 +159,7 @@ class _Meeting(Generic[Item]):
                     del item
             finally:
                 _close(items)
-        except BaseException as error:  # noqa: BLE001 -- whatever it is, the taker is to hear of it
+        except BaseException as error:  # noqa: BLE001 -- the consumer must receive every kind of error
             with self._changed:
                 self._error = self._error or error
         with self._changed:

@@ -1,6 +1,6 @@
-"""Text of others, shown to people: bounded in length, and without characters that do more than stand there.
+"""Sanitizing text from outside the archiver before it is shown: bounded in length, with control characters escaped.
 
-What belongs here: making it so. What does not: where text is shown.
+What does not belong here: where the text is shown.
 """
 
 import hashlib
@@ -8,12 +8,12 @@ import json
 from typing import Final
 
 LONGEST: Final = 4_000
-"""Characters of one text of others within a message: what a bucket holds can be megabytes, and messages go into events and marks."""
+"""The most characters of one outside text in a message: text in a bucket can be megabytes long, and messages go into events and marks."""
 _KEPT: Final = 1_500
 
 
 def bounded(text: str) -> str:
-    """Return the text, or, of a long one, beginning, length, digest and end; different texts stay different."""
+    """Return the text; if it is longer than LONGEST, its beginning, length, digest and end. Different texts stay different."""
     if len(text) <= LONGEST:
         return text
     digest = hashlib.sha256(text.encode(errors="backslashreplace")).hexdigest()
@@ -21,14 +21,14 @@ def bounded(text: str) -> str:
 
 
 def visible(text: str) -> str:
-    """Return the text with escapes in place of characters that move a terminal's cursor, change its colours, or turn its direction.
+    """Return the text with unprintable characters escaped, such as those that move a terminal's cursor, set colours or reverse direction.
 
-    Line feeds and tabs stay.
+    Line feeds and tabs are kept.
     """
     return text if text.isprintable() else "".join(each if each.isprintable() or each in "\n\t" else ascii(each)[1:-1] for each in text)
 
 
 def json_text(value: object) -> str:
-    """Return a value as JSON in which letters of all languages stand as they are, and what is not to be seen as escapes."""
+    """Return a value as JSON: printable characters of every language as they are, all others escaped."""
     text = json.dumps(value, ensure_ascii=False)
     return text if text.isprintable() else "".join(each if each.isprintable() else json.dumps(each)[1:-1] for each in text)

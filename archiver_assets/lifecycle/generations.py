@@ -114,7 +114,7 @@ def read_generation(task: Task, number: int, marks: set[tuple[Mark, int]]) -> Ge
     key = task.keys.mark(Mark.MANIFEST, number)
     if (Mark.MANIFEST, number) not in marks:
         message = f"expected {key} beside the other marks of generation {number}, found none"
-        raise ManifestInvalid(message, hint="restore the manifest from an older version or a copy; nothing was deleted")
+        raise ManifestInvalid(message, hint="recover the manifest from an older version or a copy; nothing was deleted")
     data = read_whole(task.store, key)
     manifest = decode(Manifest, data, key=key)
     object_key = _require_own(task, manifest, number, key)

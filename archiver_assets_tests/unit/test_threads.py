@@ -114,7 +114,7 @@ def test_the_end_makes_one_fail_who_waits_for_room_and_begins_nothing_more() -> 
     caller.join(10)
     go.set()
     ending.join(10)
-    assert (made, errors) == ([], ["ending is over"])
+    assert (made, errors) == ([], ["ending has ended"])
 
 
 def test_items_of_all_streams_come_each_once_and_each_stream_s_in_order() -> None:

@@ -82,7 +82,7 @@ def test_a_run_may_prove_more_and_never_less() -> None:
     assert Overrides().applied_to(TABLE) is TABLE
     assert Overrides(verification="restore").applied_to(TABLE).verification == "restore"
     assert Overrides(batch_size=5).applied_to(TABLE) == TABLE.model_copy(update={"batch_size": 5})
-    with pytest.raises(ConfigError, match="at least what its config demands, verification full, found rows"):
+    with pytest.raises(ConfigError, match="at least as its config requires, verification full, found rows"):
         Overrides(verification="rows").applied_to(TABLE)
     with pytest.raises(ConfigError, match="found 'none'"):
         Overrides(verification="none").applied_to(TABLE)

@@ -57,7 +57,7 @@ def _pause(task: Task, connection: Connection, reasons: list[str]) -> None:
     while reasons:
         if task.monotonic() - started >= LONGEST_PAUSE_SECONDS:
             message = f"{task.label}: expected the purge to resume within {LONGEST_PAUSE_SECONDS:.0f} s, found that {'; '.join(reasons)}"
-            hint = "fix the cause, or raise the limit; every batch so far is complete, and the next purge of the day continues there"
+            hint = "fix the cause, or raise the limit; every batch so far is complete, and the next purge of the day continues from there"
             raise SourceStrained(message, hint=hint)
         task.sleep(_LOOK_SECONDS)
         reasons = _reasons(task, connection)
