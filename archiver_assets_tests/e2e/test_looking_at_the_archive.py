@@ -135,7 +135,7 @@ def missing_object(lab: Lab) -> str:
 def changed_manifest_of_a_purged_generation(lab: Lab) -> str:
     key = f"{FOLDER}dt={DAY}/_manifest-0001.json"
     replace(lab, key, lab.content(key).replace(b'"run-of-a-test"', b'"another-run"'))
-    return "found the digest of another one"
+    return "found the digest of another manifest"
 
 
 def changed_manifest_of_a_purge_that_has_begun(lab: Lab) -> str:

@@ -203,7 +203,7 @@ def the_manifest_is_truncated(site: Site) -> str:
     return key
 
 
-@attack("rows: expected 3, found 4", purged="the digest of another one")
+@attack("rows: expected 3, found 4", purged="the digest of another manifest")
 def the_manifest_claims_fewer_rows(site: Site) -> str:
     site.edit(site.key(Mark.MANIFEST), r'"rows": 4', '"rows": 3')
     return site.key(Mark.MANIFEST)
@@ -217,7 +217,7 @@ def edited(field: str, pattern: str, replacement: str, told: str) -> None:
         return site.key(Mark.MANIFEST)
 
     do.__name__ = f"the_{field}_in_the_manifest_is_edited"
-    attack(told, purged="the digest of another one")(do)
+    attack(told, purged="the digest of another manifest")(do)
 
 
 edited("run_id", r'"run_id": "[^"]*', '"run_id": "another', "run_id in its footer: expected another")
@@ -257,7 +257,7 @@ def the_manifest_is_removed(site: Site) -> str:
     return site.key(Mark.MANIFEST)
 
 
-@attack(UNSEEN, purged="the digest of another one", forged=True)
+@attack(UNSEEN, purged="the digest of another manifest", forged=True)
 def data_and_manifest_are_forged_together(site: Site) -> str:
     """Change a value, and everything in the manifest that would tell."""
     key, manifest_key = site.rows(), site.key(Mark.MANIFEST)
@@ -417,7 +417,7 @@ def the_whole_day_is_removed(site: Site) -> str:
     return removed(site, 1)
 
 
-@attack("of which", purged="the digest of another one", generations=2)
+@attack("of which", purged="the digest of another manifest", generations=2)
 def an_older_manifest_is_edited(site: Site) -> str:
     site.edit(site.key(Mark.MANIFEST), r'"ddl": "', '"ddl": "-- ')
     return site.key(Mark.MANIFEST)

@@ -144,7 +144,7 @@ def test_a_purge_pauses_while_a_replica_lags_and_says_when_it_begins_and_ends(la
 
         assert (left, purged.outcome, primary.count()) == ([20, 20, 20], "purged", 0)
         assert "'walreceiver' lags by" in only(lines(caplog, "the purge pauses"), lambda line: "max_replication_lag_seconds is 1" in line)
-        assert len(lines(caplog, "goes on after a pause of 3 s")) == 1
+        assert len(lines(caplog, "resumes after a pause of 3 s")) == 1
 
 
 def test_a_pause_that_lasts_too_long_ends_the_purge_at_a_batch_and_the_next_goes_on(lab: Lab) -> None:
@@ -159,7 +159,7 @@ def test_a_pause_that_lasts_too_long_ends_the_purge_at_a_batch_and_the_next_goes
         with pytest.raises(SourceStrained, match=r"within 900 s, found that the replica 'walreceiver' lags") as caught:
             purge(clock.drives(primary.task(table=table)))
 
-        assert "the next purge of the day goes on" in caught.value.hint
+        assert "the next purge of the day continues" in caught.value.hint
         assert (clock.now, primary.count(), eventually(lambda: number(primary, SESSIONS) == 0)) == (900.0, 20, True)
         assert not [key for key in primary.objects() if "_purged" in key]
         unlimited = primary.table(batch_size=10, max_replication_lag_seconds=None)

@@ -153,7 +153,7 @@ def test_rows_of_a_generation_of_another_shape_do_not_fail_the_day_for_ever_whil
     assert purge(lab.task()).outcome == "held"
     lab.execute("ALTER TABLE audit_logs ADD more text")
     lab.execute(LATE)
-    with pytest.raises(SourceChanged, match="not as generation 1 recorded it"):
+    with pytest.raises(SourceChanged, match="has changed since generation 1 recorded it"):
         purge(lab.task())
     archive(lab.task())
 

@@ -278,7 +278,7 @@ def test_only_the_days_asked_for_are_read(lab: Lab) -> None:
         lab.fill(day, rows=3)
         archive(lab.task(day))
     assert (stored(lab, NEXT, NEXT).num_rows, both(lab, DAY, DAY).num_rows, both(lab).num_rows) == (3, 3, 6)
-    with pytest.raises(ConfigError, match="not to lie before"):
+    with pytest.raises(ConfigError, match="not to be before"):
         stored(lab, NEXT, DAY)
     with (
         pytest.raises(ConfigError, match="found lab/public/nonsense"),
