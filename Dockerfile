@@ -1,7 +1,7 @@
-# One image for everything: webserver, daemon, code server, runs, and the command `archiver`. It says neither ENTRYPOINT nor DAGSTER_HOME: the
-# Dagster chart and the run launcher give whole command lines as the arguments of a container, and set the other where there is an instance;
-# without it `archiver` runs on its own. No HEALTHCHECK either: no two of these processes are well in the same way, and Kubernetes, which has
-# the chart's probes, reads none.
+# One image for everything: webserver, daemon, code server, runs, and the command `archiver`. It sets no ENTRYPOINT, because the Dagster chart
+# and the run launcher pass complete command lines as container arguments. It sets no DAGSTER_HOME either: they set it if there is an instance,
+# and without it `archiver` runs standalone. It has no HEALTHCHECK: each of these processes would need a different one, and Kubernetes uses the
+# chart's probes instead.
 #
 #   docker build --tag audit-archiver:0.1.0 --build-arg REVISION="$(git rev-parse HEAD)" .
 
@@ -13,13 +13,14 @@ ENV UV_PYTHON_DOWNLOADS=never \
     UV_NO_CACHE=1
 
 WORKDIR /build
-# Everything that is installed is in uv.lock with its hash, the build backend too, and uv itself in uv.txt. First what changes seldom: a layer of its own.
+# uv.lock pins everything that is installed by hash, including the build backend; uv.txt pins uv itself. Dependencies change rarely, so they have
+# their own layer.
 COPY pyproject.toml uv.lock uv.txt ./
 RUN pip install --no-cache-dir --root-user-action=ignore --only-binary :all: --require-hashes --requirement uv.txt \
  && UV_PROJECT_ENVIRONMENT=/build/backend uv sync --locked --only-group build \
  && UV_PROJECT_ENVIRONMENT=/opt/archiver uv sync --locked --no-dev --no-install-project
 
-# The last line lets Dagster's processes log JSON from their start on: docs/reference/logging.md.
+# The last line makes Dagster's processes log JSON from the start: docs/reference/logging.md.
 COPY README.md ./
 COPY archiver_assets ./archiver_assets
 RUN uv build --wheel --no-build-isolation --python /build/backend/bin/python --out-dir /build/dist \
@@ -37,10 +38,10 @@ LABEL org.opencontainers.image.title="Audit Archiver" \
       org.opencontainers.image.revision="${REVISION}" \
       org.opencontainers.image.base.name="python:3.13-slim-trixie"
 
-# The folder that the chart takes as DAGSTER_HOME is the user's home: on Kubernetes an emptyDir lies over it, and over /tmp.
-# Python's own library comes without bytecode, and on a read-only root each process would compile what Dagster needs of it anew, for 1 s.
-# Then what nobody needs who only runs it, and an intruder would like: installers, Perl, and all that may act as another user. bash and the core
-# utilities stay: the chart starts the webserver by bash. The list of packages stays too, for those who scan the image.
+# The user's home is the folder that the chart uses as DAGSTER_HOME; on Kubernetes, emptyDirs are mounted there and on /tmp.
+# Python's standard library comes without bytecode. On a read-only root, each process would spend 1 s compiling it again.
+# The rest removes what a running container does not need and an intruder could use: installers, Perl and setuid programs. bash and the core
+# utilities stay, because the chart starts the webserver through bash. The package list stays for image scanners.
 RUN groupadd --gid 10001 archiver \
  && useradd --uid 10001 --gid archiver --home-dir /opt/dagster/dagster_home --create-home --shell /usr/sbin/nologin archiver \
  && pip uninstall --yes --root-user-action=ignore pip \
@@ -59,9 +60,9 @@ ENV PATH=/opt/archiver/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     DAGSTER_DISABLE_TELEMETRY=1
 
-# By number, as Kubernetes can only tell from one that it is not root.
+# Numeric, because Kubernetes can verify only a numeric user to be non-root.
 USER 10001:10001
-# Not where a dagster.yaml could lie: Dagster takes one of the current folder.
+# A folder without a dagster.yaml: Dagster would use one from the current folder.
 WORKDIR /opt/dagster
 
 CMD ["archiver", "--help"]

