@@ -1,7 +1,7 @@
-"""`make bench`: how far the archiver is from the limits of the machine that it runs on, as ratios, with what became of the targets.
+"""`make bench`: measure how close the archiver comes to the limits of the machine, as ratios, and report which targets were met.
 
-What belongs here: the order of things: each workload's servers are put up once, and its comparisons run on them one after the other. What
-does not: the comparisons (`registry.py`) and any verdict by exit code. Imports no Arrow: see `measuring.py`.
+What belongs here: the order of work. Each workload's servers are started once, and its comparisons run on them one after the other. What
+does not: the comparisons (`registry.py`), and any verdict by exit code. Must not import Arrow: see `measuring.py`.
 """
 
 import argparse
@@ -21,9 +21,9 @@ from archiver_assets_tests.benchmarks.workload import DEFAULT_ROWS, LARGE, LARGE
 
 
 def main() -> None:
-    """Measure everything, or what was asked for; print as it comes, and all targets at the end."""
+    """Measure all comparisons, or the selected ones; print each result as it is ready, and all targets at the end."""
     arguments = _arguments()
-    # Servers and their folders are not to outlive a run that somebody ends.
+    # Make SIGTERM raise SystemExit, so that an interrupted run still removes its servers and folders.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     large = arguments.size == LARGE
     rows, into = arguments.rows or (LARGE_ROWS if large else DEFAULT_ROWS), arguments.into / (LARGE if large else "")
@@ -40,13 +40,13 @@ def main() -> None:
 
 
 def by_workload(comparisons: Sequence[Comparison]) -> list[tuple[Workload, list[Comparison]]]:
-    """Return the comparisons of each workload in their order, the workloads in that in which they first occur."""
+    """Return the comparisons of each workload in their order. Workloads are in the order of their first comparison."""
     workloads = {each.workload.name: each.workload for each in comparisons}
     return [(workload, [each for each in comparisons if each.workload.name == name]) for name, workload in workloads.items()]
 
 
 def measure_workload(workload: Workload, comparisons: Sequence[Comparison], rows: int, runs: int, into: Path) -> list[Result]:
-    """Put the workload's servers up, and run its comparisons."""
+    """Start the workload's servers, and run its comparisons."""
     rows = workload.rows(rows)
     say(f"{workload.name}: making {f'days of {rows:,} rows, ' if rows else ''}{workload.title}")
     results = []
@@ -62,7 +62,7 @@ def measure_workload(workload: Workload, comparisons: Sequence[Comparison], rows
 
 
 def say(text: str) -> None:
-    """Tell the person who waits."""
+    """Print progress to stderr."""
     print(text, file=sys.stderr, flush=True)
 
 

@@ -1,9 +1,9 @@
-"""One chart for each workload, as SVG: how many times the limit each method takes, with its target marked.
+"""One SVG chart per workload: each method's figure as a multiple of the limit, with its target marked.
 
-What belongs here: drawing bars. What does not: which figures they are of (`comparing.py`).
+What belongs here: drawing bars. What does not: choosing and computing the figures (`comparing.py`).
 
-Written by hand in place of a plotting library: bars of one colour need none, its wheels (60 MB) would be installed by everyone who tries
-`make demo`, and this file's text stays text: it can be searched, and a new figure is a small diff.
+There is no plotting library: simple bars do not need one, and everyone who tries `make demo` would install its wheels (60 MB). Text in
+these charts also stays text, so it can be searched, and a new figure is a small diff.
 """
 
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ class Bar:
 
     @property
     def colour(self) -> str:
-        """By what became of the target."""
+        """The colour of the bar, by whether its target was met."""
         if self.target is None or self.ratio is None:
             return _COLOURS["none"]
         met = self.ratio >= self.target.bound if self.target.least else self.ratio <= self.target.bound

@@ -1,7 +1,7 @@
-"""Comparing methods by turns: each round begins with another one, so that what a machine does besides strikes all alike.
+"""Compare methods in turns: each round starts with a different method, so that other load on the machine affects all of them equally.
 
-What belongs here: what a comparison is, its rounds, and what became of its targets. What does not: what is compared (`subjects/`), tables
-(`tables.py`) and charts (`chart.py`). A missed target is reported and never an error: times on a busy machine prove nothing.
+What belongs here: comparisons, their rounds, and the verdicts on their targets. What does not: the methods compared (`subjects/`), tables
+(`tables.py`) and charts (`chart.py`). A missed target is reported but is never an error: times on a busy machine prove nothing.
 """
 
 import statistics
@@ -23,11 +23,11 @@ Methods = Callable[[Site], AbstractContextManager[Mapping[str, Method]]]
 
 @dataclass(frozen=True)
 class Target:
-    """What a figure of a method is to be.
+    """The target for a figure of a method.
 
-    `of` says what is compared with `bound`: the `ratio` to the same figure of `against` (the comparison's limit unless said), how much
-    `more` it is than that, or the `value` itself. It is to be at most the bound; with `least`, at least. `stretch` would be better still.
-    `figure` is a name for `Sample.figure`; bounds are in its unit: seconds, bytes.
+    `of` names the number compared with `bound`: the `ratio` to the same figure of `against` (by default, the comparison's limit), the
+    amount by which it is `more` than that figure, or the `value` itself. It must be at most `bound`, or with `least` at least `bound`.
+    `stretch` is a more ambitious bound. `figure` is a name for `Sample.figure`; bounds are in the figure's unit: seconds, bytes.
     """
 
     method: str
@@ -41,11 +41,11 @@ class Target:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Methods on one workload.
+    """A comparison of methods on one workload.
 
-    `methods` prepares what they need, yields them by name, and cleans up. `limit` is the method that the others are compared to by the
-    figure `main`. `rounds` bounds how often each runs, where more would say nothing new. `same_rows`: all must do the same number of rows.
-    `large`: it says something at ten times the size too, and does not take too long there. Without `by_default` it runs if it is named.
+    `methods` prepares what they need, yields them by name, and cleans up. The others are compared with the method `limit`, by the figure
+    `main`. `rounds` caps the number of runs of each, where more would show nothing new. `same_rows`: all must process as many rows.
+    `large`: the comparison is also useful at ten times the size, and fast enough there. Without `by_default`, it runs only if named.
     """
 
     name: str
@@ -62,7 +62,7 @@ class Comparison:
 
     @property
     def id(self) -> str:
-        """What `ONLY=` and the file of results call it."""
+        """The name of the comparison in `ONLY=` and in the name of its result file."""
         return f"{self.name}-{self.workload.name}"
 
     def result(
@@ -72,7 +72,7 @@ class Comparison:
         samples: Mapping[str, Sequence[Sample]],
         not_measured: Mapping[str, str],
     ) -> "Result":
-        """Return what came out of it."""
+        """Return the result of the comparison."""
         return Result(
             name=self.name,
             workload=self.workload.name,
@@ -90,7 +90,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Spread:
-    """The median of some runs, and the least and the greatest."""
+    """The median, minimum and maximum of some runs."""
 
     median: float
     least: float
@@ -99,14 +99,14 @@ class Spread:
 
 @dataclass(frozen=True)
 class Found:
-    """What became of a target; None where it was not measured."""
+    """A target and the number found for it; None if it was not measured."""
 
     target: Target
     found: float | None
 
     @property
     def verdict(self) -> Literal["met", "stretch met", "missed", "not measured"]:
-        """In a word."""
+        """The verdict on the target, in one word."""
         if self.found is None:
             return "not measured"
         if not self._holds(self.target.bound):
@@ -119,7 +119,7 @@ class Found:
 
 @dataclass(frozen=True)
 class Result:
-    """What came out of a comparison: all samples by method, and why others were not measured. `rows` are those of the workload's day."""
+    """The result of a comparison: all samples by method, and the reasons why others were not measured. `rows` is the number per day."""
 
     name: str
     workload: str
@@ -135,20 +135,20 @@ class Result:
 
     @property
     def id(self) -> str:
-        """That of its comparison."""
+        """The id of the comparison."""
         return f"{self.name}-{self.workload}"
 
     def values(self, method: str, figure: str) -> list[float]:
-        """Return a figure of each run that has it."""
+        """Return a figure of each run of a method that has it."""
         found = (sample.figure(figure) for sample in self.samples.get(method, ()))
         return [each for each in found if each is not None]
 
     def spread(self, method: str, figure: str) -> Spread | None:
-        """Return median, least and most of a figure."""
+        """Return the median, minimum and maximum of a figure."""
         return _spread(self.values(method, figure))
 
     def ratio(self, method: str, figure: str, against: str | None = None) -> Spread | None:
-        """Return the ratio of the medians of a figure, and the least and the greatest ratio of a round."""
+        """Return the ratio of the medians of a figure, and the minimum and maximum ratio of any round."""
         other = against or self.limit
         ours, theirs = self.values(method, figure), self.values(other, figure) if other else []
         if not ours or not theirs or min(theirs) <= 0:
@@ -157,7 +157,7 @@ class Result:
         return Spread(statistics.median(ours) / statistics.median(theirs), min(each), max(each))
 
     def found(self) -> list[Found]:
-        """Return what became of each target."""
+        """Return each target with the number found for it."""
         return [Found(target, self._found(target)) for target in self.targets]
 
     def _found(self, target: Target) -> float | None:
@@ -171,7 +171,7 @@ class Result:
         return ours.median - theirs.median if ours and theirs else None
 
     def save(self, path: Path) -> None:
-        """Write it as JSON, targets with what became of them."""
+        """Write the result as JSON, including the outcome of each target."""
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(_RESULT.dump_json(self, indent=1))
 
@@ -180,13 +180,16 @@ _RESULT: TypeAdapter[Any] = TypeAdapter(Result)
 
 
 def load_result(path: Path) -> Result:
-    """Read what `Result.save` wrote."""
+    """Read a result that `Result.save` wrote."""
     result: Result = _RESULT.validate_json(path.read_bytes())
     return result
 
 
 def compare(comparison: Comparison, site: Site, rounds: int, machine: Mapping[str, str], say: Callable[[str], None]) -> Result:
-    """Run every method once a round. Raises RuntimeError if it names unknown ones, or they did different numbers of rows."""
+    """Run every method once per round.
+
+    Raises RuntimeError if the comparison names unknown methods, or if its methods processed different numbers of rows.
+    """
     rounds = min(rounds, comparison.rounds or rounds)
     samples: dict[str, list[Sample]] = {}
     missing: dict[str, str] = {}

@@ -1,7 +1,4 @@
-"""What the figures were measured on and with.
-
-What belongs here: facts of the machine and of the code. What does not: the measurements.
-"""
+"""Description of the machine and the code version for the measurements."""
 
 import os
 import platform
@@ -16,7 +13,7 @@ from archiver_assets_tests.benchmarks.site import Site
 
 
 def describe_machine(site: Site) -> Mapping[str, str]:
-    """Return facts in words, by name."""
+    """Return facts about the machine and the code as text, by name."""
     with site.connect() as connection:
         (version,) = connection.execute("SHOW server_version").fetchone() or ("unknown",)
     return {
@@ -32,7 +29,7 @@ def describe_machine(site: Site) -> Mapping[str, str]:
 
 
 def described(machine: Mapping[str, str]) -> str:
-    """Return the facts on one line."""
+    """Return the facts as one line."""
     return ", ".join(f"{name} {fact}" for name, fact in machine.items())
 
 
@@ -43,7 +40,7 @@ def _first(pattern: str, path: str) -> str:
 
 
 def _commit() -> str:
-    """Return the commit, with a plus if files differ from it; unknown outside a repository."""
+    """Return the commit, with a plus sign if files differ from it; `unknown` outside a repository."""
     try:
         commit, changes = (_git(*arguments) for arguments in (["rev-parse", "--short", "HEAD"], ["status", "--porcelain", "-uno"]))
     except (OSError, subprocess.CalledProcessError):

@@ -1,9 +1,9 @@
-"""What a run of one method costs: clocks, CPU seconds and memory, and how a process of its own hands them to the one that started it.
+"""Measure the time, CPU seconds and memory of one run of a method, and pass the sample from a child process to its parent.
 
-What belongs here: the sample, and taking it. What does not: what is measured (`methods/`), and repeating and comparing (`comparing.py`).
+What belongs here: the sample, and taking it. What does not: the methods (`methods/`), and repeating and comparing them (`comparing.py`).
 
-A method runs in a fresh process wherever its memory or its CPU matters. The process that starts it must stay smaller than it is, because
-Linux starts a child's peak memory with that of its parent: nothing that the harness itself imports may import Arrow.
+A method runs in a fresh process if its memory or CPU matters. Linux starts a child's peak memory at that of its parent, so the parent must
+use less memory than the method: nothing that the harness imports may import Arrow.
 """
 
 import json
@@ -25,12 +25,12 @@ _MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024
 
 
 class NotMeasured(Exception):
-    """A method cannot run here, such as for want of a program; its message says why. The others run all the same."""
+    """A method cannot run here, for example because a program is missing; the message gives the reason. Other methods still run."""
 
 
 @dataclass(frozen=True)
 class Done:
-    """What a method says that it did: how many rows, and named figures such as `bytes` of an object or of `wal`."""
+    """What a method reports: the number of rows, and named figures such as the `bytes` of an object or of `wal`."""
 
     rows: int
     figures: Mapping[str, float] = field(default_factory=dict)
@@ -40,9 +40,9 @@ class Done:
 class Sample:
     """One run of one method.
 
-    Times in seconds, sizes in bytes. CPU is user and system, of all threads: `client_cpu` of the process that did it, `server_cpu` of
-    PostgreSQL's, background ones included, `store_cpu` of the S3 server; the latter two are None where there is no /proc. `peak_rss` has
-    the interpreter and all imports, which the times leave out; None if the method has no process of its own.
+    Times are in seconds, sizes in bytes. CPU is user and system time of all threads: `client_cpu` of the method's process, `server_cpu` of
+    all PostgreSQL processes including background ones, `store_cpu` of the S3 server. The latter two are None if there is no /proc. Unlike
+    the times, `peak_rss` includes the interpreter and all imports; it is None if the method has no process of its own.
     """
 
     rows: int
@@ -54,7 +54,7 @@ class Sample:
     figures: Mapping[str, float] = field(default_factory=dict)
 
     def figure(self, name: str) -> float | None:
-        """Return a figure by name: a field, one of `figures`, `cpu` (client and PostgreSQL) or `rows_per_second`. None: unknown."""
+        """Return a figure by name: a field, one of `figures`, `cpu` (client and PostgreSQL) or `rows_per_second`; None if unknown."""
         if name == "cpu":
             return None if self.server_cpu is None else self.client_cpu + self.server_cpu
         if name == "rows_per_second":
@@ -72,9 +72,9 @@ class _Reading:
 
 
 class Meter:
-    """All clocks at once. What lies between `start` and `stop` is measured; a second `start` begins anew.
+    """Measures everything between `start` and `stop`; another `start` begins again.
 
-    `who` is whose CPU and memory is the client's: RUSAGE_SELF, or RUSAGE_CHILDREN of a process that starts one command.
+    `who` selects the client's CPU and memory: RUSAGE_SELF, or RUSAGE_CHILDREN in a process that starts one command.
     """
 
     def __init__(self, environ: Mapping[str, str], who: int = resource.RUSAGE_SELF) -> None:
@@ -84,15 +84,15 @@ class Meter:
         self._ended: _Reading | None = None
 
     def start(self) -> None:
-        """Begin."""
+        """Start measuring."""
         self._began = self._read()
 
     def stop(self) -> None:
-        """End."""
+        """Stop measuring."""
         self._ended = self._read()
 
     def sample(self, done: Done, *, with_memory: bool = True) -> Sample:
-        """Return what was measured. Raises RuntimeError if the method did not start and stop."""
+        """Return the sample. Raises RuntimeError if the method did not start and stop the meter."""
         began, ended = self._began, self._ended
         if began is None or ended is None:
             message = "expected the method to start and stop the meter, found that it did not"
@@ -112,7 +112,7 @@ def _between(began: float | None, ended: float | None) -> float | None:
 
 
 def report(method: Callable[[], Done], who: int = resource.RUSAGE_SELF) -> None:
-    """Run a method, and print its sample for the process that started this one."""
+    """Run a method, and print its sample for the parent process."""
 
     def whole(meter: Meter) -> Done:
         meter.start()
@@ -124,7 +124,7 @@ def report(method: Callable[[], Done], who: int = resource.RUSAGE_SELF) -> None:
 
 
 def report_part(method: Callable[[Meter], Done], who: int = resource.RUSAGE_SELF) -> None:
-    """As `report`, of a method that starts and stops the meter itself, because only a part of what it does is to be measured."""
+    """Do as `report`, for a method that starts and stops the meter itself because only part of its work is measured."""
     meter = Meter(os.environ, who)
     try:
         answer = asdict(meter.sample(method(meter)))
@@ -134,13 +134,13 @@ def report_part(method: Callable[[Meter], Done], who: int = resource.RUSAGE_SELF
 
 
 def run_child(module: str, arguments: Sequence[str], environ: Mapping[str, str]) -> Sample:
-    """Run a module of `methods` in a fresh interpreter. Raises NotMeasured as it did, CalledProcessError if it failed."""
+    """Run a module of `methods` in a fresh interpreter. Raises NotMeasured if the module did, and CalledProcessError if it failed."""
     command = [sys.executable, "-m", f"{_METHODS}.{module}", *arguments]
     return read_sample(subprocess.run(command, env=environ, stdout=subprocess.PIPE, check=True, text=True).stdout)
 
 
 def read_sample(answer: str) -> Sample:
-    """Return the sample that `report` printed. Raises NotMeasured as the method did."""
+    """Return the sample that `report` printed. Raises NotMeasured if the method did."""
     found = json.loads(answer)
     if "not_measured" in found:
         raise NotMeasured(found["not_measured"])

@@ -1,7 +1,7 @@
-"""Where files of the benchmarks lie. What does not belong here: servers (`site.py`)."""
+"""The paths of the benchmarks' files."""
 
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / ".bench"
-"""JSON and charts of the newest runs, in git's ignored files."""
+"""The folder for JSON and charts of the newest runs, which git ignores."""

@@ -1,7 +1,7 @@
-"""`make figures`: the newest results in `.bench`, as the figures of docs/explanation/performance.md and the charts beside it.
+"""`make figures`: put the newest results in `.bench` into docs/explanation/performance.md and its charts.
 
-What belongs here: which results go where. What does not: measuring, which this never does. A target of the registry without a result stands
-there as not measured yet, so that the page never says less than the code promises.
+What belongs here: placing the results. What does not: measuring. A target in the registry that has no result appears as not yet measured,
+so that the page lists every target in the code.
 """
 
 import sys
@@ -22,7 +22,7 @@ CHARTS = ROOT / "docs" / "pictures" / "bench"
 
 
 def main() -> None:
-    """Write the page's figures anew, and all charts."""
+    """Update the figures of the page, and write all charts."""
     results = read_results(RESULTS, DEFAULT_ROWS)
     if not results:
         sys.exit(f"expected results of {DEFAULT_ROWS:,} rows in {RESULTS}, found none\nHINT: run `make bench` first")
@@ -31,14 +31,14 @@ def main() -> None:
 
 
 def read_results(folder: Path, rows: int) -> list[Result]:
-    """Return the results in a folder that are of so many rows, in the order of the registry; their targets are those of today."""
+    """Return the results in a folder with this number of rows, in the order of the registry and with its current targets."""
     places = [(each, folder / f"{each.id}.json") for each in COMPARISONS]
     found = [(each, replace(load_result(path), targets=each.targets)) for each, path in places if path.exists()]
     return [result for comparison, result in found if result.rows == comparison.workload.rows(rows)]
 
 
 def rewritten(page: str, results: Sequence[Result]) -> str:
-    """Return the page with its generated parts made of these results."""
+    """Return the page with its generated parts built from these results."""
     found = {result.id for result in results}
     missing = [_not_yet(each) for each in COMPARISONS if each.targets and each.id not in found]
     machines = dict.fromkeys(f"Measured with {described(result.machine)}.\n" for result in results)

@@ -1,6 +1,6 @@
-"""All comparisons, in the order in which they run on their workload: one that changes the table that others read comes after them.
+"""All comparisons, in the order in which they run on their workload: one that changes a table comes after those that read it.
 
-What belongs here: the list, and choosing from it. What does not: any comparison; a subject is a module of `subjects/` that is named here.
+What belongs here: the list, and choosing from it. What does not: the comparisons themselves, which are in the modules of `subjects/`.
 """
 
 from collections.abc import Sequence
@@ -21,9 +21,9 @@ COMPARISONS: Sequence[Comparison] = (
 
 
 def choose(only: str, *, large: bool) -> list[Comparison]:
-    """Return those named, by a subject's name or with its workload's, separated by commas; without names those that run by default.
+    """Return the named comparisons, or without names those that run by default.
 
-    Raises ValueError for a name that is none.
+    Names are separated by commas; each is a subject, or a subject with its workload. Raises ValueError for an unknown name.
     """
     wanted = {name.strip() for name in only.split(",") if name.strip()}
     known = {name for each in COMPARISONS for name in (each.name, each.id)}

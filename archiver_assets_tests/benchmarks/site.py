@@ -1,7 +1,7 @@
-"""Where a workload lies: a PostgreSQL and an S3 server on loopback, filled, and how a method's process finds them.
+"""The site of a workload: a filled PostgreSQL and an S3 server on loopback, and how a method's process finds them.
 
-What belongs here: putting the servers up, and the environment of children. What does not: what the tables hold (`workload.py`). Children
-find PostgreSQL by libpq's own variables (https://www.postgresql.org/docs/current/libpq-envars.html), which psql knows too.
+What belongs here: starting the servers, and the environment of child processes. What does not: the contents of the tables (`workload.py`).
+Children find PostgreSQL by libpq's own variables (https://www.postgresql.org/docs/current/libpq-envars.html), which psql also uses.
 """
 
 import os
@@ -28,9 +28,9 @@ _BUCKET = "audit-archives"
 
 @dataclass(frozen=True)
 class Site:
-    """A workload in a database, with `rows` rows a day; `bucket` on the S3 server is for objects of the methods, `folder` for their files.
+    """A workload in a database, with `rows` rows per day. Methods store objects in `bucket` on the S3 server, and files in `folder`.
 
-    `postgres_pid` is that of the server's main process, None if it is not on this machine: then nothing is known of its CPU.
+    `postgres_pid` is the id of the server's main process; None if it is not on this machine, so that its CPU time is unknown.
     """
 
     workload: Workload
@@ -43,7 +43,7 @@ class Site:
 
     @property
     def environ(self) -> dict[str, str]:
-        """The environment of a process that is to reach the servers."""
+        """The environment of a process that connects to the servers."""
         own = {name: value for name, value in os.environ.items() if not name.startswith(("PG", "AWS_"))}
         at = self.database
         reach = {"PGHOST": at.host, "PGPORT": str(at.port), "PGUSER": at.user, "PGPASSWORD": at.password, "PGDATABASE": at.name}
@@ -53,28 +53,28 @@ class Site:
         return own | isolation | reach | self.s3.environ() | names | pids
 
     def child(self, module: str, *arguments: str, environ: Mapping[str, str] | None = None) -> Sample:
-        """Run a module of `methods` in a process of its own, and return its sample."""
+        """Run a module of `methods` in a separate process, and return its sample."""
         return run_child(module, arguments, {**self.environ, **(environ or {})})
 
     def meter(self) -> Meter:
-        """Return the clocks for a method that this process itself runs, such as a statement: the client's CPU is this process'."""
+        """Return a meter for a method that this process runs itself, such as a statement; the client's CPU is that of this process."""
         return Meter(self.environ)
 
     def connect(self) -> "psycopg.Connection[tuple[object, ...]]":
-        """Connect in autocommit."""
+        """Return a connection in autocommit mode."""
         return psycopg.connect(self.database.dsn, autocommit=True)
 
     def fresh_prefix(self) -> str:
-        """Return a prefix of keys below which nothing lies yet, so that a day can be archived again and again."""
+        """Return an unused prefix of keys, so that a day can be archived repeatedly."""
         return f"{uuid.uuid4().hex}/"
 
     def program(self, name: str) -> str:
-        """Return the path of psql, pg_dump or pgbench beside the server's binaries. Raises NotMeasured if there is none."""
+        """Return the path of psql, pg_dump or pgbench in the server's folder. Raises NotMeasured if it is missing."""
         return find_program(name)
 
 
 def find_program(name: str) -> str:
-    """Return a program beside the server's binaries, of the same version. Raises NotMeasured if there is none."""
+    """Return the path of a program in the server's folder, with the same version. Raises NotMeasured if it is missing."""
     beside = find_binaries() / name
     if not beside.exists():
         message = f"no {name} beside the server's binaries in {beside.parent}"
@@ -83,7 +83,7 @@ def find_program(name: str) -> str:
 
 
 def environ_of_programs() -> dict[str, str]:
-    """Return what the programs beside the server's binaries need to run."""
+    """Return the environment that the programs in the server's folder need."""
     return icu_data(find_binaries())
 
 

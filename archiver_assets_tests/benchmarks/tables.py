@@ -1,6 +1,6 @@
-"""Results as Markdown: a table of the methods of one comparison, and one of all targets.
+"""Results as Markdown: a table of the methods of one comparison, and a table of all targets.
 
-What belongs here: words and units. What does not: charts (`chart.py`).
+What belongs here: labels and units. What does not: charts (`chart.py`).
 """
 
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ FIGURES = {
 
 
 def methods_table(result: Result) -> list[str]:
-    """Return the lines of a comparison: a heading, the methods with medians of all their figures, and what was not measured."""
+    """Return the lines of a comparison: a heading, the medians of each method's figures, and the methods that were not measured."""
     extra = list(dict.fromkeys(name for runs in result.samples.values() for sample in runs for name in sample.figures))
     titles = [
         "method",
@@ -65,7 +65,7 @@ def _runs(result: Result) -> str:
 
 
 def about(result: Result) -> str:
-    """Return what the workload is, in words."""
+    """Return a description of the workload."""
     return f"{result.rows:,} rows a day, {result.about}" if result.rows else result.about
 
 
@@ -86,7 +86,7 @@ def _median(result: Result, name: str, figure: str) -> str:
 
 
 def plain(figure: str, value: float) -> str:
-    """Return a figure in words, without its unit: seconds with two digits, memory in MiB, all else by its size."""
+    """Return a figure as text without its unit: seconds with two digits, memory in MiB, others with two digits below 100, else none."""
     if figure == "peak_rss":
         return f"{value / _MIB:.0f}"
     return f"{value:.2f}" if figure in _SECONDS or abs(value) < 100 else f"{value:,.0f}"

@@ -1,6 +1,6 @@
-"""What the benchmarks work on: `public.audit_logs` of several shapes, three days of rows each, with an index on the timestamp.
+"""The tables of the benchmarks: `public.audit_logs` in several shapes, each with three days of rows and an index on the timestamp.
 
-What belongs here: making the rows. What does not: reading them, and the servers (`site.py`).
+What belongs here: generating the rows. What does not: reading them, and the servers (`site.py`).
 """
 
 import math
@@ -13,7 +13,7 @@ import psycopg
 from psycopg import sql
 
 DAY = date(2024, 3, 5)
-"""The day that is worked on. The day before and the day after hold a tenth of its rows each, to be left alone."""
+"""The day that the methods process. The days before and after it each have a tenth of its rows, which must not be touched."""
 DEFAULT_ROWS = 1_000_000
 LARGE = "large"
 LARGE_ROWS = 10_000_000
@@ -53,7 +53,7 @@ CREATE TABLE public.audit_logs (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, created_at timestamptz NOT NULL, action text NOT NULL, state jsonb NOT NULL)
 """
 
-# A day's rows come in the order of time, as an application writes them; one actor, amount and resource in ten or so is NULL.
+# A day's rows are in time order, as an application writes them; about one in ten actors, amounts and resources is NULL.
 WIDE_ROWS = """
 INSERT INTO public.audit_logs (created_at, tenant_id, actor_id, request_id, action, resource_type, resource_id, address, user_agent, amount,
                                tags, succeeded, state_before, state_after)
@@ -80,7 +80,7 @@ SELECT %(day)s::timestamp AT TIME ZONE 'UTC' + n * (interval '1 day' / %(rows)s)
        CASE WHEN n %% 9 > 0 THEN ((n * 104729::bigint %% 1000000000) / 100.0)::numeric(12,2) END
 FROM generate_series(0, %(rows)s - 1) AS n
 """
-# 9,500 changed records are 1 MB of JSON text. To make 32 lists of them, and not one a row, saves a minute; the number makes values differ.
+# 9,500 changed records are 1 MB of JSON text. Generating 32 lists instead of one per row saves a minute; the number makes values differ.
 LARGE_VALUES_ROWS = """
 INSERT INTO public.audit_logs (created_at, action, state)
 WITH lists AS MATERIALIZED (
@@ -95,16 +95,16 @@ FROM generate_series(0, %(rows)s - 1) AS n JOIN lists ON list = n %% 32
 
 
 def fill_nothing(_dsn: str, _rows: int) -> None:
-    """Leave the server empty."""
+    """Leave the server without tables."""
 
 
 @dataclass(frozen=True)
 class Workload:
-    """What a server holds when the comparisons on it begin: `fill` is given where the server is, and the rows of a day.
+    """The contents of a server before its comparisons begin. `fill` takes the server's address and the rows per day.
 
-    `fill_day` makes the day alone, without its neighbours. A day has as many rows as the size says, divided by `weight`, or none if
-    that is 0. `primary_key` is that of `public.audit_logs`. `durable` keeps fsync on; `settings` are PostgreSQL's that differ from its
-    defaults.
+    `fill_day` creates only the day, without its neighbours. A day has the number of rows of the chosen size, divided by `weight`, or none
+    if `weight` is 0. `primary_key` is that of `public.audit_logs`. `durable` keeps fsync on; `settings` are PostgreSQL settings that
+    differ from the defaults.
     """
 
     name: str
@@ -117,14 +117,14 @@ class Workload:
     settings: Mapping[str, str] = field(default_factory=dict)
 
     def rows(self, rows: int) -> int:
-        """Return how many rows a day has, if one of the wide workload has `rows`."""
+        """Return the number of rows per day, if the wide workload has `rows`."""
         return max(rows // self.weight, 1) if self.weight else 0
 
 
 def days(table: LiteralString, rows_of_day: LiteralString, neighbours: float = 0.1) -> Callable[[str, int], None]:
-    """Return how to fill the table, index it, and leave nothing for VACUUM or a checkpoint to do while the clock runs.
+    """Return a function that fills and indexes the table, and leaves no work for VACUUM or a checkpoint during a measurement.
 
-    `neighbours` is how many times the rows of the day the day before it has, and the day after it; 0 for no rows there.
+    `neighbours` is the number of rows on the day before and on the day after, as a multiple of the day's rows; 0 for none.
     """
 
     def fill(dsn: str, rows: int) -> None:
@@ -159,7 +159,7 @@ WORKLOADS = {
 
 
 def select_day() -> str:
-    """Return the query for all columns of the day, in their own types, on one line."""
+    """Return the query for all columns of the day, in their own types, as one line."""
     first = datetime(DAY.year, DAY.month, DAY.day)  # noqa: DTZ001 - the zone is in the text
     bounds = [sql.Literal(f"{bound} UTC") for bound in (first, first + timedelta(days=1))]
     query = sql.SQL("SELECT * FROM public.audit_logs WHERE created_at >= {}::timestamptz AND created_at < {}::timestamptz")

@@ -1,7 +1,7 @@
-"""The archive step: one day into one object and its manifest, on the S3 server, as a run does it.
+"""The archive step, as in a run: write one day to one object and its manifest on the S3 server.
 
-What belongs here: that call. Called as a program: the prefix of its keys, and the number of readers. The times begin with the call: imports
-and the S3 client, which take a second or so, once a process, are left out.
+Arguments: the prefix of its keys, and the number of readers. The times exclude imports and creating the S3 client, which take about a
+second per process.
 """
 
 import sys
@@ -16,7 +16,7 @@ from archiver_assets_tests.benchmarks.methods.place import task
 
 
 def archived(meter: Meter, prefix: str, readers: int) -> Done:
-    """Archive the day; the figures are the size of the object, and the seconds of the parts."""
+    """Archive the day; the figures are the size of the object, and the seconds of each part."""
     times: dict[Step, list[float]] = {}
     day = replace(task(prefix, parallelism=readers), reached=lambda step: times.setdefault(step, []).append(time.perf_counter()))
     meter.start()
@@ -29,7 +29,7 @@ def archived(meter: Meter, prefix: str, readers: int) -> Done:
 
 
 def _parts(times: Mapping[Step, Sequence[float]]) -> dict[str, float]:
-    """Return the seconds of the parts: until the first batch, the stream, what is compared after it, and all that makes it a generation."""
+    """Return the seconds of each part: until the first batch, streaming, the comparisons after it, and committing the generation."""
     began, streamed = times[Step.SNAPSHOT_TAKEN][0], times[Step.BATCH_STREAMED]
     encoded, created = times[Step.OBJECT_ENCODED][0], times[Step.MANIFEST_CREATED][0]
     edges = [began, streamed[0], streamed[-1], encoded, created]

@@ -1,6 +1,6 @@
-"""The content digest, or SHA-256 alone, over the first batches of the day, which were read before.
+"""The content digest, or SHA-256 alone, of the first batches of the day.
 
-What belongs here: these two. What does not: reading, which is not in the times. Called as a program: `digest` or `sha256`.
+Argument: `digest` or `sha256`. The times exclude reading the batches.
 """
 
 import hashlib
@@ -16,11 +16,11 @@ from archiver_assets_tests.benchmarks.methods.extraction import adbc, opened
 from archiver_assets_tests.benchmarks.methods.place import source, table
 
 _MOST_ROWS = 500_000
-"""About 250 MiB."""
+"""The number of rows hashed: about 250 MiB."""
 
 
 def hashed(meter: Meter, method: str) -> Done:
-    """Hash the batches by value, or their Arrow IPC form, which holds the same values once. The figure is the size of that form."""
+    """Hash the values of the batches, or their Arrow IPC form, which has each value once. The figure is the size of that form."""
     batches, schema = _first_batches()
     flat = [memoryview(batch.serialize()) for batch in batches]
     meter.start()
@@ -37,7 +37,7 @@ def _first_batches() -> tuple[list[pa.RecordBatch], pa.Schema]:
     database = source(config)
     with opened(database, config) as (found, snapshot_id), closing(adbc(database, found, snapshot_id)) as reader:
         for batch in reader:
-            # Where batches end depends on the order in which the server happens to read.
+            # The ends of batches depend on the order in which the server happens to read.
             batches.append(batch.slice(0, left))
             left -= batches[-1].num_rows
             if not left:

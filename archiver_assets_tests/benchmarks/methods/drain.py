@@ -1,7 +1,7 @@
-"""The physical limit: a binary COPY of the day that is thrown away, by psql where there is one, else by psycopg.
+"""The physical limit: read the day by binary COPY and discard it, with psql if available, else with psycopg.
 
-What belongs here: the two drains. What does not: anything that takes memory, since the limit's is reported too; so psycopg is only imported
-where psql is missing. Called as a program: the query, then psql's path or an empty word.
+Arguments: the query, then the path of psql or an empty string. psycopg is imported only if psql is missing, because the memory of the
+limit is reported too.
 """
 
 import re
@@ -13,7 +13,7 @@ from archiver_assets_tests.benchmarks.measuring import Done, report
 
 
 def by_psql(psql: str, query: str) -> Done:
-    """Let psql write the COPY to the null device, and take the number of rows from its answer."""
+    """Have psql write the COPY to the null device, and read the number of rows from its output."""
     command = [psql, "-X", "-c", f"\\copy ({query}) TO '/dev/null' (FORMAT binary)"]
     answer = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True).stdout
     (rows,) = re.findall(r"^COPY (\d+)$", answer, re.MULTILINE)
@@ -21,7 +21,7 @@ def by_psql(psql: str, query: str) -> Done:
 
 
 def by_psycopg(query: str) -> Done:
-    """Take the COPY's buffers from libpq and drop them."""
+    """Fetch the COPY's buffers from libpq and discard them."""
     import psycopg  # noqa: PLC0415 - see above
     from psycopg import sql  # noqa: PLC0415 - see above
 

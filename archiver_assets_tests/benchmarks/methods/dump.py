@@ -1,6 +1,6 @@
 """pg_dump of one table in the custom format, at its default compression.
 
-What belongs here: that command. Called as a program: pg_dump's path, the table, the file to write, the rows of the table.
+Arguments: the path of pg_dump, the table, the file to write, the number of rows of the table.
 """
 
 import resource
@@ -12,7 +12,7 @@ from archiver_assets_tests.benchmarks.measuring import Done, report
 
 
 def dumped(program: str, table: str, path: Path, rows: int) -> Done:
-    """Dump it; the figure is the size of the file."""
+    """Dump the table; the figure is the size of the file."""
     subprocess.run([program, "-Fc", f"--table={table}", f"--file={path}"], check=True)
     return Done(rows, {"bytes": path.stat().st_size})
 

@@ -1,6 +1,6 @@
-"""A run of one day in this process, imports and definitions included: of a table without rows, or of an asset that does nothing.
+"""A run of one day in this process, including imports and definitions: for a table without rows, or for an asset that does nothing.
 
-What belongs here: what a run's process does of itself. Called as a program: `empty` and the prefix of the keys, or `nothing`.
+Arguments: `empty` and the prefix of the keys, or `nothing`.
 """
 
 import sys
@@ -8,12 +8,12 @@ import sys
 from archiver_assets_tests.benchmarks.measuring import Done, report
 
 DAY = "2024-02-01"
-"""A day without rows, a month before those that the workload has."""
+"""A day without rows, a month before those of the workload."""
 
 
 def do_nothing() -> Done:
     """Materialize a day of an asset that does nothing."""
-    import dagster as dg  # noqa: PLC0415 -- imports are a part of what is measured
+    import dagster as dg  # noqa: PLC0415 -- imports are part of the measurement
 
     @dg.asset(partitions_def=dg.DailyPartitionsDefinition(start_date="2024-01-01"))
     def nothing() -> None:
@@ -24,7 +24,7 @@ def do_nothing() -> Done:
 
 
 def run_empty_day(prefix: str) -> Done:
-    """Archive, check and purge a day without rows; the rows are those of a run that failed."""
+    """Archive, check and purge a day without rows; the number of rows reported is 0 for success and 1 for a failed run."""
     import dagster as dg  # noqa: PLC0415 -- as above
 
     from archiver_assets.orchestration.build import build_definitions  # noqa: PLC0415 -- as above

@@ -1,10 +1,10 @@
-"""The candidates for reading a day: each yields record batches, and what follows is the archiver's own path for all of them.
+"""The candidates for reading a day. Each yields record batches, which then all take the archiver's own path to a Parquet file.
 
-What belongs here: one function a candidate, and the path from its batches to a local Parquet file. What does not: repeating and comparing
-(`comparing.py`). Called as a program: the candidate's name, then the file to write.
+What belongs here: one function per candidate, and the path from its batches to a local file. What does not: repeating and comparing
+(`comparing.py`). Arguments: the candidate's name, then the file to write.
 
-Every candidate reads the same rows within a snapshot that another session exports, with `xmin`, and ends in the same digest, hash and
-encoder; so the differences are those of reading. The CSV candidate stores uuids as text, because pyarrow does not parse them.
+Every candidate reads the same rows with `xmin`, in a snapshot that another session exports, and uses the same digest, hash and encoder,
+so only reading differs. The CSV candidate stores uuids as text, because pyarrow does not parse them.
 """
 
 import sys
@@ -48,7 +48,7 @@ def adbc(database: Source, table: Table, snapshot_id: str) -> Generator[pa.Recor
 
 
 def copy_csv(database: Source, table: Table, snapshot_id: str) -> Iterator[pa.RecordBatch]:
-    """COPY CSV by psycopg, parsed by pyarrow with the options that keep NULL and the empty string apart."""
+    """Read COPY CSV with psycopg, parsed by pyarrow with options that distinguish NULL from the empty string."""
     types = {field.name: field.type for field in table.schema}
     with (
         _session(database, snapshot_id) as connection,
@@ -73,14 +73,14 @@ def copy_csv(database: Source, table: Table, snapshot_id: str) -> Iterator[pa.Re
 
 
 def copy_binary(database: Source, table: Table, snapshot_id: str) -> Iterator[pa.RecordBatch]:
-    """COPY BINARY, its values made into Python objects by psycopg."""
+    """Read COPY BINARY, with psycopg converting the values to Python objects."""
     types = ["text" if _as_text(column) else column.builtin_type for column in table.columns]
     with (
         _session(database, snapshot_id) as connection,
         connection.cursor(row_factory=tuple_row) as cursor,
         cursor.copy(_copy(_select(table), "binary")) as copy,
     ):
-        copy.set_types([*types, "oid"])  # a xid looks the same
+        copy.set_types([*types, "oid"])  # an xid has the same format
         yield from _batches(copy.rows(), table.schema)
 
 
@@ -97,7 +97,7 @@ def cursor_rows(database: Source, table: Table, snapshot_id: str) -> Iterator[pa
 
 @dataclass(frozen=True)
 class Candidate:
-    """A way to read a table whose config says more of some `columns`."""
+    """A way to read a table, with config for some `columns`."""
 
     read: Callable[[Source, Table, str], Iterator[pa.RecordBatch]]
     columns: Mapping[str, ColumnConfig] = field(default_factory=dict)
@@ -144,7 +144,7 @@ class _LocalFile:
 
 
 class _CopyFile:
-    """A COPY as a file for pyarrow, which wants blocks as large as it asked for, while psycopg hands out single rows."""
+    """A COPY as a file for pyarrow, which needs blocks of the requested size, while psycopg returns single rows."""
 
     closed = False
 

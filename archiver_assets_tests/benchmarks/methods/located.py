@@ -1,6 +1,6 @@
-"""The config of a code location with the workload's table, as the variables of a method's process say (`site.py`).
+"""The config of a code location with the workload's table, from the environment variables of a method's process (`site.py`).
 
-What belongs here: that config, made without Arrow, of which a code location needs none until a step runs.
+This module does not import Arrow, because a code location does not need it until a step runs.
 """
 
 import os
@@ -10,7 +10,7 @@ from archiver_assets_tests.benchmarks.site import BUCKET, ENDPOINT
 
 
 def config(prefix: str) -> Config:
-    """Return the config; objects lie below `prefix`."""
+    """Return the config, with objects below `prefix`."""
     reach = {"host": os.environ["PGHOST"], "port": int(os.environ["PGPORT"]), "user": os.environ["PGUSER"], "password_env": "PGPASSWORD"}
     table = {"database": "bench", "name": "audit_logs", "timestamp_column": "created_at", "primary_key": ("id",), "retention_days": 30}
     database = {"name": "bench", **reach, "database": os.environ["PGDATABASE"], "tables": (table,)}

@@ -1,7 +1,7 @@
-"""The table, the database and the bucket that a method works on, as the variables of its process say (`site.py`).
+"""The table, database and bucket of a method, from the environment variables of its process (`site.py`).
 
-What belongs here: making the archiver's own objects of them, and importing what the archiver imports late, because no clock counts imports.
-What does not: any work.
+What belongs here: creating the archiver's own objects for them, and importing early what the archiver imports late, because imports are not
+measured. What does not: any work.
 """
 
 import os
@@ -34,7 +34,7 @@ def table(**changes: object) -> TableConfig:
 
 
 def source(config: TableConfig | None = None) -> Source:
-    """Return the server that libpq's variables name."""
+    """Return the server named by libpq's environment variables."""
     database = DatabaseConfig(
         name="bench",
         host=os.environ["PGHOST"],
@@ -53,6 +53,6 @@ def store() -> S3ObjectStore:
 
 
 def task(prefix: str, **changes: object) -> Task:
-    """Return the day's task, with objects below a prefix, and changes to the table's config."""
+    """Return the day's task, with objects below a prefix and with changes to the table's config."""
     config = table(**changes)
     return Task(config, PARTITION, source(config), store(), "bench", prefix)

@@ -1,8 +1,8 @@
-"""A purge at default settings, of a day that was archived before, which begins when a line comes on stdin.
+"""A purge with default settings of an archived day, which begins when a line arrives on stdin.
 
-What belongs here: archiving a day, waiting, purging it. What does not: who else is at work on the server meanwhile (`subjects/latency.py`).
-Called as a program: the day. Its figures are when its deletions began and ended, in seconds since 1970. The store is in memory, so that
-only the purge's own work and the server's are on the machine.
+What belongs here: archiving a day, waiting, and purging it. What does not: the other load on the server (`subjects/latency.py`).
+Argument: the day. The figures are the times at which deleting began and ended, in seconds since 1970. The store is in memory, so that only
+the purge and the server load the machine.
 """
 
 import sys
@@ -18,7 +18,7 @@ from archiver_assets_tests.doubles import MemoryObjectStore
 
 
 def purged(meter: Meter, day: str) -> Done:
-    """Archive the day, print a line, and purge it when a line comes."""
+    """Archive the day, print a line, and purge it when a line arrives."""
     times: dict[str, float] = {}
 
     def note(step: Step) -> None:

@@ -1,8 +1,8 @@
-"""Purging the day, and what it is compared with: one DELETE by range, and one scan of a leaf's keys and xmins with its DROP.
+"""Purging the day, and its limits: one DELETE by range, and one scan of a leaf's keys and xmins followed by its DROP.
 
-What belongs here: these. What does not: the database, made anew for each run (`subjects/purge.py`). Called with `statement` or `scan`,
-or the purge method and the prefix of the keys. Before the clock starts the day was read once, and a checkpoint was made, so that all write
-the same full pages to the WAL. Of a purge everything is measured but reading back and verifying, which the mark ends.
+What does not belong here: the database, which is created again for each run (`subjects/purge.py`). Arguments: `statement` or `scan`, or the
+purge method and the prefix of the keys. Before the measurement, the day is read once and a checkpoint is written, so that all methods write
+the same full pages to the WAL. The measurement of a purge starts at its mark, after reading back and verifying.
 """
 
 import sys
@@ -27,20 +27,20 @@ class Clock:
     """The meter and the server's WAL position together."""
 
     def __init__(self, meter: Meter, database: Source) -> None:
-        """Measure nothing yet."""
+        """Create the clock without starting it."""
         self.meter = meter
         self.wal = 0
         self._database = database
 
     def start(self) -> None:
-        """Let the server write a checkpoint, then begin."""
+        """Have the server write a checkpoint, then start measuring."""
         with self._database.connect() as connection:
             connection.execute("CHECKPOINT")
             self.wal = -_position(connection)
         self.meter.start()
 
     def stop(self) -> None:
-        """End."""
+        """Stop measuring."""
         self.meter.stop()
         with self._database.connect() as connection:
             self.wal += _position(connection)
@@ -51,7 +51,7 @@ def _position(connection: Connection) -> int:
 
 
 def purged(meter: Meter, method: str, prefix: str) -> Done:
-    """Archive the day, and purge it by a method."""
+    """Archive the day, and purge it with the given purge method."""
     clock = Clock(meter, source())
 
     def note(step: Step) -> None:
@@ -67,7 +67,7 @@ def purged(meter: Meter, method: str, prefix: str) -> Done:
 
 
 def deleted(meter: Meter) -> Done:
-    """Delete the day's rows by one statement, and commit."""
+    """Delete the day's rows with one statement, and commit."""
     clock = Clock(meter, source())
     with source().connect() as connection:
         _drain(connection, sql.SQL(select_day()))
@@ -78,7 +78,7 @@ def deleted(meter: Meter) -> Done:
 
 
 def scanned(meter: Meter) -> Done:
-    """Read the keys and xmins of the day's leaf by binary COPY to nothing, and drop it."""
+    """Read the keys and xmins of the day's leaf by binary COPY, discard them, and drop the leaf."""
     clock = Clock(meter, source())
     with source().connect() as connection:
         _drain(connection, sql.SQL(select_day()))

@@ -1,8 +1,8 @@
-"""The load of a restore into a new table, or of the server's own binary COPY FROM into one of the same shape.
+"""Loading rows into a new table: by a restore, or by the server's own binary COPY FROM into a table of the same shape.
 
-What belongs here: these two. What does not: the table's rows as a file and as an object, which are there before (`subjects/restore.py`).
-Called as a program: `restore` and the prefix of the keys, or `copy` and the file. Of a restore the load alone is measured: reading back and
-verifying come before it, the server's comparison after it. The file lies in the page cache.
+What does not belong here: preparing the rows as a file and as an object (`subjects/restore.py`). Arguments: `restore` and the prefix of the
+keys, or `copy` and the file. Of a restore, only the load is measured, without reading back and verifying before it and the server's
+comparison after it. The file is in the page cache.
 """
 
 import sys
@@ -38,7 +38,7 @@ def loaded(meter: Meter, prefix: str) -> Done:
 
 
 def copied(meter: Meter, path: Path) -> Done:
-    """COPY the binary file into a new table of the shape that a restore makes."""
+    """COPY the binary file into a new table with the shape that a restore creates."""
     with source().connect() as connection, path.open("rb") as file:
         connection.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(COPIED))
         connection.execute(sql.SQL("CREATE TABLE {} (LIKE {} INCLUDING ALL)").format(COPIED, RESTORED))

@@ -1,9 +1,9 @@
-"""An archiver as they are often written: batches of rows as JSON Lines, compressed, uploaded, and deleted by their keys.
+"""A typical simple archiver: it writes batches of rows as compressed JSON Lines, uploads them, and deletes the rows by their keys.
 
-What belongs here: that archiver, without anything that proves what it uploaded. Called as a program: the prefix of its keys.
+It does not verify what it uploaded. Argument: the prefix of its keys.
 
-It is no straw man: no row is read twice, rows are locked until they are deleted, and what PostgreSQL gives as text, such as jsonb, stays
-text.
+The comparison is fair: no row is read twice, rows are locked until they are deleted, and values that PostgreSQL returns as text, such as
+jsonb, stay text.
 """
 
 import asyncio
@@ -50,7 +50,7 @@ def compressed(batch: list[asyncpg.Record]) -> bytes:
 
 
 def measured(meter: Meter, prefix: str) -> Done:
-    """Run it."""
+    """Run the archiver."""
     meter.start()
     done = asyncio.run(archived(prefix))
     meter.stop()

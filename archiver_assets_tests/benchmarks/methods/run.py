@@ -1,7 +1,7 @@
-"""A run of the table's job for the day: archive, check, purge, as a run worker does it, in the in-process executor.
+"""A run of the table's job for the day (archive, check, purge), as in a run worker, with the in-process executor.
 
-What belongs here: that run. What does not: its config and Dagster's home (`subjects/job.py`). As for all methods, the clock leaves out
-imports, here those of the code location and of its steps; the peak of memory includes them, and all else that a run process consists of.
+What does not belong here: its config and Dagster's home (`subjects/job.py`). As for all methods, the times exclude imports, here those of
+the code location and its steps. The peak memory includes them and everything else in a run's process.
 """
 
 import dagster as dg
@@ -19,7 +19,7 @@ _QUIET = {"loggers": {"console": {"config": {"log_level": "ERROR"}}}}
 
 
 def ran(meter: Meter) -> Done:
-    """Run the job. Raises what fails in it."""
+    """Run the job. Raises the error of a step that fails."""
     table = load_config(config_path()).databases[0].tables[0]
     before = rows_of_day()
     with dg.DagsterInstance.get() as instance:

@@ -1,8 +1,8 @@
-"""A thousand tables in a process of its own: loading the code location, beside an empty one, and evaluating the schedules.
+"""A thousand tables in a separate process: loading their code location, loading an empty one, and evaluating the schedules.
 
-What belongs here: what a code server does when it starts, and at two in the morning. What does not: the tables and the config
-(`subjects/scale.py`). Called as a program: a method's name. Nothing is imported before the clock of a load runs, for imports are most of
-what it costs.
+What belongs here: the work of a code server when it starts, and at two in the morning. What does not: the tables and the config
+(`subjects/scale.py`). Argument: a method's name. Nothing is imported before the measurement of a load starts, because imports are most of
+its cost.
 """
 
 import sys
@@ -26,14 +26,14 @@ def load_empty() -> Done:
 
 
 def load_config() -> Done:
-    """Load the code location of the config that ARCHIVER_CONFIG names."""
+    """Load the code location for the config that ARCHIVER_CONFIG names."""
     from archiver_assets.definitions import defs  # noqa: PLC0415 - see above
 
     return _snapshot(defs)
 
 
 def _snapshot(definitions: "dg.Definitions") -> Done:
-    """Make what the code server hands to the webserver and the daemon. The rows are assets; the figure is its bytes."""
+    """Create the snapshot that the code server sends to the webserver and the daemon. The rows are assets; the figure is its bytes."""
     from dagster._core.remote_representation.external_data import RepositorySnap  # noqa: PLC0415 - see above
     from dagster._serdes import serialize_value  # noqa: PLC0415 - see above
 
@@ -43,13 +43,13 @@ def _snapshot(definitions: "dg.Definitions") -> Done:
 
 
 def evaluate_ticks() -> Callable[[], Done]:
-    """Return a function that evaluates the schedule of every table once, as the code server does for the daemon; the rows are schedules."""
+    """Return a function that evaluates every table's schedule once, as the code server does for the daemon; the rows are schedules."""
     import dagster as dg  # noqa: PLC0415 - see above
 
     from archiver_assets.definitions import defs  # noqa: PLC0415 - see above
 
     repository = defs.get_repository_def()
-    # Those of the checks ask for a run whatever there is.
+    # Schedules of checks are left out: they always request a run.
     schedules = [each for each in repository.schedule_defs if not each.name.endswith("__checks__schedule")]
 
     def evaluate() -> Done:
@@ -67,7 +67,7 @@ def evaluate_ticks() -> Callable[[], Done]:
 
 
 def open_instances() -> Callable[[], Done]:
-    """Return a function that opens Dagster's storage a hundred times, as the code server does once for every tick with days to look up."""
+    """Return a function that opens Dagster's storage 100 times; the code server does so once for every tick that looks up days."""
     import dagster as dg  # noqa: PLC0415 - see above
 
     with dg.DagsterInstance.get() as instance:

@@ -1,6 +1,6 @@
-"""Verify: reading a generation back from the S3 server, whole, and proving it.
+"""Verify: read a whole generation back from the S3 server and prove it.
 
-What belongs here: that call. Called as a program: the prefix of its keys.
+Argument: the prefix of its keys.
 """
 
 import sys
@@ -11,7 +11,7 @@ from archiver_assets_tests.benchmarks.methods.place import task
 
 
 def verified(meter: Meter, prefix: str) -> Done:
-    """Read the day's generation back, with all that is compared by default."""
+    """Read the day's generation back, with all default comparisons."""
     day = task(prefix)
     meter.start()
     verification = verify(day)

@@ -1,1 +1,1 @@
-"""What is compared: a module for each subject, which the harness knows through `registry.py`."""
+"""The comparisons: one module per subject, listed in `registry.py`."""

@@ -1,6 +1,6 @@
-"""The archive step against what PostgreSQL can hand out at all, verify against the archive step, and the object's size against pg_dump's.
+"""Compare the archive step with PostgreSQL's fastest output, verify with the archive step, and the object's size with pg_dump's.
 
-What belongs here: these three comparisons, on all workloads.
+Each of the three comparisons runs on several workloads.
 """
 
 from collections.abc import Iterator, Mapping
@@ -22,7 +22,7 @@ _ONE_DAY = sql.Identifier("public", "one_day")
 
 
 def drain(site: Site) -> Sample:
-    """Read the day as fast as the server hands it out, and throw it away."""
+    """Read the day as fast as the server sends it, and discard it."""
     try:
         psql = site.program("psql")
     except NotMeasured:
@@ -31,19 +31,19 @@ def drain(site: Site) -> Sample:
 
 
 def archive(site: Site, readers: int = 1, prefix: str = "") -> Sample:
-    """Archive the day below a prefix of its own."""
+    """Archive the day below a separate prefix."""
     return site.child("archive", prefix or site.fresh_prefix(), str(readers))
 
 
 @contextmanager
 def archiving(site: Site) -> Iterator[Mapping[str, Method]]:
-    """The drain, and the archive step by one reader and by two."""
+    """The drain, and the archive step with one and with two readers."""
     yield {DRAIN: lambda: drain(site), ARCHIVE: lambda: archive(site), ARCHIVE_BY_TWO: lambda: archive(site, readers=2)}
 
 
 @contextmanager
 def verifying(site: Site) -> Iterator[Mapping[str, Method]]:
-    """The archive step, and reading back what it made last."""
+    """The archive step, and reading its latest generation back."""
     prefixes: list[str] = []
 
     def archive_again() -> Sample:
@@ -55,7 +55,7 @@ def verifying(site: Site) -> Iterator[Mapping[str, Method]]:
 
 @contextmanager
 def sizing(site: Site) -> Iterator[Mapping[str, Method]]:
-    """The object, and a dump of a table that holds the day alone."""
+    """The object, and a dump of a table with only the day's rows."""
 
     def dump() -> Sample:
         pg_dump = site.program("pg_dump")

@@ -1,7 +1,4 @@
-"""What a run costs that finds nothing to do, beside one of Dagster's own that does nothing.
-
-What belongs here: that comparison.
-"""
+"""Compare the cost of a run that finds nothing to do with a plain Dagster run that does nothing."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,7 +13,7 @@ EMPTY_DAY = "archive, check and purge of an empty day"
 
 @contextmanager
 def running(site: Site) -> Iterator[Mapping[str, Method]]:
-    """A process for each run, from its first import to its end."""
+    """One process per run, measured from its first import to its end."""
     yield {
         NOTHING: lambda: site.child("empty_day", "nothing"),
         EMPTY_DAY: lambda: site.child("empty_day", "empty", site.fresh_prefix()),

@@ -1,7 +1,6 @@
-"""The ways to read a day's rows into Arrow, and the content digest beside SHA-256 alone.
+"""Compare ways to read a day's rows into Arrow, and the content digest with SHA-256 alone.
 
-What belongs here: these comparisons. The first is that by which the engine was chosen (docs/adr/0002-extraction-engine.md); it runs if it
-is named.
+The first comparison decided the choice of the engine (docs/adr/0002-extraction-engine.md); it runs only if named.
 """
 
 from collections.abc import Iterator, Mapping
@@ -26,7 +25,7 @@ DIGEST = "content digest"
 
 @contextmanager
 def extracting(site: Site) -> Iterator[Mapping[str, Method]]:
-    """The drain, and each candidate into a local Parquet file."""
+    """The drain, and each candidate, which writes a local Parquet file."""
     file = site.folder / "day.parquet"
 
     def extract(name: str) -> Sample:
@@ -39,7 +38,7 @@ def extracting(site: Site) -> Iterator[Mapping[str, Method]]:
 
 @contextmanager
 def digesting(site: Site) -> Iterator[Mapping[str, Method]]:
-    """Both hashes, over the same batches."""
+    """Both hashes of the same batches."""
     yield {SHA256: lambda: site.child("digest", "sha256"), DIGEST: lambda: site.child("digest", "digest")}
 
 

@@ -1,4 +1,4 @@
-"""The whole job of a table, archive, check and purge: its speed beside another way of archiving, and the memory of its process.
+"""The complete job of a table (archive, check and purge): its speed compared with a row-by-row archiver, and the memory of its process.
 
 What belongs here: these comparisons, the config of the run and Dagster's home.
 """
@@ -24,24 +24,24 @@ RUN = "run process"
 
 @contextmanager
 def competing(site: Site) -> Iterator[Mapping[str, Method]]:
-    """The job, and an archiver that goes row by row."""
+    """The job, and a row-by-row archiver."""
     yield {ROW_BY_ROW: lambda: on_a_copy(site, "row_by_row", site.fresh_prefix()), JOB: lambda: run(site)}
 
 
 @contextmanager
 def running(site: Site) -> Iterator[Mapping[str, Method]]:
-    """The job."""
+    """The job alone."""
     yield {RUN: lambda: run(site)}
 
 
 def run(site: Site) -> Sample:
-    """Run the job on a copy of the rows, with a home of Dagster's in which nothing ever ran."""
+    """Run the job on a copy of the rows, with a new Dagster home."""
     with tempfile.TemporaryDirectory(dir=site.folder) as home:
         return on_a_copy(site, "run", environ=write_files(site, Path(home)))
 
 
 def write_files(site: Site, home: Path) -> Mapping[str, str]:
-    """Write the config of the day's table, and Dagster's own, and return the variables that name them."""
+    """Write the config of the day's table and Dagster's config, and return the environment variables for them."""
     reach = {"host": site.database.host, "port": site.database.port, "user": site.database.user, "password_env": "PGPASSWORD"}
     table = {"name": "audit_logs", "timestamp_column": "created_at", "primary_key": list(site.workload.primary_key)}
     config = {

@@ -1,10 +1,10 @@
-"""What an application notices of a purge of the table that it writes to: the latency of its inserts, with and without, in one run.
+"""The effect of a purge on an application that writes to the same table: the latency of inserts with and without a purge, in one run.
 
-What belongs here: running pgbench beside a purge, and telling its transactions apart by their times. What does not: the purge
-(`methods/purge_beside.py`). See https://www.postgresql.org/docs/current/pgbench.html for the log, a line a transaction.
+What belongs here: running pgbench during a purge, and separating its transactions by their times. What does not: the purge
+(`methods/purge_beside.py`). https://www.postgresql.org/docs/current/pgbench.html describes the log, which has one line per transaction.
 
-Each run purges the oldest day that is left of the workload's three. It is measured without fsync too, if that is named: on a disk that
-others use as well, its noise can be larger than anything that a purge does.
+Each run purges the oldest of the workload's three days that is left. A variant without fsync runs only if named: on a shared disk, the
+noise of fsync can exceed the effect of a purge.
 """
 
 import statistics
@@ -28,7 +28,7 @@ _QUIET_SECONDS = 10
 _WARM_UP_SECONDS = 2.0
 _MOST_SECONDS = 120
 _DAYS = 3
-# The newest row of the table, with values as those that are there.
+# Inserts a new latest row, with values like those in the table.
 _INSERT = """
 INSERT INTO public.audit_logs (created_at, tenant_id, actor_id, request_id, action, resource_type, user_agent, succeeded, state_after)
 VALUES (now(), gen_random_uuid(), gen_random_uuid(), gen_random_uuid(), 'login', 'invoice', 'Mozilla/5.0', true, '{"status": "approved"}');
@@ -43,14 +43,14 @@ class _Transaction:
 
 @contextmanager
 def purging_beside_pgbench(site: Site) -> Iterator[Mapping[str, Method]]:
-    """The purge of one day after the other."""
+    """Purges of one day after the other."""
     yield {f"purge, beside {RATE} inserts/s": lambda: measure_latency(site)}
 
 
 def measure_latency(site: Site) -> Sample:
-    """Let pgbench insert at a fixed rate, undisturbed for 10 s, then during the purge of a day, then undisturbed for 10 s again.
+    """Run pgbench inserts at a fixed rate: 10 s undisturbed, then during the purge of a day, then 10 s undisturbed.
 
-    At a fixed rate a latency is counted from the time at which the transaction was due, so that one that had to wait is not left out.
+    At a fixed rate, latency is measured from the time at which the transaction was due, so that the time it waits to start is included.
     """
     pgbench = site.program("pgbench")
     with tempfile.TemporaryDirectory(dir=site.folder) as name, _purging(site.environ, _oldest_day(site)) as purging:
@@ -102,13 +102,13 @@ def _inserting(site: Site, pgbench: str, folder: Path) -> Iterator["subprocess.P
 
 def read_log(folder: Path) -> list[_Transaction]:
     """Return the transactions that pgbench logged in a folder."""
-    # Client, number, microseconds, script, then the time at which it ended in seconds and microseconds. The last line may be cut.
+    # Client, number, microseconds, script, then the end time in seconds and microseconds. The last line may be cut off.
     lines = [line.split() for path in folder.glob("pgbench_log.*") for line in path.read_text().splitlines()[:-1]]
     return [_Transaction(float(each[4]) + float(each[5]) / 1e6, float(each[2]) / 1e3) for each in lines]
 
 
 def compared(purge: Sample, transactions: Sequence[_Transaction]) -> Sample:
-    """Return the purge's sample with the 95th percentiles of the inserts in milliseconds, during it and without, and their ratio."""
+    """Return the purge's sample with the 95th percentiles of insert latency in milliseconds, during it and without, and their ratio."""
     began, ended = purge.figures["began"], purge.figures["ended"]
     begin = min(each.ended for each in transactions) + _WARM_UP_SECONDS
     during = _p95([each.milliseconds for each in transactions if began <= each.ended <= ended])

@@ -1,6 +1,6 @@
-"""Purging a day: by batches of deletes beside one DELETE of the same rows, and by dropping its leaf beside a scan of the leaf.
+"""Compare ways to purge a day: batches of deletes with one DELETE of the same rows, and dropping its leaf with a scan of the leaf.
 
-What belongs here: these comparisons, and the copy of the workload's database that is made for each run.
+What belongs here: these comparisons, and copying the workload's database for each run.
 """
 
 from collections.abc import Iterator, Mapping
@@ -25,7 +25,7 @@ FRESH = "bench_fresh"
 
 
 def on_a_copy(site: Site, module: str, *arguments: str, environ: Mapping[str, str] | None = None) -> Sample:
-    """Run a method on a copy of the workload's database, file by file, so that every run finds its rows and pages alike."""
+    """Run a method on a file-by-file copy of the workload's database, so that every run finds identical rows and pages."""
     with _admin(site) as connection:
         connection.execute(sql.SQL("DROP DATABASE IF EXISTS {}").format(sql.Identifier(FRESH)))
         copy = sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY file_copy")
@@ -38,7 +38,7 @@ def on_a_copy(site: Site, module: str, *arguments: str, environ: Mapping[str, st
 
 
 def _admin(site: Site) -> "psycopg.Connection[tuple[object, ...]]":
-    # A database is copied while nobody is connected to it.
+    # A database can be copied only while no session is connected to it.
     return psycopg.connect(make_conninfo(site.database.dsn, dbname="template1"), autocommit=True)
 
 
@@ -53,7 +53,7 @@ def deleting(site: Site) -> Iterator[Mapping[str, Method]]:
 
 @contextmanager
 def dropping(site: Site) -> Iterator[Mapping[str, Method]]:
-    """A scan with a DROP, and the purge that drops."""
+    """A scan followed by a DROP, and the purge by dropping leaves."""
     yield {
         SCAN: partial(on_a_copy, site, "purging", "scan"),
         DROP: lambda: on_a_copy(site, "purging", "drop_partition", site.fresh_prefix()),

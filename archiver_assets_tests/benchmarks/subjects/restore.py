@@ -1,7 +1,4 @@
-"""Loading a day back into a table, beside the server's own COPY FROM of the same rows in binary form.
-
-What belongs here: that comparison.
-"""
+"""Compare loading a day back into a table with the server's own binary COPY FROM of the same rows."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -27,7 +24,7 @@ def restoring(site: Site) -> Iterator[Mapping[str, Method]]:
         with connection.cursor().copy(copy) as chunks, file.open("wb") as target:
             for chunk in chunks:
                 target.write(chunk)
-        site.child("restore", "restore", prefix)  # makes the table whose shape the COPY's takes
+        site.child("restore", "restore", prefix)  # creates the table whose shape the COPY uses
         yield {COPY: lambda: site.child("restore", "copy", str(file)), RESTORE: lambda: site.child("restore", "restore", prefix)}
         connection.execute("DROP TABLE public.audit_logs_restored, public.audit_logs_copied")
     file.unlink()

@@ -1,9 +1,9 @@
-"""A thousand tables in 50 databases: what loading their code location, their graph in the UI and their schedules cost.
+"""The cost of a thousand tables in 50 databases: loading the code location, the graph in the UI, and the schedules.
 
-What belongs here: making the databases and the config, and asking the UI. What does not: what is measured in a process of its own
+What belongs here: creating the databases and the config, and querying the UI. What does not: methods that run in a separate process
 (`methods/scaled.py`).
 
-Nothing is expired in any table, as on most nights in most tables: what is measured is what the number of tables costs.
+No table has expired rows, as on most nights, so that only the number of tables matters.
 """
 
 import json
@@ -29,7 +29,7 @@ LOAD = "code location"
 TICKS = "schedules, one after the other"
 DATABASES = 50
 TABLES = 20
-"""In each database."""
+"""The number of tables in each database."""
 _TABLE = """
 CREATE TABLE audit_{number} (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, at timestamptz NOT NULL, actor uuid, action text, details jsonb);
@@ -50,7 +50,7 @@ storage:
       db_name: dagster
       scheme: postgresql+psycopg2
 """
-# The gist of what the UI asks for: when it is opened, for its global graph, and for the states of the nodes that are in view.
+# The main queries of the UI: when it is opened, for the global graph, and for the states of the visible nodes.
 WORKSPACE = """{ workspaceOrError { ... on Workspace { locationEntries { name loadStatus locationOrLoadError { ... on RepositoryLocation {
   repositories { name assetGroups { groupName } pipelines { name isAssetJob } schedules { name cronSchedule scheduleState { status } } } }
   ... on PythonError { message } } } } } }"""
@@ -72,7 +72,7 @@ def loading(site: Site) -> Iterator[Mapping[str, Method]]:
 
 @contextmanager
 def ticking(site: Site) -> Iterator[Mapping[str, Method]]:
-    """The schedules of all tables, one after the other, and what opening Dagster's storage takes, which one with days to look up does."""
+    """Evaluating all tables' schedules one after the other, and opening Dagster's storage, as a schedule that looks up days does."""
     environ = _write_files(site)
     names = {TICKS: "ticks", "opening Dagster's storage a hundred times": "instances"}
     yield {title: partial(site.child, "scaled", name, environ=environ) for title, name in names.items()}
@@ -80,7 +80,7 @@ def ticking(site: Site) -> Iterator[Mapping[str, Method]]:
 
 @contextmanager
 def asking(site: Site) -> Iterator[Mapping[str, Method]]:
-    """What the UI asks a webserver by GraphQL, after a first answer that includes reading the code location."""
+    """The UI's GraphQL queries to a webserver, after a first answer, which includes loading the code location."""
     with open_dagster(site.folder, {**site.environ, **_write_files(site)}) as dagster:
         _ask(dagster.url, WORKSPACE)
         _require_tables(dagster.url)
@@ -94,7 +94,7 @@ def asking(site: Site) -> Iterator[Mapping[str, Method]]:
 
 
 def make_databases(dsn: str, _rows: int) -> None:
-    """Make the databases, and one for Dagster."""
+    """Create the databases, and one for Dagster."""
     statements = "".join(_TABLE.format(number=number) for number in range(TABLES))
     with psycopg.connect(dsn, autocommit=True) as admin:
         for name in ("dagster", "template", *_names()):
@@ -110,7 +110,7 @@ def _names() -> list[str]:
 
 
 def _write_files(site: Site) -> Mapping[str, str]:
-    """Write the config and Dagster's own, and return the variables that name them."""
+    """Write the config and Dagster's config, and return the environment variables for them."""
     reach = {"host": site.database.host, "port": site.database.port, "user": site.database.user, "password_env": "PGPASSWORD"}
     config = {
         "version": "2.0",
@@ -128,7 +128,7 @@ def _tables() -> list[dict[str, str]]:
 
 
 def _ask(url: str, query: str, keys: list[dict[str, list[str]]] | None = None) -> Sample:
-    """Ask, and return what it took; the client's CPU is next to nothing, and the webserver's is not known."""
+    """Send the query, and return its sample. The client's CPU is negligible, and the webserver's is unknown."""
     meter = Meter({})
     meter.start()
     _answer(url, query, keys)
