@@ -1,8 +1,9 @@
-"""From the config to the plain objects that the lifecycle works with: for commands, readers and, as one resource, Dagster's assets.
+"""Create the objects that the lifecycle needs from the config, for commands, readers and (as a resource) Dagster's assets.
 
 What belongs here: construction. What does not: connecting and reading secrets, which the objects do when they are used.
 
-Modules that import Arrow or AWS's client are imported by the methods that need them: a code server needs none (`orchestration/steps.py`).
+Modules that import Arrow or AWS's client are imported in the methods that need them, because a code server needs none of them
+(`orchestration/steps.py`).
 """
 
 import os
@@ -32,9 +33,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Services:
-    """The databases and the store of a config, the clock that the times of Dagster's runs are compared with, and the ticks' sessions.
+    """The databases and the store of a config, the clock to compare the times of Dagster's runs with, and the sessions that ticks share.
 
-    `watch`, if there is one, is told how the steps of every task get on.
+    `watch`, if given, is called with the progress of each task's steps.
     """
 
     config: Config
@@ -48,16 +49,16 @@ class Services:
         return Source(self.config.database(table.database), self.environ)
 
     def shared_source(self, table: TableConfig) -> SharedSession:
-        """Return the database of a table, by the one session that ticks share."""
+        """Return the database of a table, through the one session that ticks share."""
         return self.sessions.of(self.source(table))
 
     @cached_property
     def store(self) -> ObjectStore:
-        """The object store. Made once, since its client takes 0.3 s to make and can be shared by threads."""
+        """The object store. It is created once, because creating its client takes 0.3 s and threads can share it."""
         return self.bucket_store()
 
     def bucket_store(self, patience: "Patience | None" = None) -> "S3ObjectStore":
-        """Return the bucket with a client of its own, whose calls last no longer than `patience` says, or as long as a run's."""
+        """Return the object store with a separate client. `patience` bounds the time of its calls; the default is that of a run."""
         from archiver_assets.store.object_lock import ObjectLock  # noqa: PLC0415 -- see above
         from archiver_assets.store.s3 import Patience, S3ObjectStore  # noqa: PLC0415
 
@@ -76,13 +77,13 @@ class Services:
 
     @property
     def links(self) -> Links:
-        """Where people see the objects."""
+        """The links to the objects for people."""
         return Links(self.config.s3)
 
     def objects(self) -> "fs.FileSystem":
         """Return the object store as pyarrow reads it, with AWS's default credentials; a path begins with the bucket.
 
-        pyarrow does not look at AWS_CA_BUNDLE: it is told which authorities boto3 trusts.
+        pyarrow ignores AWS_CA_BUNDLE, so the certificate authorities that boto3 trusts are passed to it.
         """
         from botocore.session import Session  # noqa: PLC0415 -- see above
         from pyarrow import fs  # noqa: PLC0415
@@ -102,7 +103,7 @@ class Services:
         return TableKeys.of(prefix=self.config.s3.prefix, database=table.database, schema=table.schema_name, table=table.name)
 
     def task(self, table: TableConfig, partition_key: str, run_id: str) -> "Task":
-        """Return the task of one partition in one run. Raises ValueError for a key that is no day."""
+        """Return the task of one partition in one run. Raises ValueError if the key is not a day."""
         from archiver_assets.lifecycle.progress import unwatched  # noqa: PLC0415 -- see above
         from archiver_assets.lifecycle.task import Task  # noqa: PLC0415
 
@@ -122,11 +123,11 @@ class Services:
         )
 
     def done_days(self, table: TableConfig) -> frozenset[date]:
-        """Return the days of a table that want no run although they have rows: some only if it is archived only. Raises as `done_days`."""
+        """Return the days of a table that need no run although they have rows; empty unless it is only archived. Raises as `done_days`."""
         return done_days(self.store, self.table_keys(table), table)
 
     def hold_places(self) -> "HoldPlaces":
-        """Return where legal holds are kept."""
+        """Return the places where legal holds are kept."""
         from archiver_assets.lifecycle.holding.holds import HoldPlaces  # noqa: PLC0415 -- see above
 
         return HoldPlaces(self.config.legal_holds, self._holds_source(), self.store, self.config.s3.prefix)

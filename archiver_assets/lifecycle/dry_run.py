@@ -40,7 +40,7 @@ class Findings:
     def noting(self, stops: frozenset[Work] = EVERYTHING) -> Iterator[None]:
         """Record the error that would end a real run here, and continue after the block.
 
-        SourceUnavailable and SourceConflict are raised instead: without a connection, or after a conflict, nothing more can be found out.
+        SourceUnavailable, SourceLoginRefused and SourceConflict are raised instead, because nothing more can be found out after them.
         """
         try:
             with self.task.source.errors():
