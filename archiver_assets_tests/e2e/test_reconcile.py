@@ -79,7 +79,7 @@ def test_the_script_of_the_manual_deletes_old_runs_and_their_days_come_back(lab:
     assert [run.run_id for run in emptied.get_runs()] == [new]
     assert emptied.get_materialized_partitions(key) == {str(NEXT_DAY)}
     _, out = said("reconcile")
-    assert "1 archives and 1 purges reported" in out
+    assert "1 archive and 1 purge reported" in out
     assert emptied.get_materialized_partitions(key) == {str(DAY), str(NEXT_DAY)}
 
 

@@ -138,7 +138,7 @@ def test_a_login_that_is_refused_is_no_failure_that_passes_and_keeps_the_other_t
     status, out = said("run")
     assert status == Status.FAILED
     assert "FAILED lab/public/audit_logs: SourceLoginRefused: " in out
-    assert "lab/public/other_logs: not run, as its database failed before" in out
+    assert "lab/public/other_logs: not run, because its database failed" in out
 
 
 def test_a_partition_that_is_busy_is_to_be_tried_again(lab: Lab, said: Said) -> None:

@@ -25,8 +25,10 @@ def require_purged(task: Task, connection: Connection, destination: Destination)
     """Raise NotRestored if the rows are those of a configured table of which no row is ever deleted."""
     family = at.family(connection, destination)
     for table in (task.table, *(each for each in task.source.config.tables if each.label != task.table.label)):
-        if not table.purge and sql.Relation(table.schema_name, table.name) in family:
+        relation = sql.Relation(table.schema_name, table.name)
+        if not table.purge and relation in family:
             rows = f"rows of {destination.relation.identifier.as_string()}, which are rows of {table.label}"
+            rows = "rows of it" if relation == destination.relation else rows
             message = f"expected purge: true in the config of {table.label} to overwrite {rows}, found purge: false: no row is ever deleted"
             raise NotRestored(message, hint="restore into another table, or with conflict: skip")
 
