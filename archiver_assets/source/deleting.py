@@ -64,7 +64,13 @@ class Target:
     table: Table
     days: sql.Days
     leaves: tuple[Leaf, ...]
+    statement_timeout_seconds: int = _BATCH_MILLISECONDS // 1000
     footprint: Footprint = field(default_factory=Footprint, compare=False, repr=False)
+
+    @property
+    def milliseconds(self) -> int:
+        """What one statement of a batch may take: no longer than the session allows."""
+        return min(_BATCH_MILLISECONDS, 1000 * self.statement_timeout_seconds)
 
     @property
     def key(self) -> list[tuple[str, str]]:
@@ -139,7 +145,7 @@ def _delete_at_once(
 ) -> Deleted:
     held = read_holds()
     with committed(connection):
-        connection.execute(sql_purge.begin_batch(target.table.relation, lock_milliseconds, _BATCH_MILLISECONDS), prepare=False)
+        connection.execute(sql_purge.begin_batch(target.table.relation, lock_milliseconds, target.milliseconds), prepare=False)
         target = as_it_is_now(connection, target)
         try:
             deleted = _delete(connection, target, batch, held)

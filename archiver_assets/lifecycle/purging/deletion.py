@@ -88,7 +88,7 @@ def target_of(session: Session, generation: Generation) -> Target:
     # A leaf attached since the archive may by chance have the same keys and xmins, although its rows are in no object.
     archived = {(leaf.oid, leaf.columns) for leaf in manifest.source.leaves}
     leaves = tuple(leaf for leaf in table.leaves if (leaf.oid, leaf.columns) in archived)
-    return Target(session.task.table, table, _days(session, manifest), leaves)
+    return Target(session.task.table, table, _days(session, manifest), leaves, session.task.source.config.statement_timeout_seconds)
 
 
 def _days(session: Session, manifest: Manifest) -> sql.Days:
