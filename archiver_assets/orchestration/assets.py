@@ -101,7 +101,7 @@ def _row_counts(table: TableConfig, partitions: dg.DailyPartitionsDefinition) ->
         asset=table_keys(table).archive,
         blocking=True,
         partitions_def=partitions,
-        description="The whole object was read back: its size, its digest, its rows and the row count of the table match the manifest.",
+        description="Reads the whole object back, and compares its size, digest, rows, and the row count of the table with the manifest.",
     )
 
     def row_counts(context: dg.AssetCheckExecutionContext, _inputs: Mapping[str, object]) -> Iterator[dg.AssetCheckResult]:
