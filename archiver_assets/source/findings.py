@@ -1,6 +1,6 @@
-"""What a look at a table finds that speaks against archiving or purging it.
+"""Findings: the reasons against archiving or purging a table.
 
-What belongs here: one finding, what it stops, and refusing. What does not: looking (`catalog.py`, `preflight.py`).
+What belongs here: a finding, the work it stops, and refusing that work. What does not: the checks (`catalog.py`, `preflight.py`).
 """
 
 from collections.abc import Iterable
@@ -16,15 +16,15 @@ PURGE: Final[frozenset[Work]] = frozenset(("purge",))
 NOTHING: Final[frozenset[Work]] = frozenset()
 
 OF_RIGHTS = frozenset({"no_usage", "no_select", "no_delete", "not_owned", "no_maintain", "hidden_replication_lag"})
-"""The names of findings that a right would mend."""
+"""The names of findings that granting a right resolves."""
 
 ALL_RIGHTS = "archiver roles prints the SQL of all rights"
-"""What follows in a hint on the one right that is missing."""
+"""The end of a hint about one missing right."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing found: `name` in snake case, `what` for people, `hint` the next step, and the work that it `stops`."""
+    """One finding: its `name` in snake case, `what` was found, for people, the next step as `hint`, and the work that it `stops`."""
 
     name: str
     what: str
@@ -38,18 +38,18 @@ class Finding:
 
     @property
     def stopped(self) -> str:
-        """What it stops, in words: `archive and purge`, one of them, or `nothing`."""
+        """The work that it stops, as text: `archive and purge`, one of them, or `nothing`."""
         return " and ".join(sorted(self.stops)) or "nothing"
 
     @property
     def line(self) -> str:
-        """One line for people: what it stops, what it is, and the next step."""
+        """One line for people: the work it stops, what was found, and the next step."""
         effect = "warning" if self.is_warning else f"stops {self.stopped}"
         return f"{effect}: {self.what} ({self.hint})"
 
 
 def as_accepted(findings: Iterable[Finding], config: TableConfig) -> list[Finding]:
-    """Return the findings, with those whose names the config accepts turned into warnings."""
+    """Return the findings, turning those that the config accepts by name into warnings."""
     return [replace(each, stops=NOTHING) if each.name in config.accepted_risks else each for each in findings]
 
 

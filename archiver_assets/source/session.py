@@ -1,6 +1,6 @@
-"""Sessions: connecting with pinned settings, one snapshot for many readers, the advisory lock, and what a failure is called.
+"""Sessions: connecting with pinned settings, one snapshot for many readers, the advisory lock, and translating driver errors.
 
-What belongs here: the life of a connection. What does not: statements (`sql.py`), what they mean.
+What belongs here: the life of a connection. What does not: statements (`sql.py`) and their meaning.
 """
 
 import hashlib
@@ -33,23 +33,23 @@ from archiver_assets.source.tokens import sign_token
 from archiver_assets.source.transport import connection_parameters, failure_of, is_login_refused
 
 Connection = psycopg.Connection[DictRow]
-"""A session, whose rows are dicts by name."""
+"""A session whose rows are dicts, by column name."""
 
 _CANCEL_SECONDS = 5
 
 
 class Connects(Protocol):
-    """What opens a session, or lends one, for the time of a block."""
+    """Opens or lends a session for the duration of a block."""
 
     def connect(self) -> AbstractContextManager[Connection]:
-        """Give a session in autocommit mode with the pinned settings, and raise what `Source.connect` raises."""
+        """Yield a session in autocommit mode with the pinned settings. Raises as `Source.connect`."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """A configured database. Holds no connection and no secret; the password is read from `environ` whenever a connection is made.
+    """A configured database. It holds no connection and no secret; the password is read from `environ` for each connection.
 
-    `title` is what stands before its label in messages.
+    `title` precedes the database's label in messages.
     """
 
     config: DatabaseConfig
@@ -57,10 +57,10 @@ class Source:
     title: str = "database"
 
     def conninfo(self) -> str:
-        """Return libpq's connection string for one connection, password or token included: never to be logged, and not to be kept.
+        """Return libpq's connection string for one connection, including the password or token. Never log or store it.
 
-        Raises ConfigError if the password's variable is not set, no credentials are found to sign a token with, or `sslrootcert` names no
-        file that can be read; SourceUnavailable if credentials could not be fetched.
+        Raises ConfigError if the password's variable is not set, no credentials for signing a token are found, or the file in `sslrootcert`
+        cannot be read; SourceUnavailable if credentials could not be fetched.
         """
         lasting = self.lasting_conninfo()
         if self.config.auth == "aws_iam":
@@ -68,7 +68,7 @@ class Source:
         return lasting
 
     def lasting_conninfo(self) -> str:
-        """Return what two connections have in common if they are the same: `conninfo()` without a token, which each has its own."""
+        """Return `conninfo()` without a token, which differs for each connection. Equal strings mean the same connection settings."""
         with_password = self.config.auth == "password"
         secret = {"password": self.config.password(self.environ).get_secret_value()} if with_password else {}
         return make_conninfo(**connection_parameters(self.config), **secret)
@@ -77,7 +77,7 @@ class Source:
     def settings(self) -> dict[str, str]:
         """The settings that every session pins.
 
-        The session that holds the archive's snapshot idles in its transaction while others read by it, a statement after the other.
+        The session that holds the archive's snapshot idles in its transaction while other sessions read from it, statement by statement.
         """
         seconds = self.config.statement_timeout_seconds
         return sql_session.PINNED_SETTINGS | {"statement_timeout": f"{seconds}s", "idle_in_transaction_session_timeout": f"{2 * seconds}s"}
@@ -86,15 +86,15 @@ class Source:
     def connect(self) -> Iterator[Connection]:
         """Open a session in autocommit mode with the pinned settings, and close it at the end of the block.
 
-        Errors of PostgreSQL inside the block come out as SourceUnavailable (no connection, or lost), SourceLoginRefused (the server lets
-        nobody in), TableRefused (a right is missing), PartitionBusy (a lock was not granted in time), SourceTimeout (a statement was not
-        done in time) or SourceError.
+        PostgreSQL's errors inside the block are raised as SourceUnavailable (the connection failed or was lost), SourceLoginRefused (the
+        server refused the login), TableRefused (a right is missing), PartitionBusy (a lock was not granted in time), SourceConflict (a
+        conflict with other transactions or a standby's recovery), SourceTimeout (a statement timed out or was cancelled) or SourceError.
         """
         with self.open(self.conninfo(), self.settings) as connection, self.using(connection):
             yield connection
 
     def open(self, conninfo: str, settings: Mapping[str, str]) -> Connection:
-        """Return a session in autocommit mode that has these settings, and is the caller's to close. Raises as `connect`."""
+        """Return a session in autocommit mode with these settings. The caller closes it. Raises as `connect`."""
         with self.errors():
             connection = psycopg.connect(conninfo, autocommit=True, row_factory=dict_row)
             try:
@@ -107,13 +107,13 @@ class Source:
 
     @contextmanager
     def using(self, connection: Connection) -> Iterator[None]:
-        """Raise errors of PostgreSQL inside the block as `connect` does, and end the statement that an interrupt finds at work."""
+        """Raise PostgreSQL's errors inside the block as `connect` does, and cancel a statement that is running when an interrupt arrives."""
         with self.errors(), _cancelled_if_abandoned(connection):
             yield
 
     @property
     def replica(self) -> "Source | None":
-        """The configured standby, from which rows may be read; None if there is none."""
+        """The configured standby for reading rows, or None."""
         standby = self.config.read_replica
         if standby is None:
             return None
@@ -121,7 +121,7 @@ class Source:
 
     @property
     def scratch(self) -> "Source | None":
-        """The configured database where objects are loaded to prove them; None if that is this one."""
+        """The configured database where objects are loaded to prove them, or None to use this database."""
         scratch = self.config.scratch_database
         if scratch is None:
             return None
@@ -131,7 +131,7 @@ class Source:
 
     @contextmanager
     def errors(self) -> Iterator[None]:
-        """Raise the project's errors for psycopg's; none of them, nor of their causes, quotes a row."""
+        """Translate psycopg's errors into the project's. Neither these nor their causes quote a row."""
         try:
             yield
         except psycopg.Error as error:
@@ -142,12 +142,12 @@ class Source:
             raise
 
     def error_for(self, sqlstate: str | None, text: str) -> SourceError | PartitionBusy:
-        """Return the project's error for an SQLSTATE (None where the connection itself failed) and the driver's text."""
+        """Return the project's error for an SQLSTATE (None if the connection itself failed) and the driver's text."""
         config = self.config
         message = f"{self.title} {config.name} ({config.dbname} at {config.host}:{config.port}): {' '.join(text.split())}"
         if sqlstate is None and re.search(
             r"\bCONNECT\b", text
-        ):  # libpq keeps no SQLSTATE of a connection that failed; no translation has another word
+        ):  # libpq keeps no SQLSTATE for a failed connection; every translation has this word
             grant = f"GRANT CONNECT ON DATABASE {sql.quoted(config.dbname)} TO {sql.quoted(config.user)}"
             return TableRefused(message, hint=f"{grant}; {ALL_RIGHTS}")
         if sqlstate in self._named_errors:
@@ -158,7 +158,7 @@ class Source:
             if is_login_refused(sqlstate, text):
                 return SourceLoginRefused(message + failure.expected, hint=failure.hint)
             return SourceUnavailable(message + failure.expected, hint=failure.hint)
-        return SourceError(message, hint="nothing was deleted that is not archived; mend the cause and run again")
+        return SourceError(message, hint="nothing was deleted that is not archived; fix the cause and run again")
 
     @property
     def _named_errors(self) -> dict[str, tuple[type[SourceError | PartitionBusy], str]]:
@@ -183,7 +183,7 @@ class Source:
 
 @contextmanager
 def _cancelled_if_abandoned(connection: Connection) -> Iterator[None]:
-    """Let an interrupt in the middle of a statement, such as Dagster raises on SIGTERM, end the statement on the server too."""
+    """If an interrupt, such as Dagster's on SIGTERM, arrives during a statement, cancel the statement on the server too."""
     try:
         yield
     except BaseException:
@@ -195,9 +195,9 @@ def _cancelled_if_abandoned(connection: Connection) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """One REPEATABLE READ snapshot: `id` to import it by; `snapshot` is `xmin:xmax:xip`; `lsn` the insert position after it.
+    """One REPEATABLE READ snapshot: `id` is for importing it, `snapshot` is `xmin:xmax:xip`, `lsn` is the insert position after it.
 
-    On a standby `lsn` is the replay position, and `xip` is empty: of the transactions from xmin on, some were still running.
+    On a standby, `lsn` is the replay position and `xip` is empty: some transactions from xmin on were still running, but which is unknown.
     """
 
     id: str
@@ -209,7 +209,7 @@ class Snapshot:
 def open_snapshot(connection: Connection, relation: sql.Relation) -> Iterator[Snapshot]:
     """Lock the table in ACCESS SHARE mode, then take a snapshot that lasts for the block.
 
-    In this order, because a statement that rewrites the table in between would show an older snapshot no rows at all.
+    The order matters: if the snapshot were older than the lock, a statement that rewrites the table in between would hide all its rows.
     """
     connection.execute(sql_session.BEGIN_SNAPSHOT)
     try:
@@ -225,24 +225,24 @@ def open_snapshot(connection: Connection, relation: sql.Relation) -> Iterator[Sn
 
 
 def _idle(connection: Connection) -> bool:
-    """Tell whether the session can take a statement: it is open, and no interrupt has left it in the middle of one."""
+    """Return whether the session can run a statement: it is open, and no interrupt left a statement running."""
     return not connection.closed and connection.info.transaction_status != psycopg.pq.TransactionStatus.ACTIVE
 
 
 def is_pooled(connection: Connection) -> bool:
-    """Tell whether a pooler stands between: it makes up the process id that it gives its client for cancelling."""
+    """Return whether the connection goes through a pooler, which invents the process id that its client uses for cancelling."""
     row = connection.execute(sql_session.BACKEND_PID).fetchone()
     return bool(row and row["pid"] != connection.info.backend_pid)
 
 
 def flushed(connection: Connection, snapshot: Snapshot) -> bool:
-    """Tell whether the server has flushed its WAL beyond everything that the snapshot sees."""
+    """Return whether the server has flushed its WAL beyond everything that the snapshot sees."""
     row = connection.execute(sql_session.WAL_FLUSHED, [snapshot.lsn]).fetchone()
     return bool(row and row["flushed"])
 
 
 def prompt_flush(connection: Connection) -> None:
-    """Have the server flush its WAL soon, also if nobody commits: by a commit of our own, which changes nothing. Not in a transaction."""
+    """Make the server flush its WAL soon, even if no one else commits, by a commit that changes nothing. Not within a transaction."""
     connection.execute(sql_session.COMMIT_WITH_ID)
 
 
@@ -250,13 +250,13 @@ def prompt_flush(connection: Connection) -> None:
 def committed(connection: Connection) -> Iterator[None]:
     """Commit, at the end of the block, the transaction that the block itself begins; roll it back if the block raises.
 
-    As `connection.transaction()`, which begins it too: in a round trip of its own.
+    Unlike `connection.transaction()`, this needs no round trip to begin the transaction.
     """
     try:
         yield
     except BaseException:
         if _idle(connection):
-            with suppress(psycopg.Error):  # whatever ended the block says more than a connection that was lost with it
+            with suppress(psycopg.Error):  # the error that ended the block is more informative than a connection lost with it
                 connection.rollback()
         raise
     connection.commit()
@@ -264,14 +264,14 @@ def committed(connection: Connection) -> Iterator[None]:
 
 @contextmanager
 def locked_table(connection: Connection, relation: sql.Relation) -> Iterator[None]:
-    """Hold ACCESS SHARE on the table for the block, so that what the catalog says of it stays true."""
+    """Hold ACCESS SHARE on the table for the block, so that its catalog entries stay valid."""
     with connection.transaction():
         connection.execute(sql.lock_table(relation))
         yield
 
 
 def require_primary(connection: Connection, table: str) -> None:
-    """Raise SourceError on a standby; `table` stands in the message."""
+    """Raise SourceError on a standby; the message names `table`."""
     row = connection.execute(sql_session.IN_RECOVERY).fetchone()
     if row is None or row["in_recovery"]:
         message = f"expected a primary server for {table}, found one in recovery"
@@ -280,9 +280,9 @@ def require_primary(connection: Connection, table: str) -> None:
 
 @contextmanager
 def partition_lock(connection: Connection, *, table: str, partition: Partition) -> Iterator[None]:
-    """Hold the session's advisory lock on a partition of `table` (`D/S/T`) for the block; the end of the session releases it too.
+    """Hold a session-level advisory lock on a partition of `table` (`D/S/T`) for the block; the end of the session also releases it.
 
-    Raises PartitionBusy if another session holds it, and SourceError on a standby, which would grant the lock a second time.
+    Raises PartitionBusy if another session holds the lock, and SourceError on a standby, which would grant the lock a second time.
     """
     require_primary(connection, table)
     number = _lock_number(table, partition)
@@ -298,17 +298,17 @@ def partition_lock(connection: Connection, *, table: str, partition: Partition) 
 
 
 def is_locked(connection: Connection, *, table: str, partition: Partition) -> bool:
-    """Tell whether a session holds the lock of `partition_lock` at this moment, without getting into anybody's way."""
+    """Return whether a session currently holds the lock of `partition_lock`, without blocking other sessions."""
     return _holds_anyone(connection, _lock_number(table, partition))
 
 
 def mark_alive(connection: Connection, run_id: str) -> None:
-    """Say, to `is_alive`, that a run's process lives: until the session ends, however it ends."""
+    """Mark a run's process as alive for `is_alive`, until the session ends, however it ends."""
     connection.execute(sql_session.LOCK, [_run_number(run_id)])
 
 
 def is_alive(connection: Connection, run_id: str) -> bool:
-    """Tell whether the process of a run lives, or at least its session does."""
+    """Return whether a run's process, or at least its session, is alive."""
     return _holds_anyone(connection, _run_number(run_id))
 
 
@@ -318,7 +318,7 @@ def _holds_anyone(connection: Connection, number: int) -> bool:
 
 
 def _lock_number(table: str, partition: Partition) -> int:
-    # The label D is left out on purpose: two labels of one database must meet.
+    # The label D is omitted on purpose: two labels of one database must share a lock.
     schema_and_table = table.split("/", 1)[1]
     return _number(f"audit-archiver {schema_and_table} {partition.key}")
 
@@ -328,5 +328,5 @@ def _run_number(run_id: str) -> int:
 
 
 def _number(text: str) -> int:
-    # Advisory locks are per database and a signed 64-bit number.
+    # An advisory lock is a signed 64-bit number, per database.
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big", signed=True)

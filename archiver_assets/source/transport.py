@@ -1,6 +1,6 @@
-"""The way to a server: whether it is encrypted, whom it proves, and what to do where it fails.
+"""The connection to a server: its encryption, the server identity it verifies, and the next step if it fails.
 
-What belongs here: libpq's parameters, and TLS as it knows it. What does not: connecting (`session.py`), and TLS to the object store
+What belongs here: libpq's parameters, including TLS. What does not: connecting (`session.py`), and TLS to the object store
 (`store/s3_errors.py`).
 https://www.postgresql.org/docs/current/libpq-ssl.html
 """
@@ -23,10 +23,10 @@ _UNPROTECTED: Final = {"disable", "allow", "prefer"}
 
 
 def connection_parameters(config: DatabaseConfig) -> dict[str, Any]:
-    """Return libpq's parameters of every connection, without a password. Raises as `tls_parameters`.
+    """Return libpq's parameters for every connection, without a password. Raises as `tls_parameters`.
 
-    `hostaddr` is there for the sake of service files, which it passes over: an address of theirs would lead readers elsewhere than the
-    sessions that delete. PGHOSTADDR is an operator's word, and leads all of them; whom `verify-full` has to prove stays `host`.
+    `hostaddr` is always set, to override service files: their address would send readers to a different server than the sessions that
+    delete. PGHOSTADDR is the operator's choice and applies to all of them; `verify-full` still verifies `host`.
     """
     return {
         "host": config.host,
@@ -45,10 +45,10 @@ def connection_parameters(config: DatabaseConfig) -> dict[str, Any]:
 
 
 def tls_parameters(config: DatabaseConfig) -> Mapping[str, str]:
-    """Return libpq's `sslmode` and `sslrootcert`, as far as the config says them.
+    """Return libpq's `sslmode` and `sslrootcert`, as far as the config sets them.
 
-    Where TLS is asked for, encryption by Kerberos is switched off: libpq prefers it where there is a ticket, whatever `sslmode` is.
-    Raises ConfigError for a file that cannot be read, which `require` would take for leave to prove nothing, and for a token without TLS.
+    If TLS is required, Kerberos encryption is disabled: libpq prefers it if there is a ticket, whatever `sslmode` is. Raises ConfigError for
+    an unreadable file, because `require` would then verify nothing, and for a token without TLS.
     """
     mode, authorities = config.tls_mode, config.sslrootcert
     if config.auth == "aws_iam" and mode in _UNPROTECTED:
@@ -81,15 +81,15 @@ _HINTS: Final = {
     "no encryption": "the server takes this role over TLS alone, if at all: set sslmode: verify-full, and sslrootcert",
     "client certificate|certificate required": "the server wants a certificate of ours: name it, and its key, by PGSSLCERT and PGSSLKEY",
 }
-"""What libpq or the server say of a way that failed, as a pattern, and the next step; the first that fits."""
+"""Patterns of libpq's or the server's text for a failed connection, each with its next step; the first match applies."""
 
 _LOGIN_REFUSED: Final = re.compile(
     r"authentication failed|pg_hba\.conf|no password supplied|is not permitted to log in|"
     r"(?:role|database) .* does not exist|no such (?:user|database)"
 )
-"""What servers and poolers say of a login that they refuse, in English: libpq keeps no SQLSTATE of a connection that failed."""
+"""The English text of servers and poolers that refuse a login: libpq keeps no SQLSTATE for a failed connection."""
 _LOGIN_CLASSES: Final = ("28", "3D")
-"""Of SQLSTATEs: a login, and a database, that are not valid."""
+"""The SQLSTATE classes of an invalid login and an invalid database."""
 
 _WITHOUT_WAY_IN: Final = (
     "see that the role has rds_iam, the instance IAM authentication, and our identity rds-db:connect for this role (deploy/iam/rds-connect"
@@ -99,22 +99,22 @@ _WITHOUT_WAY_IN: Final = (
 
 @dataclass(frozen=True)
 class Failure:
-    """A connection that failed: what follows its message, and the next step."""
+    """A failed connection: what to append to its message, and the next step."""
 
     expected: str
     hint: str
 
 
 def is_login_refused(sqlstate: str | None, text: str) -> bool:
-    """Tell whether a server refused a login, which asking again does not change.
+    """Return whether a server refused a login, so that retrying is useless.
 
-    By the SQLSTATE where there is one. Else by the words of a server whose messages are English (`lc_messages`): of another it is not told.
+    Judged by the SQLSTATE if there is one. Otherwise judged by the text, which is recognized only in English (`lc_messages`).
     """
     return bool(_LOGIN_REFUSED.search(text)) if sqlstate is None else sqlstate.startswith(_LOGIN_CLASSES)
 
 
 def failure_of(config: DatabaseConfig, text: str) -> Failure:
-    """Judge a connection that failed, or was refused, by the words of libpq or of the server."""
+    """Classify a failed or refused connection by the text of libpq or the server."""
     hint = next((hint for words, hint in _HINTS.items() if re.search(words, text)), None)
     if hint is not None:
         trusted = config.sslrootcert or "~/.postgresql/root.crt"
@@ -128,7 +128,7 @@ def failure_of(config: DatabaseConfig, text: str) -> Failure:
 
 
 def is_local(host: str) -> bool:
-    """Tell whether a host, its address or the path of a socket is on this machine."""
+    """Return whether a host name, an address or a socket's path is on this machine."""
     if host.startswith(("/", "@")) or host == "localhost":
         return True
     try:
@@ -139,7 +139,7 @@ def is_local(host: str) -> bool:
 
 @dataclass(frozen=True)
 class Way:
-    """How a session reaches its server: `address` is an IP address or a socket's path, `mode` libpq's `sslmode` as it was in force."""
+    """How a session reaches its server: `address` is an IP address or a socket's path, `mode` is libpq's effective `sslmode`."""
 
     address: str
     encrypted: bool
@@ -147,19 +147,19 @@ class Way:
 
     @classmethod
     def of(cls, connection: "psycopg.Connection[Any]") -> "Way":
-        """Return that of an open session."""
+        """Return how an open session reaches its server."""
         pgconn = connection.pgconn
         mode = next((option.val for option in pgconn.info if option.keyword == b"sslmode"), None) or b""
         return cls((pgconn.hostaddr or pgconn.host).decode() or "localhost", bool(pgconn.ssl_in_use), mode.decode())
 
     @property
     def local(self) -> bool:
-        """Whether it does not leave this machine."""
+        """Whether the connection stays on this machine."""
         return is_local(self.address)
 
     @property
     def weakness(self) -> str | None:
-        """What others on the way could do, None if nothing; for a session that does not leave this machine too."""
+        """What an attacker on the network could do, or None; it is also given for a session that stays on this machine."""
         if not self.encrypted:
             return "not encrypted: who listens on the way has the rows"
         if self.mode != "verify-full":

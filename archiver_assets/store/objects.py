@@ -1,7 +1,7 @@
-"""The ObjectStore protocol: all that the lifecycle asks of a store.
+"""The ObjectStore protocol: everything that the lifecycle needs from a store.
 
-What belongs here: the protocol, whose comments are the contract that every implementation is tested against, and its plain values.
-What does not: S3 (`s3.py`), the names of objects (`keys.py`), what is inside them.
+What belongs here: the protocol and its value types; its docstrings are the contract that every implementation is tested against.
+What does not: S3 (`s3.py`), the names of objects (`keys.py`), and their contents.
 """
 
 import logging
@@ -16,17 +16,17 @@ from archiver_assets.errors import ManifestInvalid, ObjectDamaged
 log = logging.getLogger("archiver")
 
 SMALL: Final = 16 * 1024 * 1024
-"""Bytes of the largest manifest or mark that is read. One of 1,600 columns has 300 kB."""
+"""The largest manifest or mark that is read, in bytes. A manifest of 1,600 columns has 300 kB."""
 NULL_VERSION: Final = "null"
-"""S3's word for the version that was there before the bucket kept any; it is read by that name once there are newer ones."""
+"""S3's id for a version stored before the bucket kept versions; reads use this id once newer versions exist."""
 
 
 @dataclass(frozen=True)
 class StoredObject:
-    """One object as the store reports it: `key` as it was given, size in `bytes`; `version_id` is None where versions are off.
+    """One object as the store reports it: the given `key`, and its size in `bytes`. `version_id` is None where versioning is off.
 
-    `expires_at` is when the bucket's rules will remove it, as far as the store announces that; `modified_at` is when it was stored, as far
-    as a listing tells: two reports of one object are equal without it.
+    `expires_at` is when the bucket's rules will remove the object, if the store reports it. `modified_at` is when the object was stored, if
+    a listing reports it; comparing two reports ignores it.
     """
 
     key: str
@@ -39,7 +39,7 @@ class StoredObject:
 
 @dataclass(frozen=True)
 class Version:
-    """One version of an object, or a delete marker over it; `version_id` is None where versions are off."""
+    """One version of an object, or a delete marker above it. `version_id` is None where versioning is off."""
 
     key: str
     version_id: str | None
@@ -52,68 +52,66 @@ class Upload(Protocol):
     """A streaming upload that has not been committed."""
 
     def write(self, data: bytes, /) -> None:
-        """Append `data`. At most two parts are in memory at a time, whatever the size of the whole."""
+        """Append `data`. At most two parts are in memory at a time, whatever the total size."""
 
     def commit(self) -> StoredObject:
-        """Make the object appear, whole, under its key. Nothing was visible before.
+        """Publish the complete object under its key. Nothing is visible before.
 
-        Raises ObjectExists if the key is taken, unless by this very upload, whose answer was lost: that is a success.
+        Raises ObjectExists if the key is taken. If this same upload created it and the answer was lost, the commit succeeds.
         """
 
 
 class ObjectStore(Protocol):
-    """A flat space of immutable objects. Keys are those of one bucket, whole.
+    """A flat namespace of immutable objects. Keys are complete keys of one bucket.
 
-    Every method raises StoreUnavailable when the store does not answer after a bounded number of tries, and StoreError when it refuses.
+    Every method raises StoreUnavailable if the store does not answer within a bounded number of tries, and StoreError if the store refuses.
     """
 
     def uri(self, key: str) -> str:
-        """Return the address of `key` as other tools know it, such as `s3://bucket/key`."""
+        """Return the address of `key` in the form that other tools use, such as `s3://bucket/key`."""
 
     def create(self, key: str, data: bytes, *, locked: bool = True) -> StoredObject:
         """Store a small object if and only if `key` is free; of two concurrent calls exactly one succeeds.
 
-        Where the store locks what it is given, `locked=False` is for what has to stay removable.
+        If the store locks new objects, `locked=False` keeps this one removable.
 
-        Raises ObjectExists if the key is taken, also by a first try of this very call whose answer was lost: the caller compares contents.
+        Raises ObjectExists if the key is taken, even by an earlier try of this call whose answer was lost: the caller compares contents.
         """
 
     def upload(self, key: str) -> AbstractContextManager[Upload]:
-        """Open a streaming upload. Leaving the block without `commit`, by an error or not, discards it: no object, no stray parts."""
+        """Open a streaming upload. Leaving the block without `commit`, with or without an error, discards it: no object, no stray parts."""
 
     def read(self, key: str, *, version_id: str | None = None) -> Iterator[bytes]:
         """Yield the content in order, in chunks of at most 1 MiB; with `version_id`, of exactly that version.
 
-        Raises ObjectMissing, at the call or at the first chunk, if there is no such object. A stream that ends early is
-        taken up again where it ended; at last it raises StoreUnavailable, and is never a short result. Raises ObjectDamaged, after the
-        last chunk, if the store sent a checksum of the content and that is another.
+        Raises ObjectMissing, at the call or at the first chunk, if there is no such object. A stream that ends early is resumed where it
+        ended; after the last try it raises StoreUnavailable, and never returns a short result. Raises ObjectDamaged, after the last chunk,
+        if the store sent a checksum that the content does not match.
         """
 
     def head(self, key: str) -> StoredObject:
-        """Return what is known of the current version. Raises ObjectMissing if there is none, also where a delete marker hides it."""
+        """Return the current version's metadata. Raises ObjectMissing if there is none, or if a delete marker hides it."""
 
     def remove(self, key: str) -> None:
-        """Remove the current version; where versions are kept, this adds a delete marker. No error if there is no such object."""
+        """Remove the current version; with versioning, this adds a delete marker. No error if there is no such object."""
 
     def abort_uploads(self, prefix: str) -> int:
-        """End all unfinished uploads whose keys begin with `prefix`, whoever began them, and return how many there were."""
+        """Abort all unfinished uploads whose keys begin with `prefix`, whoever started them, and return their number."""
 
     def list(self, prefix: str, *, at_most: int | None = None) -> Iterator[StoredObject]:
-        """Yield the objects whose keys begin with `prefix`, in the order of their keys (UTF-8 bytes); what was created is listed at once.
+        """Yield the objects whose keys begin with `prefix`, ordered by key (UTF-8 bytes). A created object is listed at once.
 
-        With `at_most` these are only so many of them, whichever the store names first.
-
-        `version_id` is None in a listing.
+        `at_most` limits their number to those that the store lists first. `version_id` is None in a listing.
         """
 
     def history(self, prefix: str) -> "Iterator[Version]":
-        """Yield all versions and delete markers below `prefix`, newest first for each key; the objects alone where versions are off."""
+        """Yield all versions and delete markers below `prefix`, newest first for each key; only the objects if versioning is off."""
 
 
 def read_whole(store: ObjectStore, key: str, *, version_id: str | None = None) -> bytes:
-    """Return the content of a small object, read a second time if its checksum is wrong.
+    """Return the content of a small object. If its checksum is wrong, read it a second time.
 
-    Raises ObjectMissing, and ManifestInvalid if the checksum is wrong again or, without having read more, if it has over 16 MiB.
+    Raises ObjectMissing. Raises ManifestInvalid if the checksum is wrong again, or as soon as the content exceeds 16 MiB.
     """
     try:
         return _read_whole(store, key, version_id)

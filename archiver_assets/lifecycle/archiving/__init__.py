@@ -1,1 +1,1 @@
-"""Archive: a day of rows becomes one generation. What streams, what the server says of it, and the commit."""
+"""Archive: turn a day of rows into one generation: stream the rows, compare them with the server's, and commit."""

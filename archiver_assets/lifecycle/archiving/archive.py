@@ -1,10 +1,10 @@
-"""Archive: copy the rows of a partition that no generation holds, exactly, into one Parquet object, and commit it with a manifest.
+"""Archive: copy a partition's rows that no generation contains, exactly, into one Parquet object, and commit it with a manifest.
 
-What belongs here: the order of the steps that make a generation. What does not: which rows are held already (`coverage.py`), what is
-learned of rows on the way (`content.py`), reading back (`verifying/readback.py`), deleting (`purging/purge.py`).
+What belongs here: the order of the steps that make a generation. What does not: which rows are already archived (`coverage.py`), the facts
+gathered from the streamed rows (`content.py`), reading back (`verifying/readback.py`), and deleting (`purging/purge.py`).
 
-The order is the guarantee: the object is whole before the manifest is created, and a generation exists if and only if its manifest does.
-A crash before that leaves at most an object that no manifest names, which the next archive removes.
+The order is the guarantee: the object is complete before its manifest is created, and a generation exists if and only if its manifest does.
+A crash before that leaves at most an object that no manifest names. The next archive removes it.
 """
 
 import hashlib
@@ -62,17 +62,19 @@ from archiver_assets.threads import Behind
 
 _FLUSH_SECONDS = 60
 _BATCHES_TO_ENCODE = 2
-"""Of about 4 MiB each: as many wait while a row group is encoded."""
+"""The number of batches, of about 4 MiB each, that may wait while a row group is encoded."""
 
 
 @dataclass(frozen=True)
 class Archived:
-    """What an archive did. `rows` is what this call archived.
+    """The result of an archive. `rows` is the number of rows that this call archived.
 
-    `rows_in_table` is what the table held of the partition in the same snapshot, `rows_in_archive` what all generations that count hold.
+    `rows_in_table` is the number of the partition's rows in the table, in the same snapshot. `rows_in_archive` counts the rows of all live
+    generations.
 
-    `generation` is the new one, else the newest that counts. `rows_without_day` are those of the whole table whose timestamp is NULL or
-    infinite: no partition has them, and nothing touches them. `rejected` generations were found damaged, and do not count any more.
+    `generation` is the new one, or else the newest live one. `rows_without_day` counts the rows of the whole table whose timestamp is NULL
+    or infinite: they belong to no partition, and nothing touches them. `rejected` is the number of generations found damaged; these are
+    ignored from now on.
     """
 
     outcome: Literal["archived", "already archived", "empty"]
@@ -88,7 +90,7 @@ class Archived:
 
 @dataclass(frozen=True)
 class Reader:
-    """Where rows are read: the primary, or a standby of it, in one snapshot."""
+    """Where rows are read, in one snapshot: the primary or one of its standbys."""
 
     source: Source
     connection: Connection
@@ -99,7 +101,7 @@ class Reader:
 
 @dataclass(frozen=True)
 class _Work:
-    """What is to become a generation: of the `rows` that `reader` sees those that are not `covered`; `end_reading` ends the snapshot."""
+    """The rows of a new generation: those of the `rows` seen by `reader` that are not `covered`. `end_reading` ends the snapshot."""
 
     reader: Reader
     covered: Coverage
@@ -109,10 +111,10 @@ class _Work:
 
 
 def archive(task: Task) -> Archived:
-    """Make a generation of the partition's rows that no generation covers. None: no generation, and that is a success.
+    """Make a generation of the partition's rows that no generation covers. If there are no such rows, succeed without a new generation.
 
-    Raises ConfigError where compliance forbids it, NotExpired, PartitionBusy, TableRefused, ValueRefused, SourceChanged where a generation
-    of another database lies there, and the errors of source and store; then no generation was made.
+    Raises ConfigError if compliance forbids it, NotExpired, PartitionBusy, TableRefused, ValueRefused, SourceChanged if a generation of
+    another database is stored there, and the errors of source and store. After an error no generation was made.
     """
     return persistently(task, "archive", lambda: _archive(task))
 
@@ -132,7 +134,7 @@ def _archive(task: Task) -> Archived:
         remove_leftovers(task, generations)
         covered, were_open = read_coverage(task, server, table, generations), len(generations.open)
         if were_open:
-            generations = own_generations(task, server)  # without those that were just found damaged
+            generations = own_generations(task, server)  # without those just found damaged
         rejected = were_open - len(generations.open)
         with ExitStack() as reading:
             reader = reading.enter_context(open_reader(task, connection, server, table))
@@ -162,7 +164,7 @@ def _relation(task: Task) -> sql.Relation:
 
 @contextmanager
 def open_reader(task: Task, primary: Connection, server: Server, table: Table) -> Iterator[Reader]:
-    """Open the snapshot that the rows are read in: on the configured standby, else on the primary, in the session that holds the lock."""
+    """Open the snapshot for reading rows: on the configured standby, or else on the primary in the session that holds the lock."""
     standby = task.source.replica
     if standby is None:
         with open_snapshot(primary, _relation(task)) as snapshot:
@@ -219,7 +221,7 @@ def _make_generation(task: Task, connection: Connection, server: Server, work: _
 
 @dataclass(frozen=True)
 class _Uploaded:
-    """A whole object that no manifest names yet, and what was learned of its rows on the way."""
+    """A complete object that no manifest names yet, and the facts gathered from its rows while they streamed."""
 
     object: ObjectFacts
     rows: int
@@ -228,7 +230,7 @@ class _Uploaded:
 
 
 def _upload(task: Task, work: _Work, identity: Identity) -> _Uploaded:
-    """Stream the rows into an object, and compare them with the server in the same snapshot before it is complete."""
+    """Stream the rows into an object. Before completing it, compare the rows with the server's in the same snapshot."""
     reader, table = work.reader, work.reader.table
     days, key = table.days(task.partition), task.keys.new_rows(identity.generation)
     content, digest, timestamps = Content(table), ContentDigest(table.schema), TimestampRange(table, task.partition.timezone)
@@ -249,7 +251,7 @@ def _upload(task: Task, work: _Work, identity: Identity) -> _Uploaded:
                     task.reached(Step.BATCH_STREAMED)
             _require_rows(task, work.new_rows, progress.done)
             content.require_same_as(task, reader.connection, days)
-            # From here on the store decides how long it takes, and an open transaction would keep VACUUM from every table.
+            # From here on the duration depends on the store, and an open transaction would hold back VACUUM on every table.
             work.end_reading()
             encoding.call(encoder.finish)
             encoding.wait()
@@ -272,15 +274,15 @@ def _require_rows(task: Task, counted: int, streamed: int) -> None:
 
 
 def _require_still_locked(connection: Connection) -> None:
-    """Ask the session that holds the lock for anything: if it was lost during a long upload, another archive may be at work."""
+    """Run a statement in the session that holds the lock: if the session was lost during a long upload, another archive may be running."""
     connection.execute("SELECT 1")
 
 
 def _require_conditions_kept(task: Task, key: str) -> None:
-    """Raise StoreError if the store creates an object whose key is taken: manifests would not be commit marks there.
+    """Raise StoreError if the store overwrites an existing key: a manifest could not serve as a commit mark there.
 
-    The key is that of the data just uploaded, which no manifest names, so that a store that fails this spoils nothing. What it would
-    create so is not locked.
+    The probe uses the key of the data just uploaded, which no manifest names, so a store that fails the check does no harm. The object that
+    such a store would create is not locked.
     """
     try:
         task.store.create(key, b"", locked=False)
@@ -297,9 +299,9 @@ def _require_real_day(task: Task) -> None:
 
 
 def _wait_until_flushed(task: Task, connection: Connection, snapshot: Snapshot) -> None:
-    """Wait until a crash of the server cannot undo what the snapshot saw, and give its transaction ids to others.
+    """Wait until a server crash can no longer undo what the snapshot saw and reassign its transaction ids.
 
-    With synchronous_commit off a transaction is seen before it is on disk, by default for 0.6 s at most.
+    With synchronous_commit off, a transaction is visible before it is on disk, by default for at most 0.6 s.
     """
     if flushed(connection, snapshot):
         return
@@ -357,14 +359,14 @@ def _commit(task: Task, manifest: Manifest) -> Generation:
     try:
         task.store.create(key, data)
     except ObjectExists:
-        # Our own create may have succeeded and only its answer been lost: then the very same bytes lie there.
+        # Our own create may have succeeded with only its answer lost: then the stored bytes are identical.
         if read_whole(task.store, key) != data:
             raise
     return Generation(manifest, sha256_of(data), manifest.object.key)
 
 
 class _HashingSink:
-    """Passes bytes on to a sink, hashes them on the way, and counts them beside the rows of `progress`."""
+    """Passes bytes on to a sink, hashes them, and counts them in `progress` alongside the rows."""
 
     def __init__(self, sink: Sink, progress: Progress | None = None) -> None:
         self._sink = sink

@@ -1,7 +1,7 @@
-"""What is learned of a partition's rows while they stream, and its comparison with what the server itself says of them.
+"""Facts gathered from a partition's rows while they stream, compared with what the server itself reports.
 
-What belongs here: counts, extremes, a random sample. What does not: the digest of an object, which starts after the driver's decoding
-and so could not notice what that did to a value.
+What belongs here: counts, extremes, and a random sample. What does not: the digest of an object. It is computed after the driver has
+decoded the values, so it cannot detect a decoding error.
 """
 
 import random
@@ -22,21 +22,21 @@ _SAMPLED_ROWS_PER_BATCH = 8
 
 
 class Content:
-    """All rows of the partition that a snapshot shows, whether or not the new generation takes them."""
+    """Facts about all rows of the partition in a snapshot, whether or not they become part of the new generation."""
 
     def __init__(self, table: Table) -> None:
         """Begin with no rows."""
         self.rows = 0
         self._table = table
         self._present = [0] * len(table.columns)
-        # Where the driver decodes a value; the others are the server's own bytes.
+        # The columns whose values the driver decodes; the others hold the server's own bytes.
         self._decoded = [position for position, column in enumerate(table.columns) if _is_decoded(column)]
         self._extremes: dict[int, list[pa.Scalar]] = {position: [] for position in self._decoded}
         self._sample: list[pa.RecordBatch] = []
         self._sampled_bytes = 0
 
     def add(self, batch: pa.RecordBatch) -> None:
-        """Take the rows of a batch into account."""
+        """Add the rows of a batch."""
         self.rows += batch.num_rows
         for position in range(len(self._present)):
             self._present[position] += batch.num_rows - batch.column(position).null_count
@@ -49,15 +49,15 @@ class Content:
 
     def _keep(self, rows: pa.RecordBatch) -> None:
         self._sample.append(rows)
-        self._sampled_bytes += rows.nbytes  # kept as a sum: asking each one again for every batch took 0.3 s for a million rows
+        self._sampled_bytes += rows.nbytes  # a running sum: recomputing it for every batch took 0.3 s for a million rows
         if len(self._sample) > _SAMPLED_ROWS or self._sampled_bytes > _SAMPLED_BYTES:
             self._sample = [self._choose()]
             self._sampled_bytes = self._sample[0].nbytes
 
     def require_same_as(self, task: Task, connection: Connection, days: sql.Days) -> None:
-        """Compare with the server, in the snapshot that the rows came from.
+        """Compare the facts with the server's, in the snapshot that the rows came from.
 
-        Raises ValueRefused, naming the column, where a value is not the server's, and SourceError where rows are missing.
+        Raises ValueRefused, naming the column, if a value differs from the server's, and SourceError if rows are missing.
         """
         self._compare_columns(task, connection, days)
         self._compare_sample(task, connection, days)
@@ -72,7 +72,7 @@ class Content:
             if self._extremes[position]
             for text in to_input_text(_array(self._extremes[position], self._table.columns[position]))
         ]
-        # Where the server lets no null in, and none came, there is nothing to count: 0.3 of 1.4 s for a million rows of 15 columns.
+        # If a column is NOT NULL and no null arrived, its values need no counting: saves 0.3 of 1.4 s for a million rows of 15 columns.
         present = zip(self._table.columns, self._present, strict=True)
         counted = {column.name for column, number in present if not column.not_null or number < self.rows}
         found = connection.execute(sql.compare_columns(days, columns, counted), bound).fetchone() or {}
@@ -105,7 +105,7 @@ class Content:
 
 
 class TimestampRange:
-    """The least and the greatest timestamp of the rows in an object."""
+    """The smallest and largest timestamps of the rows in an object."""
 
     def __init__(self, table: Table, timezone: str) -> None:
         """Begin with no rows."""
@@ -114,19 +114,19 @@ class TimestampRange:
         self._values: list[datetime | date] = []
 
     def add(self, batch: pa.RecordBatch) -> None:
-        """Take the rows of a batch, at least one, into account."""
+        """Add the rows of a batch, which has at least one."""
         found = pc.min_max(batch.column(self._table.timestamp.name)).as_py()
         present = [*self._values, found["min"], found["max"]]
         self._values = [min(present), max(present)]
 
     @property
     def smallest(self) -> datetime:
-        """The least, as an aware time."""
+        """The smallest timestamp, timezone-aware."""
         return self._table.instant(self._values[0], self._timezone)
 
     @property
     def largest(self) -> datetime:
-        """The greatest, as an aware time."""
+        """The largest timestamp, timezone-aware."""
         return self._table.instant(self._values[-1], self._timezone)
 
 
@@ -142,7 +142,7 @@ def _is_decoded(column: Column) -> bool:
 
 
 def _extremes(column: pa.Array) -> list[pa.Scalar]:
-    # NaN is the greatest float to PostgreSQL, and skipped by Arrow.
+    # PostgreSQL sorts NaN above all other floats; Arrow skips it.
     found = pc.min_max(column)
     values = [value for value in (found["min"], found["max"]) if value.is_valid]
     if pa.types.is_floating(column.type) and pc.any(pc.is_nan(column)).as_py():
@@ -157,7 +157,7 @@ def _outermost(values: list[pa.Scalar], kind: pa.DataType) -> list[pa.Scalar]:
 
 
 def _of(values: list[pa.Scalar], kind: pa.DataType) -> pa.Array:
-    # Not by way of Python's values: their dates end with the year 9999.
+    # Not through Python values: Python's dates end with the year 9999.
     return pa.concat_arrays([pa.repeat(value, 1) for value in values]) if values else pa.array([], kind)
 
 

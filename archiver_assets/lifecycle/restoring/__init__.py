@@ -1,1 +1,1 @@
-"""Restore and read: generations loaded back into a table, or opened as a dataset."""
+"""Restore and read: load generations back into a table, or open them as a dataset."""

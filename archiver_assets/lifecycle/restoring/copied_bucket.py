@@ -1,10 +1,10 @@
 """Reading a generation back from a bucket that is a copy of the archive's, for uses that delete nothing.
 
-What belongs here: telling such a bucket, and what is believed of it. What does not: the comparison itself (`verifying/readback.py`), and
-every use that rejects or purges, which believes only the version that the manifest names.
+What belongs here: recognizing such a bucket, and deciding what to trust in it. What does not: the comparison itself
+(`verifying/readback.py`), and any use that rejects or purges; these trust only the version that the manifest names.
 
-`aws s3 sync` or a backup tool gives each object a version of its own, and a bucket without versions has none. The manifest's digests bind
-the same bytes there: what they prove may be read, and loaded into a table.
+`aws s3 sync` or a backup tool gives each object a new version, and a bucket without versioning has none. The manifest's digests still prove
+the same bytes there: proven rows may be read, and loaded into a table.
 """
 
 from collections.abc import Iterator
@@ -19,9 +19,9 @@ from archiver_assets.lifecycle.verifying.readback import LocalCopy, proven
 
 @contextmanager
 def readable(task: Task, generation: Generation) -> Iterator[LocalCopy]:
-    """Read a generation back, of a copied bucket too, whose current object is then proven by every value, whatever `verification` says.
+    """Read a generation back, also from a copied bucket: there every value of the current object is verified, whatever `verification` is.
 
-    Raises NotVerified if it is not what its manifest says.
+    Raises NotVerified if the object does not match its manifest.
     """
     differing = _other_version(task, generation)
     if differing is not None:
@@ -33,7 +33,7 @@ def readable(task: Task, generation: Generation) -> Iterator[LocalCopy]:
 
 @contextmanager
 def original(task: Task, generation: Generation) -> Iterator[LocalCopy]:
-    """Read a generation back, for a use that deletes rows which it holds. Raises NotVerified, also for a copy, however exact."""
+    """Read a generation back for a use that deletes rows it contains. Raises NotVerified, even for an exact copy."""
     differing = _other_version(task, generation)
     if differing is not None:
         message = f"{task.label}: expected generation {generation.number} as it was archived, to overwrite rows by it: {differing}"
@@ -44,24 +44,24 @@ def original(task: Task, generation: Generation) -> Iterator[LocalCopy]:
 
 
 def _other_version(task: Task, generation: Generation) -> str | None:
-    """Say how the current version is another than the manifest's; None if it is the same, if there are no versions, or no object."""
+    """Describe how the current version differs from the manifest's; None if it does not, without versioning, or without an object."""
     expected, key = generation.manifest.object.version_id, generation.object_key
     if expected is None:
         return None
     try:
         found = task.store.head(key).version_id
     except ObjectMissing:
-        return None  # which reading it back says, with all that is known of it
+        return None  # reading it back reports this with more detail
     if found == expected or (found is not None and _is_there(task, key, expected)):
         return None
     return f"its manifest names the version {expected} of {task.store.uri(key)}, and the bucket has {found or 'no versions'}"
 
 
 def _is_there(task: Task, key: str, version_id: str) -> bool:
-    """Tell whether the store has that version: then the current one was put above it, and the bucket is no copy.
+    """Return whether the store has that version: then the current one was written over it, and the bucket is not a copy.
 
-    Stores that were never given the version answer in several ways, AWS by InvalidArgument too. What is taken for a copy by mistake has to
-    prove its digests all the same.
+    Stores that never had the version answer with various errors, AWS also with InvalidArgument. A bucket mistaken for a copy must still
+    match the manifest's digests.
     """
     try:
         next(task.store.read(key, version_id=version_id), None)

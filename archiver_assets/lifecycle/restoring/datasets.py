@@ -1,10 +1,10 @@
 """The archive of a table as a pyarrow dataset, with or without the rows that are still in the table, each row version once.
 
-What belongs here: which objects count, and which rows of them, and of the table, are another one's duplicates. What does not: the public
-functions (`reader.py`). Nothing is written, to the store or the database, and no partition is locked: other runs may archive and purge.
+What belongs here: which objects are live, and which of their rows, and of the table's, are duplicates. What does not: the public functions
+(`reader.py`). Nothing is written to the store or the database, and no partition is locked: other runs may archive and purge.
 
-An object that shares no row with a newer one is left where it is, and read when the dataset is. What remains of the others after
-duplicates are dropped, and the rows of the table, lie in local files.
+An object that shares no row with a newer one stays in the store, and is read when the dataset is. The other objects' remaining rows,
+without duplicates, and the rows of the table are written to local files.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -34,12 +34,12 @@ from archiver_assets.source.reading import read_rows
 from archiver_assets.source.session import open_snapshot
 
 _FIRST_DAY, _LAST_DAY = date(1, 1, 2), date(9999, 12, 30)
-"""The days whose bounds are within the calendar in every time zone."""
+"""The first and last days whose bounds are within Python's calendar in every time zone."""
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What datasets are made of: `task` gives that of a day, `objects` reads the store, and local files go into `folder`."""
+    """The inputs of a dataset: `task` returns a day's task, `objects` reads the store, and `folder` takes local files."""
 
     task: Callable[[date], Task]
     objects: fs.FileSystem
@@ -50,7 +50,7 @@ class Reading:
 
 @dataclass
 class _Parts:
-    """Datasets of one file each, from the oldest day on, with where they come from."""
+    """Datasets of one file each, oldest day first, with their origins."""
 
     datasets: list[tuple[str, ds.Dataset]] = field(default_factory=list)
 
@@ -64,7 +64,7 @@ class _Parts:
             ) from error
 
     def together(self, otherwise: pa.Schema) -> ds.Dataset:
-        """Return one dataset of all parts; of no part at all, an empty one. Raises SourceChanged."""
+        """Return one dataset of all parts, empty if there are none. Raises SourceChanged."""
         schema = _common([(what, part.schema) for what, part in self.datasets]) or otherwise
         parts = [part.replace_schema(schema) for _, part in self.datasets]
         return ds.dataset(parts) if parts else ds.dataset(schema.empty_table())
@@ -73,9 +73,9 @@ class _Parts:
 def archived(reading: Reading) -> ds.Dataset:
     """Return the live generations of the days from `first` to `last`, both included, each version of a key once.
 
-    Columns are those of the newest generation, then those that only older ones have, then `_xmin`; one that a day did not have is NULL.
-    Raises NotVerified for an object that had to be compared with another and is damaged, ManifestInvalid, SourceChanged where a column
-    changed its type within the days, and the errors of the store.
+    The columns are the newest generation's, then those that only older ones have, then `_xmin`; a column that a day lacks is NULL.
+    Raises NotVerified for a damaged object that had to be compared with another, ManifestInvalid, SourceChanged if a column's type changed
+    within the days, and the errors of the store.
     """
     parts = _Parts()
     for day, live in _live(reading).items():
@@ -84,10 +84,10 @@ def archived(reading: Reading) -> ds.Dataset:
 
 
 def archived_and_current(reading: Reading) -> ds.Dataset:
-    """Return the same with the rows that the table has of these days and no generation holds.
+    """Return the same, plus the table's rows of these days that no generation contains.
 
-    The table is read first, in one snapshot, and the archive is listed after it: what is purged meanwhile is in either. It is listed once:
-    a generation that is committed later holds rows that come from the table here. Also raises the errors of the source.
+    The table is read first, in one snapshot, and the archive is listed afterwards, so rows purged meanwhile are in one or the other. The
+    archive is listed once: a generation committed later contains rows that come from the table here. Also raises the errors of the source.
     """
     parts = _Parts()
     server, table, files = _read_table(reading)
@@ -102,7 +102,7 @@ def archived_and_current(reading: Reading) -> ds.Dataset:
 
 
 def _live(reading: Reading) -> dict[date, tuple[Generation, ...]]:
-    """Return the generations of each day that count, as the store has them now."""
+    """Return the live generations of each day, as currently in the store."""
     return {day: read_generations(reading.task(day)).live for day in _days_with_manifests(reading)}
 
 
@@ -128,9 +128,10 @@ def _add_archived(reading: Reading, task: Task, live: Sequence[Generation], part
 def _without_duplicates(
     reading: Reading, task: Task, generation: Generation, newer: NewerVersions, older: Sequence[Generation]
 ) -> Path | None:
-    """Return a local file of the rows that no newer generation holds, which is not there if there are none; None if all are to be read.
+    """Return the path of a local file of the rows that no newer generation contains; None if all rows remain.
 
-    Adds the generation's own versions to `newer`, as far as `older` ones ask for them. It is read once, and not if neither does.
+    The file does not exist if no row remains. Adds the generation's versions to `newer`, as far as `older` generations need them. Reads the
+    generation at most once, and not at all if neither needs it.
     """
     covered = newer.shared_with(generation)
     keys = {shared_key(each, generation) for each in older} - {()}
@@ -150,7 +151,7 @@ def _uncovered(rows: pa.RecordBatch, covered: Sequence[tuple[list[str], Coverage
 
 
 def _write(path: Path, batches: Iterable[pa.RecordBatch]) -> int:
-    """Write batches of one schema to a local file, unless there are no rows; return how many there are."""
+    """Write batches of one schema to a local file, unless they have no rows; return the number of rows."""
     rows, writer = 0, None
     try:
         for batch in batches:
@@ -165,7 +166,7 @@ def _write(path: Path, batches: Iterable[pa.RecordBatch]) -> int:
 
 
 def _read_table(reading: Reading) -> tuple[Server, Table, dict[date, Path]]:
-    """Read the rows of all days in one snapshot, into a local file for each day that has any."""
+    """Read the rows of all days in one snapshot, into one local file for each day that has rows."""
     task, files = reading.task(reading.first), {}
     relation = sql.Relation(task.table.schema_name, task.table.name)
     with task.source.connect() as connection, open_snapshot(connection, relation) as snapshot:
@@ -179,9 +180,9 @@ def _read_table(reading: Reading) -> tuple[Server, Table, dict[date, Path]]:
 
 
 def _days_with_rows(reading: Reading, connection: Connection, table: Table) -> Iterator[date]:
-    """Yield the days of which the table has rows, oldest first: one probe of the timestamp's index each, however long the range.
+    """Yield the days of which the table has rows, oldest first, with one probe of the timestamp's index for each, however long the range.
 
-    The session asks between the days, so that the time it may idle in its transaction is that of a day.
+    The session runs a query before each day, so the limit on its idle time in the transaction applies to one day.
     """
     timezone = reading.task(reading.first).table.timezone
     last = Partition(min(reading.last, _LAST_DAY), timezone)
@@ -196,7 +197,7 @@ def _days_with_rows(reading: Reading, connection: Connection, table: Table) -> I
 
 
 def _not_archived(task: Task, server: Server, table: Table, generations: Sequence[Generation], path: Path) -> Iterator[pa.RecordBatch]:
-    """Yield the rows of a local file of the table's that no generation holds, by version, or if written anew unchanged."""
+    """Yield the table's rows in a local file that no generation contains, neither by version nor, if rewritten unchanged, by content."""
     by_version = Coverage(batch for each in generations for batch in _believed(task, server, table, each))
     key, columns = [column.name for column in table.key], [column.name for column in table.columns]
 
@@ -213,7 +214,7 @@ def _not_archived(task: Task, server: Server, table: Table, generations: Sequenc
 
 
 def _doubt(server: Server, table: Table, generation: Generation, versions: pa.Array) -> pa.Array:
-    """Tell for each version whether it may be another one today."""
+    """Return for each version whether its xmin may identify another row version today."""
     own = identity(generation.manifest.source) == identity(server) and versions_believed(generation, server, table)
     return doubtful(versions, generation.manifest.source, server.next_xid) if own else pc.is_valid(versions)
 
@@ -228,9 +229,9 @@ def _believed(task: Task, server: Server, table: Table, generation: Generation) 
 
 
 def _of_keys(task: Task, table: Table, generation: Generation, keys: Coverage) -> Iterator[pa.RecordBatch]:
-    """Yield the archived rows under some keys, without their versions."""
+    """Yield the archived rows with the given keys, without their versions."""
     if drift(task, table, generation):
-        return  # rows of another shape equal none
+        return  # rows of another shape equal no row of the table
     key = [column.name for column in table.key]
     with readable(task, generation) as copy:
         for group in copy.row_groups():
@@ -240,7 +241,7 @@ def _of_keys(task: Task, table: Table, generation: Generation, keys: Coverage) -
 
 
 def _common(schemas: Sequence[tuple[str, pa.Schema]]) -> pa.Schema | None:
-    """Return one schema for all: the columns of the last one, those that only earlier ones have, and the version at the end."""
+    """Return one schema for all: the last schema's columns, then those only in earlier ones, and the version at the end."""
     fields: dict[str, tuple[str, pa.Field]] = {}
     for what, schema in reversed(schemas):
         for each in schema:

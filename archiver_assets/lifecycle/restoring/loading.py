@@ -1,7 +1,7 @@
-"""The load of one generation into its destination, within the transaction of the caller.
+"""Loading one generation into its destination, within the caller's transaction.
 
-What belongs here: which of its rows go in, what becomes of others under the same keys, and the server's comparison at the end. What does
-not: the order of generations and the commit (`restore.py`), and the statements (`source/destination.py`).
+What belongs here: which of its rows are loaded, how different rows with the same keys are treated, and the server's final comparison. What
+does not: the order of generations and the commit (`restore.py`), and the statements (`source/destination.py`).
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -28,7 +28,7 @@ _BATCH_ROWS = 10_000
 
 @dataclass(frozen=True)
 class Rows:
-    """The rows of a generation that no newer one supersedes, in batches of some columns, again and again."""
+    """A generation's rows that no newer one supersedes, in batches of the named columns. Can be iterated repeatedly."""
 
     session: Session
     copy: LocalCopy
@@ -37,7 +37,7 @@ class Rows:
     progress: Progress
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
-        """Read them, a row group in memory at a time, at most 10,000 rows each."""
+        """Yield batches of at most 10,000 rows, with one row group in memory at a time."""
         for group in self.copy.row_groups():
             whole = group.columns(list(dict.fromkeys([*self.names, *self.session.key])))
             for start in range(0, whole.num_rows, _BATCH_ROWS):
@@ -48,10 +48,10 @@ class Rows:
 
 
 class Loading:
-    """The load of one generation, within its transaction."""
+    """Loads one generation, within its transaction."""
 
     def __init__(self, session: Session, destination: Destination, generation: Generation, rows: Rows) -> None:
-        """Nothing is done yet."""
+        """Prepare the load; nothing is read or written yet."""
         self._session = session
         self._connection = session.connection
         self._destination = destination
@@ -62,7 +62,7 @@ class Loading:
         self.greatest: dict[str, int] = {}
 
     def load(self) -> RestoreTally:
-        """Load all rows at once; where the table has some of their keys already, again batch by batch, with a look at each key."""
+        """Load all rows at once. If the table already has some of their keys, start over batch by batch, checking each key."""
         try:
             with self._connection.transaction():
                 return self._load_all()
@@ -104,7 +104,7 @@ class Loading:
 
     def _conflict(self, batch: pa.RecordBatch, positions: Sequence[int]) -> NotRestored:
         key = {name: batch.column(name) for name in self._session.key if name in batch.schema.names}
-        # A text may be a person's name or address, and the message goes into logs; a number finds the row for who may read it.
+        # The message is logged, and a text may be a person's name or address. A number identifies the row to anyone allowed to read it.
         numbers = all(pa.types.is_integer(each.type) or isinstance(each.type, pa.UuidType) for each in key.values())
         example = f", such as { {name: str(each[positions[0]].as_py()) for name, each in key.items()} }" if numbers else ""
         name = self._destination.relation.identifier.as_string()
@@ -113,9 +113,9 @@ class Loading:
         return NotRestored(message, hint=f"{hint}; nothing of generation {self._generation.number} was restored")
 
     def _overwrite(self) -> int:
-        """Delete the table's other rows under the keys of the generation. Only what another one holds, byte for byte, may go.
+        """Delete the table's different rows with the generation's keys, but only rows that another generation contains, byte for byte.
 
-        Each is read once at most, newest first, and none any more when all these rows are gone.
+        Each generation is read at most once, newest first, until all these rows are deleted.
         """
         session = self._session
         wanted = Coverage(session.keys(batch.take(pa.array(_others(self._find(batch)), pa.int64()))) for batch in self._rows)
@@ -134,7 +134,7 @@ class Loading:
         types = whole_rows(session, generation.manifest)
         names = [column.name for column in self._destination.columns]
         if not set(names) <= set(types):
-            return 0  # it does not hold the whole row of the table
+            return 0  # it does not contain the table's complete row
         with session.proven(generation) as copy:
             for group in copy.row_groups():
                 batch = group.columns(names)
@@ -145,7 +145,7 @@ class Loading:
         return deleted
 
     def require_same(self, tally: RestoreTally) -> None:
-        """Let the server compare every archived row with what the table has now. Raises NotRestored."""
+        """Have the server compare every archived row with the table's current row. Raises NotRestored."""
         same = sum(sum(self._find(batch).values()) for batch in self._rows)
         if same != tally.loaded + tally.present or same + tally.skipped != self.rows_read:
             expected = self.rows_read - tally.skipped
@@ -156,5 +156,5 @@ class Loading:
 
 
 def _others(found: Mapping[int, bool]) -> list[int]:
-    """Return the positions under whose keys the table has other rows."""
+    """Return the positions for whose keys the table has different rows."""
     return sorted(position for position, same in found.items() if not same)

@@ -1,7 +1,7 @@
-"""The row versions of the newer generations of a day, by which rows of older ones are known as duplicates.
+"""The row versions of a day's newer generations, which identify duplicates in older ones.
 
-What belongs here: which key tells rows of two generations apart, and keeping the versions of all that were read, so that none is read again
-for each older one. What does not: reading them, and what becomes of the other rows (`datasets.py`).
+What belongs here: which key identifies rows in two generations, and keeping the versions of each generation read, so that none is read
+again for every older one. What does not: reading generations, and the use of the remaining rows (`datasets.py`).
 """
 
 from collections.abc import Iterable
@@ -18,7 +18,7 @@ Key = tuple[str, ...]
 
 @dataclass(frozen=True)
 class _Shape:
-    """What decides by which key rows of two generations are told apart."""
+    """The facts that decide which key identifies rows in two generations."""
 
     source: Identity
     primary_key: Key
@@ -32,7 +32,7 @@ class _Shape:
 
 
 def shared_key(older: Generation, newer: Generation) -> Key:
-    """Return the key of one of two generations which the other has the columns of; none if there is none, or they are of two sources."""
+    """Return the key of either generation whose columns the other has too; empty without such a key, or for two sources."""
     return _shape(older).key_shared_with(_shape(newer))
 
 
@@ -42,19 +42,19 @@ def _shape(generation: Generation) -> _Shape:
 
 
 class NewerVersions:
-    """The versions of the generations read so far: one list, that grows, for all of the same shape."""
+    """The versions of the generations read so far: one growing list for all generations of the same shape."""
 
     def __init__(self) -> None:
-        """Hold none yet."""
+        """Start with no versions."""
         self._held: dict[tuple[_Shape, Key], Coverage] = {}
 
     def shared_with(self, older: Generation) -> list[tuple[list[str], Coverage]]:
-        """Return those that an older generation can hold too, with the columns by which to compare."""
+        """Return the versions that an older generation may also contain, with the columns to compare."""
         shape = _shape(older)
         return [([*key, XMIN], held) for (newer, key), held in self._held.items() if shape.key_shared_with(newer) == key]
 
     def add(self, generation: Generation, keys: Iterable[Key], copy: LocalCopy) -> None:
-        """Take those of a generation, by each of the keys. In memory a version takes the bytes of its key and 4, or 16."""
+        """Add a generation's versions, by each of the keys. A version occupies the bytes of its key plus 4, or 16 bytes, in memory."""
         for key in keys:
             names = [*key, XMIN]
             held = self._held.setdefault((_shape(generation), key), Coverage())

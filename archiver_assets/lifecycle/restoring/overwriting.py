@@ -1,9 +1,9 @@
-"""Which rows of a destination may give way to restored ones.
+"""Which rows of a destination restored rows may overwrite.
 
-What belongs here: what keeps rows of a table from being overwritten, its config and holds, wherever in a partitioned table it stands. What
-does not: which rows are in another generation, and their delete (`loading.py`).
+What belongs here: the config and holds that protect rows from being overwritten, also in a leaf or a parent of the table. What does not:
+which rows are in another generation, and deleting them (`loading.py`).
 
-Tables are told apart by identity: rows of a leaf are also rows of the table that the config and holds name.
+Tables are matched by identity: the rows of a leaf are also rows of the table that the config and holds name.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ from archiver_assets.source.session import locked_table
 
 
 def require_purged(task: Task, connection: Connection, destination: Destination) -> None:
-    """Raise NotRestored if the rows are those of a configured table of which no row is ever deleted."""
+    """Raise NotRestored if the rows belong to a configured table whose rows are never deleted."""
     family = at.family(connection, destination)
     for table in (task.table, *(each for each in task.source.config.tables if each.label != task.table.label)):
         relation = sql.Relation(table.schema_name, table.name)
@@ -34,9 +34,9 @@ def require_purged(task: Task, connection: Connection, destination: Destination)
 
 
 def held(task: Task, connection: Connection, destination: Destination) -> tuple[sql.HeldRows, ...]:
-    """Return the rows of the archived table that holds keep, if the destination's are rows of it. Holds of restores stop purges only.
+    """Return the held rows of the archived table, if the destination's rows belong to it. Holds that restores placed only stop purges.
 
-    Raises HoldsUnreadable, and NotRestored if a hold names another table that they are rows of: which of them it holds is not known.
+    Raises HoldsUnreadable. Raises NotRestored if a hold names another table that contains the rows: which rows it holds is unknown.
     """
     now, table = read_clock(connection), task.table
     holds = [placed.hold for placed in task.hold_places().everywhere() if in_force(placed.hold, now, table.timezone)]

@@ -1,6 +1,6 @@
-"""The hold that a restore places on rows which it puts back into the archived table, so that the next purge leaves them.
+"""The hold that a restore places on rows it loads back into the archived table, so that the next purge keeps them.
 
-What belongs here: its days, how long it lasts, that it is placed once. What does not: its form as an object (`store/hold_objects.py`).
+What belongs here: its days and duration, and placing it only once. What does not: its form as an object (`store/hold_objects.py`).
 """
 
 import re
@@ -22,25 +22,25 @@ _ID = re.compile(r"restored-[0-9]{4}-[0-9]{2}-[0-9]{2}-[0-9a-f]{16}")
 
 
 def is_of_a_restore(hold: Hold) -> bool:
-    """Tell whether a restore placed the hold."""
-    # Both, so that a person's hold with such a name is not taken for one of ours.
+    """Return whether a restore placed the hold."""
+    # Check both, so that a person's hold with such an id is not mistaken for a restore's.
     return hold.requestor == _REQUESTOR and bool(_ID.fullmatch(hold.id))
 
 
 class OwnHold:
-    """The hold of one restore, through all its tries: one of them may have committed its rows, and lost the answer."""
+    """The hold of one restore, shared by all its tries: one of them may have committed its rows and lost the answer."""
 
     def __init__(self) -> None:
-        """Nothing is placed yet."""
+        """Start without a placed hold."""
         self._placed: Hold | None = None
 
     @property
     def id(self) -> str | None:
-        """Its id, once it was placed."""
+        """The hold's id once placed, or None."""
         return self._placed.id if self._placed else None
 
     def place(self, task: Task, connection: Connection, generations: Sequence[Generation], days: int) -> None:
-        """Hold the rows of `generations` for that many days from now by the database's clock, unless it was placed before."""
+        """Hold the rows of `generations` for `days` days from now, by the database's clock, unless the hold is already placed."""
         if self._placed is None:
             first, last = _days_of(task, generations)
             hold = Hold(
@@ -58,7 +58,7 @@ class OwnHold:
 
 
 def _days_of(task: Task, generations: Sequence[Generation]) -> tuple[date, date]:
-    # Under a time zone that was changed since, the rows are of neighbouring days too.
+    # If the time zone was changed since, the rows also belong to neighbouring days.
     manifests = [generation.manifest for generation in generations]
     ends = [instant for each in manifests for instant in (each.timestamp_min, each.timestamp_max)]
     days = [task.partition.day, *(Partition.containing(instant, task.table.timezone).day for instant in ends)]
@@ -69,6 +69,6 @@ def _place(task: Task, hold: Hold) -> None:
     try:
         place_hold(task.store, task.prefix, hold)
     except ObjectExists:
-        # A client that gets no answer asks again by itself, and finds what it has placed.
+        # A client that gets no answer retries by itself, and finds the hold that it placed.
         if not is_placed(task.store, task.prefix, hold):
             raise

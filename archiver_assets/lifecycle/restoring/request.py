@@ -1,7 +1,7 @@
-"""What is asked of a restore, and what it answers.
+"""The request and the result of a restore.
 
-What belongs here: the choices a person has, in the words of the launchpad and of the command, and the result in numbers. What does not:
-restoring (`restore.py`).
+What belongs here: the user's choices, as named in the launchpad and the command, and the resulting numbers. What does not: restoring
+(`restore.py`).
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ if TYPE_CHECKING:  # a code server imports this module, and neither Arrow nor th
 
 
 class Conflict(StrEnum):
-    """What becomes of another row that the target has under an archived key."""
+    """How to treat a different row of the target with an archived key."""
 
     fail = "fail"
     skip = "skip"
@@ -24,14 +24,14 @@ class Conflict(StrEnum):
 
 
 class Drift(StrEnum):
-    """What becomes of a target of another shape."""
+    """How to treat a target of another shape."""
 
     refuse = "refuse"
     by_name = "by_name"
 
 
 class Triggers(StrEnum):
-    """What triggers on INSERT of the target do."""
+    """How to treat the target's triggers on INSERT."""
 
     refuse = "refuse"
     fire = "fire"
@@ -47,13 +47,13 @@ class Versions(StrEnum):
 
 @dataclass(frozen=True)
 class RestoreRequest:
-    """What is restored, and where to. `schema_name` None means the archived table's schema, `table_name` None means `{T}_restored` there.
+    """What to restore, and where. `schema_name` None means the archived table's schema, `table_name` None means `{T}_restored` there.
 
-    `columns` are those restored, the key's always among them, and none means all; so do no `generations`, of which some are restored as if
-    there were no others. `versions` "all" keeps every archived version of a key, in a table whose key has the column `_xmin` too.
-    `conflict` says what becomes of another row under an archived key, `drift` whether a table of another shape is refused or filled by the
-    columns' names, `triggers` what those on INSERT do. `hold_days` is how long the rows are held from the next purge if the target is the
-    archived table itself.
+    `columns` are the columns to restore, in addition to the key's; empty means all. Empty `generations` also means all; named ones are
+    restored as if there were no others. `versions` "all" keeps every archived version of a key, in a table whose key also has the column
+    `_xmin`. `conflict` decides what happens to a different row with an archived key, `drift` whether a table of another shape is refused or
+    filled by column name, and `triggers` what triggers on INSERT do. If the target is the archived table itself, `hold_days` is how long
+    the rows are held, so that no purge deletes them.
     """
 
     table_name: str | None = None
@@ -68,15 +68,15 @@ class RestoreRequest:
     hold_days: int = 30
 
     def target(self, table: TableConfig) -> tuple[str, str]:
-        """Return the schema and the name of the table that rows of `table` are restored into."""
+        """Return the schema and name of the table into which rows of `table` are restored."""
         return self.schema_name or table.schema_name, self.table_name or f"{table.name}_restored"
 
 
 @dataclass(frozen=True)
 class RestoreTally:
-    """What became of archived rows: `loaded`; `present` in the table before, byte for byte; `skipped` for another row of their key.
+    """Numbers of archived rows: `loaded`; already `present`, byte for byte; `skipped` because of a different row with their key.
 
-    `overwritten` counts other rows that gave way to loaded ones, `superseded` older versions that were not restored.
+    `overwritten` counts the different rows that loaded ones replaced, `superseded` the older versions that were not restored.
     """
 
     loaded: int = 0
@@ -94,8 +94,8 @@ class RestoreTally:
 class Restored:
     """What a restore did, or with `dry_run` would do. `target` is the table's quoted name; `drift` has a line for each differing column.
 
-    `hold` is the id of the hold that was placed, `sequences` are those that were moved on past restored numbers. `newest` is the newest of
-    the restored generations, and `columns` are those restored of it.
+    `hold` is the id of the hold that was placed; `sequences` are those advanced past restored numbers. `newest` is the newest restored
+    generation, and `columns` are its restored columns.
     """
 
     outcome: Literal["restored", "already there", "empty", "dry run"]

@@ -1,11 +1,11 @@
-"""Restore: load the generations of a partition back into a table, and let the server say that they are there.
+"""Restore: load the generations of a partition back into a table, and have the server confirm that the rows are there.
 
-What belongs here: which rows are restored, the order of load, comparison and commit, and what stops them. What does not: the statements and
-the look at the table (`source/destination.py`), reading back (`verifying/readback.py`).
+What belongs here: which rows are restored, the order of load, comparison and commit, and what stops a restore. What does not: the
+statements and the checks of the table (`source/destination.py`), and reading back (`verifying/readback.py`).
 
 Each generation is one transaction: proven by reading it back, loaded, compared row by row by the server, committed. Newer generations come
-first, and of a key that several hold only the newest version is loaded. A crash leaves whole generations, and running the same restore
-again finishes: a row that is there already, byte for byte, is no conflict.
+first; of a key in several generations, only the newest version is loaded. A crash leaves whole generations, and running the same restore
+again completes it: a row already present, byte for byte, is no conflict.
 """
 
 from collections.abc import Sequence
@@ -34,12 +34,12 @@ _MOST_HOLD_DAYS = 36_500
 
 
 def restore(task: Task, request: RestoreRequest) -> Restored:
-    """Restore a partition. Without a generation that counts there is nothing to restore, which is a success.
+    """Restore a partition. Without a live generation there is nothing to restore, which is a success.
 
-    A bucket that is a copy of the archive's, by another tool, is restored from too, but overwrites no row. Raises NotVerified for a
-    generation that is not what its manifest says; NotRestored where the target has another shape, triggers, other
-    rows under the same keys, or does not keep the rows as they were archived; PartitionBusy; and the errors of source and store.
-    What was restored before an error are whole generations, newer ones than that of the error.
+    A copy of the archive's bucket, made by another tool, can be restored from too, but overwrites no row. Raises NotVerified for a
+    generation that does not match its manifest; NotRestored if the target has another shape, triggers, or other rows with the same keys,
+    or does not store the rows as archived; PartitionBusy; and the errors of source and store. What was restored before an error is whole
+    generations, all newer than the one that failed.
     """
     hold = OwnHold()
     try:
@@ -73,7 +73,7 @@ def _restore(task: Task, request: RestoreRequest, hold: OwnHold) -> Restored:
 
 
 def _chosen(task: Task, request: RestoreRequest, live: tuple[Generation, ...]) -> tuple[Generation, ...]:
-    """Return the generations to restore, in their order. Raises NotRestored for a number that is none of them."""
+    """Return the generations to restore, in order. Raises NotRestored for a number that is not a live generation's."""
     numbers = [generation.number for generation in live]
     if unknown := [number for number in request.generations if number not in numbers]:
         message = f"expected generations of {task.label} that count, found {', '.join(map(str, unknown))}"
@@ -103,7 +103,7 @@ def _restore_all(session: Session, hold: OwnHold) -> Restored:
     if destination is not None:
         _require_safe(session, destination)
     results, superseded = _Results(hold), Coverage()
-    # All of them before the first row: what one of them is refused for should not leave the others half of a day.
+    # Check all generations before loading a row: a refused one should not leave the day half restored.
     names = [_names(session, destination, generation, results) for generation in session.generations]
     for generation, columns_of_it in zip(session.generations, names, strict=True):
         with of_generation(generation.number):
@@ -124,14 +124,14 @@ def _restore_all(session: Session, hold: OwnHold) -> Restored:
 
 
 def _require_types(session: Session) -> None:
-    """Let no type of a manifest become SQL, also of one whose rows are only compared with, unless it is one. Raises ManifestInvalid."""
+    """Require that every manifest type that may enter SQL is a type name, also if its rows are only compared. Raises ManifestInvalid."""
     columns = [(column, each.number) for each in session.used for column in each.manifest.columns]
     at.require_types(session.connection, {column.pg_type: f"column {column.name!r} of generation {number}" for column, number in columns})
 
 
 @dataclass
 class _Results:
-    """What the generations restored so far add up to, and the hold on them."""
+    """The totals of the generations restored so far, and their hold."""
 
     hold: OwnHold
     tally: RestoreTally = field(default_factory=RestoreTally)
@@ -155,7 +155,7 @@ def _require_safe(session: Session, destination: Destination) -> None:
 
 
 def _names(session: Session, destination: Destination | None, generation: Generation, results: _Results) -> list[str]:
-    """Return the columns to restore of a generation. Raises NotRestored for a destination of another shape, unless asked for."""
+    """Return a generation's columns to restore. Raises NotRestored for a destination of another shape, unless the request allows it."""
     columns = archived_columns(session, generation.manifest)
     if destination is None:
         return [column.name for column in columns]
@@ -180,7 +180,7 @@ def _restore_one(
     names: list[str],
     results: _Results,
 ) -> None:
-    """Restore a generation but for the keys in `superseded`, and add its own to them: it is not read again for the older ones."""
+    """Restore a generation except the keys in `superseded`, then add its own keys: the generation is not read again for older ones."""
     task = session.task
     with session.proven(generation) as copy:
         task.reached(Step.READ_BACK)
@@ -196,7 +196,7 @@ def _restore_one(
 
 
 def _retyped(columns: Sequence[TargetColumn], destination: Destination) -> list[str]:
-    """Return the differences of chosen columns: that others are not restored was asked for."""
+    """Return the differences of the requested columns; the request excludes the others."""
     return [line for line in at.differences(columns, destination) if not line.startswith("+")]
 
 
@@ -204,14 +204,14 @@ def _load_in_one_transaction(session: Session, destination: Destination, generat
     task, connection = session.task, session.connection
     with at.errors_of(destination.relation), connection.transaction(force_rollback=session.request.dry_run):
         connection.execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE")
-        # From here to the commit the table is the one that was looked at: its name, its columns, and what an INSERT sets off.
+        # From here to the commit the checked table cannot change: its name, its columns, and the effects of an INSERT.
         at.lock_unchanged(connection, destination, alone=session.request.triggers == Triggers.disable)
         _require_safe(session, destination)
         triggers = at.insert_triggers(connection, destination) if session.request.triggers == Triggers.disable else []
         loading = Loading(session, destination, generation, rows)
         with at.disabled(connection, triggers):
             tally = loading.load()
-            # What the table defers to its commit happens here, where it is compared; and no trigger can be switched on before it.
+            # Run what the table defers to the commit now, before the comparison. No trigger can be enabled before that.
             connection.execute(sql_restore.FIRE_DEFERRED)
         task.reached(Step.ROWS_LOADED)
         loading.require_same(tally)
@@ -225,7 +225,7 @@ def _load_in_one_transaction(session: Session, destination: Destination, generat
 
 
 def _hold(session: Session, destination: Destination, hold: OwnHold) -> None:
-    """Keep the rows from the next purge, before they can be seen, if they went into the archived table itself."""
+    """Protect the rows from the next purge, before they become visible, if they were loaded into the archived table itself."""
     task, days = session.task, session.request.hold_days
     original = find_relation(session.connection, task.table)
     if days > 0 and original is not None and at.is_of(session.connection, destination, int(original["oid"])):

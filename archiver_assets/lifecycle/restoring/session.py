@@ -1,6 +1,6 @@
-"""What one try of a restore works with: the session that holds the lock, the generations, and what their columns are to it.
+"""The state of one try of a restore: the session that holds the lock, the generations, and their columns.
 
-What belongs here: facts of the manifests, as the request sees them. What does not: reading or writing a row (`loading.py`, `restore.py`).
+What belongs here: facts from the manifests that the request needs. What does not: reading or writing rows (`loading.py`, `restore.py`).
 """
 
 from contextlib import AbstractContextManager
@@ -23,12 +23,12 @@ from archiver_assets.store.manifest import Manifest
 from archiver_assets.untrusted_text import bounded
 
 _XMIN_COLUMN = TargetColumn(XMIN, "bigint", not_null=True)
-"""The version, in a table that keeps all of them: not of the type `xid`, which no index orders."""
+"""The version column in a table that keeps all versions. Its type is not `xid`, which an index cannot order."""
 
 
 @dataclass(frozen=True)
 class Session:
-    """A session that holds the lock, and the `generations` to restore of all that are `live`, newest first."""
+    """A session that holds the lock, and the `generations` to restore out of the `live` ones, both newest first."""
 
     task: Task
     request: RestoreRequest
@@ -39,24 +39,24 @@ class Session:
 
     @property
     def key(self) -> tuple[str, ...]:
-        """The columns by which restored rows are told apart."""
+        """The columns that identify a restored row."""
         key = self.generations[0].manifest.primary_key
         return (*key, XMIN) if self.request.versions == Versions.all else key
 
     @property
     def used(self) -> tuple[Generation, ...]:
-        """The generations that are read: those to restore, and to overwrite rows all, since any may hold the rows that give way."""
+        """The generations that are read: those to restore, or, to overwrite rows, all: any may contain the overwritten rows."""
         return self.live if self.request.conflict == Conflict.overwrite else self.generations
 
     def proven(self, generation: Generation) -> AbstractContextManager[LocalCopy]:
-        """Read a generation back. A bucket that is a copy will do, but to overwrite rows. Raises NotVerified."""
+        """Read a generation back. A copied bucket is accepted, except to overwrite rows. Raises NotVerified."""
         reading = original if self.request.conflict == Conflict.overwrite else readable
         return reading(self.task, generation)
 
     def keys(self, rows: pa.RecordBatch) -> pa.RecordBatch:
         """Return the key of each row in a form that is the same in all generations used.
 
-        A column of the key that was of several types is compared as text: as number 7 of an integer and of a bigint are one key.
+        A key column whose type differs between generations is compared as text: 7 as integer and 7 as bigint are the same key.
         """
         retyped = self._retyped
         columns = [input_texts(rows.column(name)) if name in retyped else rows.column(name) for name in self.key]
@@ -73,7 +73,7 @@ def archived_columns(session: Session, manifest: Manifest) -> list[TargetColumn]
     """Return the columns of a generation that are asked for, as a table of restored rows has them. Raises NotRestored if it lacks one."""
     chosen = session.request.columns
     names = [column.name for column in manifest.columns]
-    key = session.generations[0].manifest.primary_key  # which an older one may have no columns for
+    key = session.generations[0].manifest.primary_key  # an older generation may lack some of its columns
     if unknown := [name for name in (*chosen, *key) if name not in names]:
         message = f"expected columns of the archive of {session.task.label}, found {bounded(', '.join(unknown))}"
         raise NotRestored(message, hint=f"generation {manifest.generation} has: {bounded(', '.join(names))}")
@@ -83,6 +83,6 @@ def archived_columns(session: Session, manifest: Manifest) -> list[TargetColumn]
 
 
 def whole_rows(session: Session, manifest: Manifest) -> dict[str, str]:
-    """Return the types of all columns of a generation by name, whether they are asked for or not."""
+    """Return the types of all columns of a generation by name, whether requested or not."""
     types = {column.name: column.pg_type for column in manifest.columns}
     return {**types, XMIN: _XMIN_COLUMN.pg_type} if session.request.versions == Versions.all else types

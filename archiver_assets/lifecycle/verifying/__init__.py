@@ -1,1 +1,1 @@
-"""Verify: generations read back and proven, one partition at a time or a whole archive, from the store alone or with witnesses."""
+"""Verify: read generations back and prove them, one partition or a whole archive, from the store alone or with witnesses."""

@@ -1,10 +1,10 @@
-"""Reading a generation back: its object, whole, from the store, and what its manifest says of it compared with what is there.
+"""Reading a generation back: fetch its complete object from the store and compare it with its manifest.
 
-What belongs here: fetching an object into a private local copy, and naming every mismatch. What does not: what follows from one
-(`verify.py`, `purging/purge.py`, and all who use what an object holds).
+What belongs here: fetching an object into a private local copy, and reporting every mismatch. What does not: the consequences of a mismatch
+(`verify.py`, `purging/purge.py`, and every other user of an object's rows).
 
-The copy is what was proven: purge deletes by the rows of the same copy, so that nothing can change between proof and use. It is a temporary
-file without a name, so the disk needs room for one object, and a killed process leaves nothing behind.
+The proof applies to the local copy: purge deletes by the rows of the same copy, so nothing can change between proof and use. The copy is an
+unnamed temporary file: the disk needs room for one object, and a killed process leaves nothing behind.
 """
 
 import hashlib
@@ -34,17 +34,17 @@ from archiver_assets.untrusted_text import bounded
 
 _RUN_AGAIN = "no row was deleted by it; run the day again, or restore the object from an older version or a copy"
 _BRING_BACK = (
-    "its purge had begun, and no run mends it: bring back the version of the object that its manifest names; "
+    "its purge had begun, and no run repairs it: bring back the version of the object that its manifest names; "
     "until then rows that came late are purged by materializing the purge of the day alone"
 )
 
 _LATEST: Final = datetime(9000, 1, 1, tzinfo=UTC)
-"""Of a time to which a retention is added: Python's years end with 9999, and a retention has at most a hundred."""
+"""The latest time to which a retention is added: Python's years end with 9999, and a retention is at most a hundred years."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """One thing that was compared, of one generation: what its manifest says, and what was found; `in_footer` of what identifies it."""
+    """One comparison of a generation: the manifest's value and the value found. `in_footer` marks the identifying facts in the footer."""
 
     generation: int
     what: str
@@ -54,19 +54,19 @@ class Comparison:
 
     @property
     def same(self) -> bool:
-        """Tell whether it is as it should be."""
+        """Whether both values are equal."""
         return self.expected == self.found
 
 
 @dataclass(frozen=True)
 class Verification:
-    """What was read back. `mismatches` says, one line each, what is not as the manifest says; none means proven.
+    """The result of reading back. `mismatches` has one line for each difference from the manifest; if empty, the generation is proven.
 
-    Of several generations `generation` is the first that is not proven, else the newest, and the numbers are sums. `comparisons` are all
-    that were made, for people. `rejected` generations do not count any more. `versioned` if the bucket keeps versions, as the store's
-    answer tells, whatever the manifest says. `other_version` tells that the current version of an object is another than the manifest
-    names, as in a bucket that is a copy; `purge_begun`, that a generation that is not proven may be all that is left of its rows. Where an
-    error kept everything from being read back, `hint` is its next step.
+    For several generations, `generation` is the first unproven one, or else the newest, and the numbers are sums. `comparisons` lists all
+    comparisons, for people. `rejected` is the number of generations rejected; these are ignored from now on. `versioned`: the store's
+    answer shows that the bucket keeps versions, whatever the manifest says. `other_version`: an object's current version is not the one
+    that the manifest names, as in a copied bucket. `purge_begun`: an unproven generation may be the only remaining copy of its rows. If an
+    error prevented any reading, `hint` is its next step.
     """
 
     generation: Generation | None
@@ -84,27 +84,27 @@ class Verification:
 
     @property
     def passed(self) -> bool:
-        """Tell whether everything is proven."""
+        """Whether everything is proven."""
         return not self.mismatches
 
     def failing(self, mismatches: Sequence[str]) -> "Verification":
-        """Return it with more mismatches."""
+        """Return this verification with more mismatches."""
         return replace(self, mismatches=(*self.mismatches, *mismatches))
 
     def failure(self, label: str, *, rejected: bool = False) -> NotVerified:
-        """Return the error that names every mismatch; it says too whether the generation was rejected."""
+        """Return the error that lists every mismatch, and whether the generation was rejected."""
         message = f"{label}: the generation is not what its manifest says: {'; '.join(self.mismatches)}"
         return NotVerified(message, hint=self.next_step, rejected=int(rejected))
 
     @property
     def next_step(self) -> str:
-        """What to do about mismatches: a run archives anew what is in the table, which is not what a purge has deleted."""
+        """The next step after a mismatch: a run archives again what is in the table, but not what a purge has deleted."""
         return self.hint or (_BRING_BACK if self.purge_begun else _RUN_AGAIN)
 
 
 @dataclass(frozen=True)
 class LocalCopy:
-    """A generation's object as it was read back, and what was found; it lives as long as the block that opened it."""
+    """A generation's object as read back, and its verification. It exists until the block that opened it ends."""
 
     verification: Verification
     _file: IO[bytes]
@@ -115,11 +115,11 @@ class LocalCopy:
         return open_parquet(self._file)
 
     def batches(self, columns: list[str]) -> Iterator[pa.RecordBatch]:
-        """Yield the given columns of all rows in order, holding one row group in memory."""
+        """Yield the given columns of all rows in order, with one row group in memory at a time."""
         return read_batches(self._parquet, columns)
 
     def row_groups(self) -> Iterator["RowGroup"]:
-        """Yield the row groups, in order; nothing is decoded yet."""
+        """Yield the row groups in order, not yet decoded."""
         return (RowGroup(self._parquet, number) for number in range(self._parquet.num_row_groups))
 
 
@@ -131,7 +131,7 @@ class RowGroup:
     _number: int
 
     def columns(self, names: list[str]) -> pa.RecordBatch:
-        """Return some columns of all its rows, in one batch."""
+        """Return the named columns of all its rows, in one batch."""
         return _one_batch(self._parquet.read_row_group(self._number, columns=names).select(names))
 
     @cached_property
@@ -147,9 +147,9 @@ def _one_batch(table: pa.Table) -> pa.RecordBatch:
 
 @contextmanager
 def read_back(task: Task, generation: Generation, *, copied: bool = False) -> Iterator[LocalCopy]:
-    """Fetch the generation's object, whole and by version, and compare it with its manifest; once more if it does not prove itself.
+    """Fetch the generation's complete object by version and compare it with its manifest; if that fails, try once more.
 
-    In a bucket that is `copied` from the archive's, versions and etags are others: the current object is read, and these are not compared.
+    In a bucket `copied` from the archive's, versions and etags differ: the current object is read, and neither is compared.
     """
     with tempfile.TemporaryFile(prefix="archiver-") as file:
         copy = LocalCopy(_compare(task, generation, file, copied=copied), file)
@@ -163,7 +163,7 @@ def read_back(task: Task, generation: Generation, *, copied: bool = False) -> It
 
 @contextmanager
 def proven(task: Task, generation: Generation, *, copied: bool = False) -> Iterator[LocalCopy]:
-    """Read a generation back, for a use that rejects nothing. Raises NotVerified if it is not what its manifest says."""
+    """Read a generation back for a use that rejects nothing. Raises NotVerified if it does not match its manifest."""
     with read_back(task, generation, copied=copied) as copy:
         if not copy.verification.passed:
             raise copy.verification.failure(task.label)
@@ -172,14 +172,14 @@ def proven(task: Task, generation: Generation, *, copied: bool = False) -> Itera
 
 @dataclass
 class _Compared:
-    """What was compared of one generation so far; `mismatches` has a line for each difference, and for what could not be compared."""
+    """The comparisons of one generation so far. `mismatches` has a line for each difference and for each failed comparison."""
 
     generation: int
     comparisons: list[Comparison] = field(default_factory=list)
     mismatches: list[str] = field(default_factory=list)
 
     def same(self, what: str, expected: object, found: object, *, in_footer: bool = False) -> None:
-        """Note that one thing was compared."""
+        """Record a comparison, and a mismatch if the values differ."""
         words = bounded(str(expected)), bounded(str(found))
         self.comparisons.append(Comparison(self.generation, what, *words, in_footer))
         if expected != found:
@@ -204,7 +204,7 @@ def _compare(task: Task, generation: Generation, file: IO[bytes], *, copied: boo
     else:
         compared.same("bytes", manifest.object.bytes, size)
         compared.same("sha256", manifest.object.sha256, sha256)
-        # Bytes that are not ours are not decoded, only asked what they say they are.
+        # If the bytes differ, only their footer is read; the rows are not decoded.
         rows = _compare_content(task, manifest, file, compared)
     said = tuple(compared.mismatches), tuple(compared.comparisons)
     return Verification(
@@ -221,9 +221,9 @@ def _compare(task: Task, generation: Generation, file: IO[bytes], *, copied: boo
 
 
 def _compare_current(task: Task, generation: Generation, compared: _Compared, *, copied: bool) -> StoredObject | None:
-    """Compare with what is there without asking for a version: a delete marker or a lifecycle rule would remove the object later.
+    """Compare the current object, without naming a version: a delete marker or a lifecycle rule would remove the object later.
 
-    Return what the store reports, if it is there.
+    Return what the store reports, or None if the object is missing.
     """
     uri = task.store.uri(generation.object_key)
     try:
@@ -250,7 +250,7 @@ def _fetch(task: Task, generation: Generation, file: IO[bytes], version_id: str 
             file.write(chunk)
             progress.add(len(chunk))
             if size > generation.manifest.object.bytes:
-                break  # already a mismatch; the disk need not hold all of it
+                break  # already a mismatch; no need to store the rest
     file.seek(0)
     return size, f"sha256:{digest.hexdigest()}"
 
@@ -266,7 +266,7 @@ def _compare_content(task: Task, manifest: Manifest, file: IO[bytes], compared: 
         if (group := oversized(parquet)) is not None:
             compared.wrong("row groups", "as the archive writes them", f"row groups: {group}; it is not decoded")
         elif decode:
-            # Decoded by another thread than the one that hashes: both leave Python to others while they are at it.
+            # One thread decodes while another hashes: both release the interpreter lock while they work.
             with (
                 task.progress("decode", manifest.rows, beside=manifest.object.bytes) as progress,
                 closing(gathered([partial(read_batches, parquet)], lambda: None)) as batches,
@@ -276,7 +276,7 @@ def _compare_content(task: Task, manifest: Manifest, file: IO[bytes], compared: 
                 compared.same("content_digest", manifest.content_digest, digest)
                 extremes.compare(compared)
     except (pa.ArrowException, OSError, TypeError, ValueError) as error:
-        # ValueError, because no checksum guards the footer, and a column's name in a damaged one may be no UTF-8.
+        # ValueError because no checksum covers the footer: a column name in a damaged footer may not be valid UTF-8.
         compared.wrong("content", "Parquet", f"it does not decode as Parquet: {' '.join(str(error).split())}")
         return 0
     return rows
@@ -284,26 +284,26 @@ def _compare_content(task: Task, manifest: Manifest, file: IO[bytes], compared: 
 
 @dataclass
 class _Extremes:
-    """The least and the greatest timestamp of the rows that are decoded."""
+    """The smallest and largest timestamps of the decoded rows."""
 
     manifest: Manifest
     values: list[datetime | date] = field(default_factory=list)
 
     def of(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """Yield the batches, and look at each."""
+        """Yield the batches unchanged, recording the extremes of each."""
         name = self.manifest.partition.column
         for batch in batches:
             kind = batch.schema.field(name).type if name in batch.schema.names else pa.null()
-            if pa.types.is_timestamp(kind) or pa.types.is_date(kind):  # anything else is a mismatch of its own, and of this
+            if pa.types.is_timestamp(kind) or pa.types.is_date(kind):  # any other type is reported as a mismatch separately
                 found = pc.min_max(batch.column(name)).as_py()
                 present = [value for value in (*self.values, found["min"], found["max"]) if value is not None]
                 self.values = [min(present), max(present)] if present else []
             yield batch
 
     def compare(self, compared: _Compared) -> None:
-        """Compare with what the manifest says."""
+        """Compare with the manifest's extremes."""
         zone, expected = self.manifest.partition.timezone, (self.manifest.timestamp_min, self.manifest.timestamp_max)
-        # In UTC: times of two zones are never equal to Python in the hour that a clock goes through twice.
+        # In UTC: Python never considers times of two zones equal within an hour that a clock repeats.
         found = [instant_of(value, zone).astimezone(UTC) for value in self.values]
         compared.same(
             "timestamp_min and timestamp_max", " and ".join(map(format_instant, expected)), " and ".join(map(format_instant, found))

@@ -1,7 +1,7 @@
-"""Verify: read the generations of a partition back, say whether all of them are proven, and reject what failed twice.
+"""Verify: read a partition's generations back, report whether all are proven, and reject those that failed twice.
 
-What belongs here: that verdict, of one generation and of several. What does not: how one is read back (`readback.py`), and what a
-purge or an archive does about it.
+What belongs here: the verdict on one generation or several. What does not: reading one back (`readback.py`), and how a purge or an archive
+reacts to the verdict.
 """
 
 from collections.abc import Sequence
@@ -18,10 +18,10 @@ from archiver_assets.source.session import partition_lock
 
 
 def verify(task: Task, *, rejecting: bool = True) -> Verification:
-    """Verify the partition's generations that count. Where there is none, the partition must have no rows in the table.
+    """Verify the partition's live generations. If there is none, the table must have no rows of the partition.
 
-    A generation that fails is read a second time, and rejected if it fails again and no purge of it has begun; without `rejecting`, as in
-    a dry run, it is only reported. Raises the errors of source and store: then nothing is known, which is not the same as a mismatch.
+    A generation that fails is read a second time. If it fails again and its purge has not begun, it is rejected; without `rejecting`, as in
+    a dry run, it is only reported. Raises the errors of source and store: after these nothing is known, which is not a mismatch.
     """
     return persistently(task, "verify", lambda: _verify(task, rejecting=rejecting))
 
@@ -41,7 +41,7 @@ def _verify(task: Task, *, rejecting: bool) -> Verification:
 
 
 def combined(each_of: Sequence[Verification]) -> Verification:
-    """Return the verifications of several generations, oldest first, as one; each mismatch says of which generation it is."""
+    """Combine the verifications of several generations, given oldest first; each mismatch names its generation."""
     shown = next((each for each in each_of if each.mismatches), each_of[-1])
     return Verification(
         shown.generation,

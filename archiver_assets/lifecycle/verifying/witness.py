@@ -1,7 +1,7 @@
-"""A witness: the digests of an archive's manifests and marks as they once were, kept where nobody who can write to the bucket can.
+"""A witness: earlier digests of an archive's manifests and marks, kept where nobody with write access to the bucket can change them.
 
-What belongs here: reading one, comparing, and the one digest over all. What does not: computing the digests (`inspection.py`). A manifest
-has the digest of its object, so that these small objects stand for the whole archive.
+What belongs here: reading a witness, comparing with it, and the one digest over all. What does not: computing digests (`inspection.py`).
+A manifest contains the digest of its object, so these small objects represent the whole archive.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ from archiver_assets.store.keys import TableKeys
 from archiver_assets.store.manifest import Sha256
 
 Digests = Mapping[str, str]
-"""By what follows the table's folder in the key."""
+"""Digests by key, relative to the table's folder."""
 
 
 class _Table(BaseModel):
@@ -34,20 +34,20 @@ class _Report(BaseModel):
 
 @dataclass(frozen=True)
 class Witness:
-    """What an earlier `archiver verify --json` saw, by the labels of the tables; `name` says in messages which report it is."""
+    """The digests from an earlier `archiver verify --json`, by table label. `name` identifies the report in messages."""
 
     name: str
     tables: Mapping[str, Digests]
 
     def by_day(self, label: str, keys: TableKeys) -> dict[date | None, Digests]:
-        """Return what it saw of each day of a table of which it saw anything, and, under None, in the folder of no day."""
+        """Return a table's recorded digests for each day that has any, and, under None, those outside all day folders."""
         found: dict[date | None, dict[str, str]] = {}
         for name, digest in self.tables.get(label, {}).items():
             found.setdefault(keys.day(keys.folder + name), {})[name] = digest
         return dict(found)
 
     def contradictions(self, then: Digests, now: Digests, keys: TableKeys) -> Iterator[str]:
-        """Yield what is gone or changed since it saw `then`; what was added is as it should be."""
+        """Yield what was removed or changed since the witness recorded `then`; additions are expected."""
         for name, digest in then.items():
             found = now.get(name)
             if found is None:
@@ -57,7 +57,7 @@ class Witness:
 
 
 def read_witness(path: Path) -> Witness:
-    """Read an earlier report. Raises ConfigError if the file is none."""
+    """Read an earlier report. Raises ConfigError if the file is not one."""
     try:
         report = _Report.model_validate_json(path.read_bytes())
     except (OSError, ValidationError) as error:
@@ -68,6 +68,6 @@ def read_witness(path: Path) -> Witness:
 
 
 def digest_of_all(tables: Mapping[str, Digests]) -> str:
-    """Return one digest over all, `sha256:` and 64 hex digits: it changes with any manifest and any mark."""
+    """Return one digest over all tables, `sha256:` and 64 hex digits: it changes if any manifest or mark changes."""
     canonical = json.dumps({label: dict(digests) for label, digests in tables.items()}, sort_keys=True, separators=(",", ":"))
     return f"sha256:{hashlib.sha256(canonical.encode()).hexdigest()}"
