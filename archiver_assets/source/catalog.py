@@ -1,7 +1,7 @@
-"""What the catalog says of a table: its columns, its key, its identity, and whether it can be archived and purged safely.
+"""A table in the catalog: its columns, its key, its identity, and whether it can be archived and purged safely.
 
-What belongs here: reading the catalog into frozen values, and refusing. What does not: the statements (`sql_catalog.py`), and rows.
-Call `read_table` with ACCESS SHARE on the table, so that what it returns stays true.
+What belongs here: reading the catalog into frozen values, and refusing unsafe tables. What does not: the statements (`sql_catalog.py`), and
+rows. Call `read_table` while holding ACCESS SHARE on the table, so that its result stays valid.
 """
 
 import hashlib
@@ -35,14 +35,14 @@ OLDEST_SUPPORTED = 14
 """A major version of PostgreSQL."""
 _MEND = "remove the cause, or leave the table out of the config"
 _OF_EVERY_STATEMENT = frozenset({"row_level_security", "inheritance"})
-"""Side effects that a SELECT has too; where nothing is deleted the others are none."""
+"""Side effects that a SELECT also has; where nothing is deleted, the others do not occur."""
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column; `arrow_type` is None where it travels and is stored as text. `pg_type` is PostgreSQL's own writing, with precision.
+    """A column. `arrow_type` is None if it is transferred and stored as text. `pg_type` is PostgreSQL's own notation, with precision.
 
-    `meaning` is what can change what a stored value reads as without a new row version: generation expression, enum labels, members.
+    `meaning` is what can change how a stored value reads without a new row version: generation expression, enum labels, members.
     """
 
     name: str
@@ -61,7 +61,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Leaf:
-    """A relation that holds rows of a table: itself, or a leaf of a partitioned one; `columns` is a digest of its columns and numbers."""
+    """A relation that stores a table's rows: the table itself or one of its leaves; `columns` is a digest of its columns and numbers."""
 
     oid: int
     columns: str
@@ -69,9 +69,9 @@ class Leaf:
 
 @dataclass(frozen=True)
 class Table:
-    """A table as the catalog describes it. `columns` in the table's order, `key` in the order of the config.
+    """A table as the catalog describes it: `columns` in the table's order, `key` in the config's order.
 
-    `facts` is the text of the catalog that `read_table` took it from, and found nothing wrong with; none if it was not asked.
+    `facts` is the catalog's text that `read_table` read the table from and accepted; empty for a table from elsewhere.
     """
 
     relation: sql.Relation
@@ -84,7 +84,7 @@ class Table:
 
     @cached_property
     def schema(self) -> pa.Schema:
-        """The stored columns: those of the table, then `_xmin`."""
+        """The stored columns: the table's, then `_xmin`."""
         xmin = pa.field(XMIN, pa.uint32(), nullable=False, metadata={"pg_type": "xid"})
         return pa.schema([*(column.field for column in self.columns), xmin])
 
@@ -117,16 +117,16 @@ class Table:
         )
 
     def days(self, first: Partition, last: Partition | None = None) -> sql.Days:
-        """Return the range of a partition, or of all days from `first` to `last`, both included, in the timestamp column's own type."""
+        """Return the range of a partition, or of all days from `first` to `last`, both included, in the timestamp column's type."""
         return days_between(self.relation, self.timestamp.name, self.timestamp.builtin_type, first, last or first)
 
     def instant(self, value: datetime | date, timezone: str) -> datetime:
-        """Return a value of the timestamp column as an aware time."""
+        """Return a value of the timestamp column as a timezone-aware time."""
         return instant_of(value, timezone)
 
 
 def instant_of(value: datetime | date, timezone: str) -> datetime:
-    """Return a timestamp as an aware time; one without zone is local to `timezone`, a date is its midnight."""
+    """Return a timestamp as a timezone-aware time: one without a zone is local to `timezone`, a date means its midnight there."""
     if not isinstance(value, datetime):
         value = midnight(value)
     return value if value.tzinfo else value.replace(tzinfo=ZoneInfo(timezone))
@@ -134,7 +134,7 @@ def instant_of(value: datetime | date, timezone: str) -> datetime:
 
 @dataclass(frozen=True)
 class Server:
-    """The server and database of a session, its clock, and the least transaction id (64 bits) that it has not given out."""
+    """The server and database of a session, the server's clock, and its next unassigned transaction id (64 bits)."""
 
     now: datetime
     server_version: str
@@ -145,9 +145,9 @@ class Server:
 
 
 def read_server(connection: Connection) -> Server:
-    """Return what identifies the server, and the clock by which partitions expire.
+    """Return the server's identity, and the clock that decides when partitions expire.
 
-    Raises TableRefused, with all reasons in one message, for a server or database on which nothing can be archived.
+    Raises TableRefused, with all reasons in one message, for a server or database from which nothing can be archived.
     """
     if wrong := wrong_server(connection):
         raise TableRefused("; ".join(each.what for each in wrong), hint="; ".join(each.hint for each in wrong))
@@ -155,9 +155,9 @@ def read_server(connection: Connection) -> Server:
 
 
 def wrong_server(connection: Connection) -> list[Finding]:
-    """Return what speaks against any work on the server or in the database, whatever the table. The session mostly knows it."""
+    """Return the reasons against any work on the server or in the database, whatever the table. Most are known to the session."""
     version, encoding = connection.info.server_version, connection.info.parameter_status("server_encoding")
-    if encoding is None:  # by a pooler that does not pass it on
+    if encoding is None:  # behind a pooler that does not pass it on
         encoding = _one(connection, sql_session.ENCODING)["encoding"]
     findings = []
     if version < OLDEST_SUPPORTED * 10_000:
@@ -172,7 +172,7 @@ def wrong_server(connection: Connection) -> list[Finding]:
 def require_standby_of(connection: Connection, server: Server, label: str) -> None:
     """Raise SourceUnavailable unless the session is on a standby of the primary `server`, on its timeline.
 
-    Else a row version that is read here could be another one there.
+    Otherwise a row version read on the standby could be a different one on the primary.
     """
     found = _one(connection, sql_session.STANDBY)
     expected = {"in_recovery": True, "system_identifier": server.system_identifier, "timeline": server.timeline}
@@ -183,7 +183,7 @@ def require_standby_of(connection: Connection, server: Server, label: str) -> No
 
 
 def read_table(connection: Connection, config: TableConfig) -> Table:
-    """Return the table of `config` as it is now.
+    """Return the current state of the table of `config`.
 
     Raises TableRefused, with all reasons in one message, for anything that cannot be archived exactly and purged safely.
     """
@@ -198,7 +198,7 @@ def read_table(connection: Connection, config: TableConfig) -> Table:
 
 
 def describe_table(connection: Connection, config: TableConfig) -> Table | None:
-    """Return the table as `read_table` does, whatever speaks against working on it; None if its days or its key cannot be told."""
+    """Return the table as `read_table` does, despite any reason to refuse it; None if its days or its key cannot be determined."""
     found = _parsed(read_facts(connection, config))
     if found["relation"] is None or found["relation"]["kind"] not in _KINDS:
         return None
@@ -207,7 +207,7 @@ def describe_table(connection: Connection, config: TableConfig) -> Table | None:
 
 
 def read_facts(connection: Connection, config: TableConfig) -> str:
-    """Return all that the catalog says of the table of `config`, as one text: equal to the `facts` of a table, it is still the same."""
+    """Return the catalog's facts about the table of `config` as one text. If it equals a table's `facts`, the table is unchanged."""
     statement = sql_catalog.facts(sql.Relation(config.schema_name, config.name))
     return "".join(row["facts"] for row in connection.execute(statement, prepare=True))
 
@@ -229,27 +229,27 @@ def _table(found: Mapping[str, Any], columns: Mapping[str, Column], config: Tabl
 
 
 def find_relation(connection: Connection, config: TableConfig) -> DictRow | None:
-    """Return oid, kind and persistence of what has the table's name; None if there is nothing of that name."""
+    """Return oid, kind and persistence of the relation with the table's name; None if there is none."""
     return connection.execute(sql_catalog.RELATION, [config.schema_name, config.name]).fetchone()
 
 
 def read_findings(connection: Connection, config: TableConfig) -> list[Finding]:
-    """Return what `read_table` would refuse in a table that is there, and the risks that the config accepts as warnings."""
+    """Return what `read_table` would refuse in an existing table, and the risks that the config accepts, as warnings."""
     found = _parsed(read_facts(connection, config))
     return _findings(found, _columns(found, config), config) if found["relation"] else []
 
 
 def count_rows(connection: Connection, days: sql.Days) -> int:
-    """Return the number of rows in range that the session sees."""
+    """Return the number of rows in range that are visible to the session."""
     row = connection.execute(sql.count_rows(days)).fetchone()
     return int(row["rows"]) if row else 0
 
 
 def split(connection: Connection, days: sql.Days, rows: int, parts: int) -> list[sql.Days]:
-    """Return disjoint ranges that together are `days`, of about equally many of its `rows`: at most `parts`, at least one.
+    """Divide `days` into disjoint ranges with about equal shares of its `rows`: at most `parts`, at least one.
 
-    Fewer where many rows have the same timestamp: a range cannot part them. The server is asked for each border but the first, from the
-    border before it on, so that it reads each entry of the index at most once.
+    There are fewer ranges if many rows share a timestamp, because a range cannot divide them. Each border except the first is queried from
+    the previous border on, so the server reads each index entry at most once.
     """
     if min(parts, rows) == 1:
         return [days]
@@ -258,7 +258,7 @@ def split(connection: Connection, days: sql.Days, rows: int, parts: int) -> list
         border = _timestamp_after(connection, rest, max(rows // parts, 1))
         if border is None or last is None:
             break
-        if border > last:  # else no row lies before it
+        if border > last:  # otherwise no row lies before it
             ranges.append(replace(rest, upper=border))
             rest, last = replace(rest, lower=border), border
     return [*ranges, rest]
@@ -271,7 +271,7 @@ def _timestamp_after(connection: Connection, days: sql.Days, rows: int) -> datet
 
 @dataclass(frozen=True)
 class Counted:
-    """The number of rows in a range, `all` of them and those that are `held`; and those that each hold keeps, which may be the same."""
+    """The number of rows in a range, `all` and `held`, and the number that each hold keeps; holds may keep the same rows."""
 
     all: int
     held: int
@@ -279,13 +279,13 @@ class Counted:
 
 
 def count_held(connection: Connection, days: sql.Days, held: Sequence[sql.HeldRows]) -> Counted:
-    """Return the number of rows in range that the session sees, and how many of them are held, also by each of `held` in its order."""
+    """Return the number of visible rows in range, and how many are held, in all and by each of `held` in its order."""
     row = _one(connection, sql.count_held(days, held))
     return Counted(row["rows"], row["held"], tuple(row[f"held{number}"] for number in range(len(held))))
 
 
 def count_without_day(connection: Connection, table: Table) -> int:
-    """Return the number of rows whose timestamp is NULL or infinite, which no partition has."""
+    """Return the number of rows whose timestamp is NULL or infinite; they belong to no partition."""
     row = connection.execute(sql.count_without_day(table.relation, table.timestamp.name)).fetchone()
     return int(row["rows"]) if row else 0
 

@@ -1,10 +1,10 @@
-"""The table that rows are restored into: what it looks like, whether it fits, and putting rows there.
+"""The table that rows are restored into: its shape, whether it fits, and loading rows into it.
 
-What belongs here: single steps within the transaction of the caller. What does not: which rows are restored, and the order of the steps
+What belongs here: single steps within the caller's transaction. What does not: which rows are restored, and the order of the steps
 (`lifecycle/restoring/restore.py`).
 
-What a manifest says of types becomes SQL, and whoever can write to the bucket can write a manifest: `require_types` takes only what can be
-nothing but the name of a type.
+A manifest's types become SQL, and anyone with write access to the bucket can write a manifest: `require_types` accepts only a text that can
+be nothing but a type name.
 """
 
 import re
@@ -24,8 +24,8 @@ from archiver_assets.source.error_text import said
 from archiver_assets.source.literals import to_array_text
 from archiver_assets.untrusted_text import bounded
 
-# Words, quoted names, their dots, numbers and words in parentheses, and brackets, as format_type writes a type. All possessive,
-# since a long text that is none would otherwise be tried in exponentially many ways.
+# Words, quoted names, dots between them, numbers and words in parentheses, and brackets, as format_type writes a type. All quantifiers
+# are possessive: a long text that does not match would otherwise cause exponential backtracking.
 _MODIFIER = r"(?:-?[0-9]++|[A-Za-z_][A-Za-z0-9_]*+)"
 _TYPE = re.compile(rf'(?:[a-z_][a-z0-9_]*+|"(?:[^"\0\ud800-\udfff]|"")++"|\.|\({_MODIFIER}(?:,{_MODIFIER})*+\)|\[\]| )++')
 
@@ -34,7 +34,7 @@ _MISSING = (psycopg.errors.UndefinedObject, psycopg.errors.UndefinedTable, psyco
 
 @dataclass(frozen=True)
 class TargetColumn:
-    """A column of an archive or a destination: its type as PostgreSQL writes it; `given` is false where the table computes the value."""
+    """A column of an archive or a destination: its type in PostgreSQL's notation; `given` is false if the table computes the value."""
 
     name: str
     pg_type: str
@@ -53,7 +53,7 @@ class Trigger:
 
 @dataclass(frozen=True)
 class Destination:
-    """A table as rows are restored into it. `key` is that of the archived rows, and the table has a unique index on some of it."""
+    """A table to restore rows into. `key` is the archived rows' key; the table has a unique index on some or all of its columns."""
 
     relation: sql.Relation
     oid: int
@@ -61,15 +61,15 @@ class Destination:
     key: tuple[str, ...]
 
     def types(self, names: Sequence[str], archived: Mapping[str, str]) -> list[tuple[str, str, str]]:
-        """Return names of the named columns, with their types in the table and in the archive."""
+        """Return the named columns as tuples of name, type in the table, and type in the archive."""
         by_name = {column.name: column.pg_type for column in self.columns}
         return [(name, by_name[name], archived[name]) for name in names]
 
 
 def require_types(connection: Connection, types: Mapping[str, str]) -> None:
-    """Require that each of `types`, texts with the columns that have them, can be nothing but the name of a type, known here or not.
+    """Require that each text in `types`, given with its columns, can be nothing but a type name, whether the server knows it or not.
 
-    To be called before any of them becomes part of a statement. Raises ManifestInvalid.
+    Call this before any of the texts becomes part of a statement. Raises ManifestInvalid.
     """
     for text, column in types.items():
         if not names_a_type(connection, text):
@@ -78,24 +78,24 @@ def require_types(connection: Connection, types: Mapping[str, str]) -> None:
 
 
 def names_a_type(connection: Connection, text: str) -> bool:
-    """Tell whether a text is the name of a type, with length or precision, and nothing more; the server may have no such type."""
+    """Return whether a text is only a type name, with length or precision; the server need not have the type."""
     if not _TYPE.fullmatch(text):
         return False
     try:
         connection.execute(sql_restore.NAMES_A_TYPE, [text])
     except (psycopg.errors.SyntaxError, psycopg.DataError):
-        return False  # words such as `integer references "a table"`, or a precision that no type has
+        return False  # such as `integer references "a table"`, or a precision that no type has
     except (psycopg.errors.UndefinedObject, psycopg.errors.InvalidSchemaName, psycopg.errors.InsufficientPrivilege):
-        return True  # it was parsed; what is stored as text needs no such type to be restored as text
+        return True  # it was parsed; values stored as text can be restored as text without the type
     return True
 
 
 def create_destination(connection: Connection, relation: sql.Relation, columns: Sequence[TargetColumn], key: Sequence[str]) -> None:
-    """Create the table unless it is there, in a transaction of its own. Its generated columns hold what they held in the archive.
+    """Create the table if it does not exist, in a separate transaction. Its generated columns take the archived values as ordinary columns.
 
-    The types passed `require_types`. Raises psycopg's errors, also where a type is not on the server.
+    The types must have passed `require_types`. Raises psycopg's errors, also if the server does not have a type.
     """
-    # Nullable but for the key: the table is for other days too, when a column that is NOT NULL now may have had nulls.
+    # Only the key is NOT NULL: the table also takes other days, on which a column that is NOT NULL now may have had nulls.
     described = [(column.name, column.pg_type, column.name in key) for column in columns]
     with connection.transaction():
         connection.execute(sql_restore.LOCK_CREATION)
@@ -104,9 +104,9 @@ def create_destination(connection: Connection, relation: sql.Relation, columns: 
 
 
 def read_destination(connection: Connection, relation: sql.Relation, key: Sequence[str]) -> Destination | None:
-    """Return the table that rows with that `key` are to be restored into; None if there is nothing of its name.
+    """Return the table to restore rows with that `key` into; None if no relation has its name.
 
-    Raises NotRestored if it is no table, or has no unique index by which the rows are told apart.
+    Raises NotRestored if it is not a table, or has no unique index that identifies the rows.
     """
     found = _find(connection, relation)
     if found is None:
@@ -124,7 +124,7 @@ def read_destination(connection: Connection, relation: sql.Relation, key: Sequen
 
 
 def lock_unchanged(connection: Connection, destination: Destination, *, alone: bool) -> None:
-    """Let the table stay as it is to the end of the transaction; `alone` keeps other writers out. Raises NotRestored if it changed."""
+    """Keep the table unchanged until the transaction ends; `alone` also blocks other writers. Raises NotRestored if it has changed."""
     connection.execute(sql_restore.lock_destination(destination.relation, alone=alone))
     if read_destination(connection, destination.relation, destination.key) != destination:
         message = f"{destination.relation.identifier.as_string()} was altered, or another table has its name, since the restore began"
@@ -136,7 +136,7 @@ def _find(connection: Connection, relation: sql.Relation) -> DictRow | None:
 
 
 def differences(archived: Sequence[TargetColumn], destination: Destination) -> list[str]:
-    """Say, a line for each column, how the table is not of the shape of the archived rows; the order of columns does not matter."""
+    """Return a line for each column that differs between the table and the archived rows; the order of columns is ignored."""
     then, now = ({column.name: column for column in columns} for columns in (archived, destination.columns))
     lines = [f"- {name} {column.pg_type}: archived, and not in the table" for name, column in then.items() if name not in now]
     lines += [f"+ {name} {column.pg_type}: in the table, and not archived" for name, column in now.items() if name not in then]
@@ -149,12 +149,12 @@ def differences(archived: Sequence[TargetColumn], destination: Destination) -> l
 
 
 def is_of(connection: Connection, destination: Destination, oid: int) -> bool:
-    """Tell whether the destination is the table with that oid, one of its leaves, or a table that it is a leaf of."""
+    """Return whether the destination is the table with that oid, one of its leaves, or a table of which it is a leaf."""
     return any(row["related"] for row in connection.execute(sql_catalog.RELATED, [oid, destination.oid]))
 
 
 def family(connection: Connection, destination: Destination) -> frozenset[sql.Relation]:
-    """Return the destination, the tables that it is a leaf of, and its own leaves: its rows are, or can be, rows of each."""
+    """Return the destination, the tables of which it is a leaf, and its own leaves: its rows are, or can be, rows of each."""
     found = connection.execute(sql_restore.FAMILY, [destination.oid])
     return frozenset(sql.Relation(row["schema"], row["name"]) for row in found)
 
@@ -167,7 +167,7 @@ def insert_triggers(connection: Connection, destination: Destination) -> list[Tr
 
 @contextmanager
 def disabled(connection: Connection, triggers: Sequence[Trigger]) -> Iterator[None]:
-    """Switch triggers off for the block; others see them on throughout, since the caller's transaction ends after it."""
+    """Disable triggers for the block. Other sessions always see them enabled, because the caller's transaction ends later."""
     for trigger in triggers:
         connection.execute(sql_restore.switch_trigger(trigger.table, trigger.name, "DISABLE"))
     yield
@@ -176,20 +176,20 @@ def disabled(connection: Connection, triggers: Sequence[Trigger]) -> Iterator[No
 
 
 def side_effects_of_delete(connection: Connection, destination: Destination) -> list[str]:
-    """Return what would make a DELETE in the table do more, or less, than delete the rows it names."""
+    """Return whatever would make a DELETE in the table do more, or less, than delete the given rows."""
     return [row["effect"] for row in connection.execute(sql_catalog.SIDE_EFFECTS, [destination.oid])]
 
 
 def put(connection: Connection, destination: Destination, names: Sequence[str], rows: Iterable[pa.RecordBatch]) -> int:
-    """Copy the named columns of all batches of `rows` into the table, but those that it computes, and return how many rows it took."""
+    """Copy the named columns of all batches of `rows` into the table, except computed ones, and return the number of rows stored."""
     given = {column.name for column in destination.columns if column.given}
     return copy_rows(connection, destination.relation, [name for name in names if name in given], rows)
 
 
 def find(connection: Connection, destination: Destination, rows: pa.RecordBatch, archived: Mapping[str, str]) -> dict[int, bool]:
-    """Return, by the position of a row in `rows`, whether the table's row of the same key is the same in all columns of `rows`.
+    """Return, by position in `rows`, whether the table's row with the same key is the same in all columns of `rows`.
 
-    `archived` gives the types of these, by name, in the archive. Of a key that the table does not have there is no entry.
+    `archived` gives the columns' archived types by name. A key that is not in the table has no entry.
     """
     columns = destination.types(rows.schema.names, archived)
     found = connection.execute(sql_restore.find_rows(destination.relation, destination.key, columns), _arrays(rows))
@@ -199,16 +199,16 @@ def find(connection: Connection, destination: Destination, rows: pa.RecordBatch,
 def delete_same(
     connection: Connection, destination: Destination, rows: pa.RecordBatch, archived: Mapping[str, str], held: Sequence[sql.HeldRows]
 ) -> int:
-    """Delete the rows of the table that are the same as one of `rows`, as `find` compares them, and not held; return how many."""
+    """Delete the table's rows that equal one of `rows`, as `find` compares them, and are not held; return their number."""
     columns = destination.types(rows.schema.names, archived)
     statement = sql_restore.delete_same(destination.relation, destination.key, columns, held)
     return connection.execute(statement, _arrays(rows)).rowcount
 
 
 def advance_sequences(connection: Connection, destination: Destination, greatest: Mapping[str, int]) -> list[str]:
-    """Let each sequence of the table that has not come as far as the `greatest` restored number go on after it; return their names.
+    """Advance each sequence of the table that is behind the `greatest` restored number past that number; return the sequences' names.
 
-    A number beyond a sequence's own greatest was not given by it: it is left alone.
+    If the number exceeds the sequence's maximum, it did not come from the sequence, which is left unchanged.
     """
     advanced = []
     for row in connection.execute(sql_catalog.SEQUENCES, [destination.oid]).fetchall():
@@ -222,7 +222,7 @@ def advance_sequences(connection: Connection, destination: Destination, greatest
 
 @contextmanager
 def errors_of(destination: sql.Relation) -> Iterator[None]:
-    """Raise NotRestored for what the table itself refuses: a constraint, a value that its type does not take, a leaf that is not there."""
+    """Raise NotRestored for what the table itself refuses: a violated constraint, a value invalid for its type, a missing leaf."""
     try:
         yield
     except (psycopg.DataError, psycopg.IntegrityError, *_MISSING) as error:

@@ -1,7 +1,7 @@
-"""What speaks against working on a table, and need not be looked at again for every batch: rights, indexes, publications, poolers.
+"""Preflight: checks of a table that need not be repeated for every batch: rights, indexes, publications, poolers.
 
-What belongs here: one query for each question, and what its answer stops. What does not: what must be true under the lock of each batch
-(`catalog.py`, whose findings are part of the answer here).
+What belongs here: one query for each check, and the work that its answer stops. What does not: conditions that must hold under the lock of
+each batch (`catalog.py`, whose findings are included here).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,26 +18,26 @@ from archiver_assets.source.session import is_pooled
 from archiver_assets.source.strain import count_hidden_replicas
 
 NEWEST_TESTED = 18
-"""The newest major version of PostgreSQL that the tests have seen."""
+"""The newest major version of PostgreSQL that the tests cover."""
 
 SCANNED_ANYWAY = 64 << 20
-"""Bytes up to which PostgreSQL reads a table whole about as fast as by an index."""
+"""The size in bytes up to which a full scan of a table is about as fast as an index scan."""
 
 _SHOWN = 3
-"""Relations that a finding names: enough to see the pattern."""
+"""The number of relations that a finding names: enough to show the pattern."""
 
 
 def read_preflight(connection: Connection, config: TableConfig) -> list[Finding]:
-    """Return everything that speaks against archiving or purging the table, and what its owner should know of.
+    """Return every reason against archiving or purging the table, and the warnings for its owner.
 
-    Asks the catalog only, and takes no lock, so that it works where rights are missing. Raises SourceUnavailable.
+    Queries only the catalog and takes no lock, so it works without rights on the table. Raises SourceUnavailable.
     """
     server = wrong_server(connection)
     try:
         return [*server, *_of_table(connection, config)]
     except psycopg.ProgrammingError:
         if any(each.name == "unsupported_version" for each in server):
-            return server  # its catalog does not have what is asked for
+            return server  # its catalog lacks what the queries need
         raise
 
 
@@ -68,7 +68,7 @@ def _of_purges(connection: Connection, config: TableConfig, found: Mapping[str, 
 
 
 def require_index(connection: Connection, config: TableConfig) -> None:
-    """Raise TableRefused if looking for a day's rows would read a large table whole, which the config does not allow."""
+    """Raise TableRefused if finding a day's rows would scan a large table completely, and the config does not allow that."""
     found = find_relation(connection, config)
     if found is not None:
         refuse(as_accepted(_indexes(connection, config, found), config), config, "archive")
@@ -120,7 +120,7 @@ def _indexes(connection: Connection, config: TableConfig, found: Mapping[str, An
         for leaf in leaves[:_SHOWN]
     ]
     more = f"; and so on for {len(leaves) - _SHOWN} more" if len(leaves) > _SHOWN else ""
-    # A leaf is read whole at worst, and mostly to archive all of it.
+    # At worst a leaf is scanned completely, and usually all of it is archived anyway.
     harmless = size <= SCANNED_ANYWAY or config.allow_sequential_scan or found["kind"] == "p"
     yield Finding(
         "no_timestamp_index",

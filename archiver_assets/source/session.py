@@ -107,7 +107,7 @@ class Source:
 
     @contextmanager
     def using(self, connection: Connection) -> Iterator[None]:
-        """Raise PostgreSQL's errors inside the block as `connect` does, and cancel a statement that is running when an interrupt arrives."""
+        """Raise PostgreSQL's errors inside the block as `connect` does, and cancel a statement that an interrupt leaves running."""
         with self.errors(), _cancelled_if_abandoned(connection):
             yield
 

@@ -1,6 +1,6 @@
-"""SQL that puts archived rows into a table and compares them there: for people (`lifecycle/restoring/restore.py`), and as a proof.
+"""SQL that loads archived rows into a table and compares them there: for users (`lifecycle/restoring/restore.py`), and as a proof.
 
-What belongs here, and how it is written: as in `sql.py`.
+What belongs here, and its conventions: see `sql.py`.
 """
 
 from collections.abc import Sequence
@@ -21,24 +21,24 @@ from archiver_assets.source.sql import (
 
 
 def lock_destination(relation: Relation, *, alone: bool) -> sql.Composed:
-    """ROW EXCLUSIVE, as an INSERT takes it: nobody can alter, rename or drop the table, or add triggers. SHARE ROW EXCLUSIVE if `alone`."""
+    """ROW EXCLUSIVE, as for INSERT: no session can alter, rename or drop the table, or add triggers. SHARE ROW EXCLUSIVE if `alone`."""
     mode = "SHARE ROW EXCLUSIVE" if alone else "ROW EXCLUSIVE"
     return sql.SQL("LOCK TABLE {} IN {} MODE").format(relation.identifier, trusted(mode))
 
 
 def copy_in(relation: Relation, names: Sequence[str]) -> sql.Composed:
-    """ROW EXCLUSIVE on the relation and the leaves that take the rows. Rules do not apply; triggers, defaults and constraints do."""
+    """ROW EXCLUSIVE on the relation and the leaves that receive the rows. Rules do not apply; triggers, defaults and constraints do."""
     return sql.SQL("COPY {} ({}) FROM STDIN (FORMAT csv, ENCODING 'UTF8')").format(
         relation.identifier, sql.SQL(", ").join(map(sql.Identifier, names))
     )
 
 
-# No table: to the end of the transaction nobody else creates a table for restored rows in this database.
+# No table. Until the transaction ends, no other restore creates a table for restored rows in this database.
 LOCK_CREATION = "SELECT pg_advisory_xact_lock(hashtextextended('audit-archiver restore', 0))"
 
 
 def create_table(relation: Relation, columns: Sequence[tuple[str, str, bool]], key: Sequence[str]) -> sql.Composed:
-    """Create a table of `columns` (name, type, whether it is NOT NULL) with that primary key. The types are trusted."""
+    """Create a table with `columns` (name, type, whether NOT NULL) and that primary key. The types are trusted."""
     lines = [
         sql.SQL("{} {}{}").format(sql.Identifier(name), trusted(pg_type), trusted(" NOT NULL" if not_null else ""))
         for name, pg_type, not_null in columns
@@ -47,11 +47,11 @@ def create_table(relation: Relation, columns: Sequence[tuple[str, str, bool]], k
     return sql.SQL("CREATE TABLE {} ({})").format(relation.identifier, sql.SQL(", ").join(lines))
 
 
-# Catalog only. The server's own parser says whether a text is the name of a type, with length or precision, and nothing more.
+# Catalog only. The server's own parser decides whether a text is only a type name, with length or precision.
 NAMES_A_TYPE = "SELECT $1::text::regtype"
 
 
-# Catalog only: the table itself, and those above and below it in a partitioned table.
+# Catalog only. The table itself, and its ancestors and descendants in a partitioned table.
 FAMILY = """
     SELECT n.nspname AS schema, c.relname AS name
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -61,9 +61,9 @@ FAMILY = """
 
 
 def advance_sequence(sequence: Relation) -> sql.Composed:
-    """Let a sequence go on after `$1` if it has not come so far. Needs SELECT and UPDATE on it; a rollback does not take it back.
+    """Advance a sequence past `$1` if it is behind. Needs SELECT and UPDATE on it; a rollback does not undo this.
 
-    One that was never asked, or set back, will give its `last_value` itself.
+    A sequence that was never used, or was reset, returns its `last_value` next.
     """
     return sql.SQL("SELECT setval({}::regclass, $1::bigint) FROM {} AS s WHERE s.last_value - (NOT s.is_called)::int < $1::bigint").format(
         sql.Literal(sequence.identifier.as_string()), sequence.identifier
@@ -71,24 +71,24 @@ def advance_sequence(sequence: Relation) -> sql.Composed:
 
 
 def switch_trigger(table: Relation, name: str, mode: str) -> sql.Composed:
-    """`DISABLE`, `ENABLE` or `ENABLE ALWAYS` a trigger of this table alone. SHARE ROW EXCLUSIVE: nobody else writes. Needs ownership."""
+    """`DISABLE`, `ENABLE` or `ENABLE ALWAYS` a trigger of this table alone. SHARE ROW EXCLUSIVE blocks other writers. Needs ownership."""
     return sql.SQL("ALTER TABLE ONLY {} {} TRIGGER {}").format(table.identifier, trusted(mode), sql.Identifier(name))
 
 
-# No lock of its own: deferred constraints are checked, and deferred triggers fire, now and no longer at the commit.
+# No lock of its own. Deferred constraints are checked, and deferred triggers fire, now instead of at the commit.
 FIRE_DEFERRED = "SET CONSTRAINTS ALL IMMEDIATE"
 
 
 RestoredColumns = Sequence[tuple[str, str, str]]
-"""Names of columns, their types in a relation, and their types in the archive."""
+"""Columns: the name, the type in a relation, and the type in the archive."""
 
 
 def find_rows(relation: Relation, key: Sequence[str], columns: RestoredColumns) -> sql.Composed:
-    """Of the rows in the bound arrays, one array a column, find those whose key the relation has.
+    """Among the rows in the bound arrays, one array per column, find those whose key is in the relation.
 
-    The answer has a row for each: its `position` from 1, and whether the relation's row is the `same`, byte by byte; where the types
-    differ, whether it has the archived value and no more. The archive's types are names of types and nothing else. ACCESS SHARE. Needs the
-    unique index on the key.
+    Returns a row for each: its `position` from 1, and whether the relation's row is the `same`, byte by byte; if the types differ, whether
+    it has exactly the archived value. The archive's types must be type names and nothing else. ACCESS SHARE. Needs the unique index on the
+    key.
     """
     return sql.SQL("SELECT given.position, ({}) AS same FROM {} AS t JOIN {} ON {}").format(
         _same_restored(columns), relation.identifier, given_rows(_bound(columns), xmin=False, ordinality=True), _restored_key(key, columns)
@@ -96,7 +96,7 @@ def find_rows(relation: Relation, key: Sequence[str], columns: RestoredColumns) 
 
 
 def delete_same(relation: Relation, key: Sequence[str], columns: RestoredColumns, held: Sequence[HeldRows]) -> sql.Composed:
-    """Delete the rows that are those of the bound arrays, as `find_rows` compares them, and not `held`. Locks as `delete_equal`."""
+    """Delete the rows that equal those in the bound arrays, as `find_rows` compares them, and are not `held`. Locks as `delete_equal`."""
     return sql.SQL("DELETE FROM {} AS t USING {} WHERE {} AND {} AND NOT {}").format(
         relation.identifier,
         given_rows(_bound(columns), xmin=False),
@@ -123,7 +123,7 @@ def _restored_key(key: Sequence[str], columns: RestoredColumns) -> sql.Composed:
 
 
 def _kept(given: str, pg_type: str, archived: str) -> sql.Composed:
-    """Tell whether a column's type holds all of a given value: a key that it cuts off is another one, which no COPY can put there."""
+    """Whether a column's type stores a given value completely: a truncated key would be a different key, which no COPY can store."""
     there = _cast("given", given, pg_type)
     if travels_as_text(archived):
         return sql.SQL("{}::text IS NOT DISTINCT FROM {}").format(there, sql.Identifier("given", given))
@@ -141,10 +141,10 @@ def _same_restored(columns: RestoredColumns) -> sql.Composed:
 
 
 def _same_retyped(position: int, name: str, pg_type: str, archived: str) -> sql.Composed:
-    """Compare a value of another type with the archived one: as the text that it is, or taken back to the archived type.
+    """Compare a value of another type with the archived one, as text or converted back to the archived type.
 
-    Either can cut off what the column's own type has room for, so that the value has to be the one, too, which a COPY of the archived text
-    stores in that type. That alone would not do: both would have been rounded to it.
+    Either conversion can truncate what the column's own type can store, so the value must also equal what a COPY of the archived text
+    stores in that type. The second check alone is insufficient: both values would be rounded to that type.
     """
     given, text = f"column{position}", _cast("t", name, "text")
     if _is_textual(pg_type) and not (_is_textual(archived) or travels_as_text(archived)):
@@ -166,23 +166,23 @@ def _is_textual(pg_type: str) -> bool:
 
 PROOF = Relation("pg_temp", "archiver_proof")
 
-# No lock but on the temporary table itself, which the end of the transaction drops.
+# No lock except on the temporary table, which is dropped when the transaction ends.
 ANALYZE_PROOF = "ANALYZE pg_temp.archiver_proof"
-# No lock. From here on the transaction writes to temporary tables alone: a domain's CHECK may call a function, and that runs as our role.
+# No lock. From here on the transaction can write only to temporary tables: a domain's CHECK may call a function, which runs as our role.
 ONLY_PROOF = "SET TRANSACTION READ ONLY"
 
 
 def create_proof(columns: Sequence[tuple[str, str]]) -> sql.Composed:
-    """Create the temporary table of that name for columns (names and types) of a table as it is. Needs TEMPORARY on the database."""
+    """Create the temporary table with the columns (names and types) of a table in its current state. Needs TEMPORARY on the database."""
     fields = [sql.SQL("{} {}").format(sql.Identifier(name), trusted(pg_type)) for name, pg_type in columns]
     return sql.SQL("CREATE TEMPORARY TABLE {} ({}) ON COMMIT DROP").format(sql.Identifier(PROOF.name), sql.SQL(", ").join(fields))
 
 
 def compare_proof(days: Days, key: Sequence[str], columns: Sequence[tuple[str, str]], xmin: str) -> sql.Composed:
-    """Compare, byte by byte, the rows in range with those of the temporary table that have their key and version.
+    """Compare, byte by byte, the rows in range with the temporary table's rows of the same key and version.
 
-    The answer has for the column at each position the number of rows in which it differs, as `differs0`. ACCESS SHARE. Wants an index that
-    begins with the timestamp.
+    Returns, for the column at each position, the number of rows in which it differs, named like `differs0`. ACCESS SHARE. Works best with
+    an index that begins with the timestamp.
     """
     fields = [
         sql.SQL("count(*) FILTER (WHERE NOT ({})) AS {}").format(_same_stored(name, pg_type), sql.Identifier(f"differs{position}"))
@@ -200,7 +200,7 @@ def compare_proof(days: Days, key: Sequence[str], columns: Sequence[tuple[str, s
 
 
 def copy_proof(columns: Sequence[str], xmin: str) -> sql.Composed:
-    """Copy the temporary table's rows that have a version out, as COPY's text: that of the types' own output functions, and no cast's."""
+    """Copy out the temporary table's rows that have a version, as COPY text: it uses the types' output functions, not casts."""
     names = sql.SQL(", ").join(map(sql.Identifier, [*columns, xmin]))
     return sql.SQL("COPY (SELECT {} FROM {} WHERE {} IS NOT NULL) TO STDOUT").format(names, PROOF.identifier, sql.Identifier(xmin))
 

@@ -47,8 +47,8 @@ def connection_parameters(config: DatabaseConfig) -> dict[str, Any]:
 def tls_parameters(config: DatabaseConfig) -> Mapping[str, str]:
     """Return libpq's `sslmode` and `sslrootcert`, as far as the config sets them.
 
-    If TLS is required, Kerberos encryption is disabled: libpq prefers it if there is a ticket, whatever `sslmode` is. Raises ConfigError for
-    an unreadable file, because `require` would then verify nothing, and for a token without TLS.
+    If TLS is required, Kerberos encryption is disabled: libpq prefers it if there is a ticket, whatever `sslmode` is. Raises ConfigError
+    for an unreadable file, because `require` would then verify nothing, and for a token without TLS.
     """
     mode, authorities = config.tls_mode, config.sslrootcert
     if config.auth == "aws_iam" and mode in _UNPROTECTED:

@@ -1,7 +1,7 @@
 """Legal holds as objects: `{prefix}_holds/{id}.json`.
 
-What belongs here: their form as JSON, reading them with suspicion, placing one and releasing it. What does not: what a hold means
-(`config/legal.py`), and which are in force (`lifecycle/holding/holds.py`).
+What belongs here: their JSON form, reading them as untrusted input, placing and releasing one. What does not: the meaning of a hold
+(`config/legal.py`), and which holds are in force (`lifecycle/holding/holds.py`).
 """
 
 import json
@@ -18,26 +18,26 @@ from archiver_assets.store.objects import ObjectStore, StoredObject, read_whole
 from archiver_assets.untrusted_text import bounded
 
 MAX_BYTES = 1 << 20
-"""A hold that is larger is none."""
+"""The size limit of a hold; a larger object is refused."""
 
 MOST_HOLDS = 20_000
-"""Objects that are read as holds, all of which are kept in memory."""
+"""The maximum number of hold objects; all of them are kept in memory."""
 
 Seen = dict[tuple[str, str, int], Hold]
-"""Holds that were read before, by key, etag and size: what changed has another etag."""
+"""Holds already read, by key, etag and size: a changed object has another etag."""
 
 
 class HoldDocument(Hold):
-    """A hold as it is stored. Unknown keys are refused: one that was meant to be another might have held more."""
+    """A hold as stored. Unknown keys are refused: a misspelled key might have been meant to hold more rows."""
 
     format: Literal["archiver/1"] = FORMAT
 
 
 def place_hold(store: ObjectStore, prefix: str, hold: Hold) -> str:
-    """Store a hold, and return its key. Raises ObjectExists if there is one with its id.
+    """Store a hold and return its key. Raises ObjectExists if a hold with its id exists.
 
-    It is not locked: a lock would not keep it in force, since a delete marker releases it all the same, and would keep what it says of
-    people for years after its release.
+    The object is not locked: a lock would not keep the hold in force, since a delete marker still releases it, and would keep its personal
+    data for years after the release.
     """
     key = hold_key(prefix, hold.id)
     store.create(key, _document(hold), locked=False)
@@ -45,9 +45,9 @@ def place_hold(store: ObjectStore, prefix: str, hold: Hold) -> str:
 
 
 def is_placed(store: ObjectStore, prefix: str, hold: Hold) -> bool:
-    """Tell whether what lies under the hold's key is this hold and no other, as after a call of `place_hold` whose answer was lost.
+    """Return whether the object with the hold's key is exactly this hold, as after a call of `place_hold` whose answer was lost.
 
-    Raises ObjectMissing if there is nothing.
+    Raises ObjectMissing if there is no object.
     """
     return read_whole(store, hold_key(prefix, hold.id)) == _document(hold)
 
@@ -57,23 +57,23 @@ def _document(hold: Hold) -> bytes:
 
 
 def release_hold(store: ObjectStore, prefix: str, hold_id: str) -> None:
-    """Remove a hold; where versions are kept, it can still be read afterwards. Raises ObjectMissing if there is none with the id."""
+    """Remove a hold; with versioning, it can still be read afterwards. Raises ObjectMissing if no hold has the id."""
     key = hold_key(prefix, hold_id)
     store.head(key)
     store.remove(key)
 
 
 def read_hold_objects(store: ObjectStore, prefix: str, seen: Seen) -> Iterator[Hold]:
-    """Yield the holds below `{prefix}_holds/`, reading those that are not in `seen`.
+    """Yield the holds below `{prefix}_holds/`. Only those not in `seen` are read.
 
-    Raises HoldsUnreadable for anything there that is not a hold, and what the store raises.
+    Raises HoldsUnreadable for anything else there, and the errors of the store.
     """
     listed = list(store.list(holds_folder(prefix), at_most=MOST_HOLDS + 1))
     if len(listed) > MOST_HOLDS:
         raise _unreadable(store, holds_folder(prefix), f"more than {MOST_HOLDS:,} objects")
     for found in listed:
         if found.key == holds_folder(prefix) and not found.bytes:
-            continue  # as consoles make folders
+            continue  # an empty folder object, as consoles create
         identity = (found.key, found.etag, found.bytes)
         if identity not in seen:
             seen[identity] = _read(store, prefix, found)
@@ -81,9 +81,9 @@ def read_hold_objects(store: ObjectStore, prefix: str, seen: Seen) -> Iterator[H
 
 
 def parse_json(text: str | bytes) -> object:
-    """Return parsed JSON with numbers as the texts that they were, since their digits may count.
+    """Return parsed JSON with numbers kept as text, since their exact digits may matter.
 
-    Raises ValueError, also for a key that stands twice, and RecursionError.
+    Raises ValueError, also for a duplicate key, and RecursionError.
     """
     return json.loads(text, parse_int=str, parse_float=str, parse_constant=_refuse_constant, object_pairs_hook=_unique)
 

@@ -1,7 +1,7 @@
-"""The ObjectStore of S3 and of the stores that speak its protocol.
+"""The ObjectStore for S3 and stores that implement its protocol.
 
-What belongs here: the calls, in the order that makes the contract of `objects.py` true. What does not: what their errors mean
-(`s3_errors.py`), how an upload goes (`s3_upload.py`), the names of objects (`keys.py`), what is inside them.
+What belongs here: the calls, in the order that fulfils the contract of `objects.py`. What does not: the meaning of errors (`s3_errors.py`),
+uploads (`s3_upload.py`), the names of objects (`keys.py`), and their contents.
 
 https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html
 """
@@ -36,10 +36,10 @@ if TYPE_CHECKING:
 
 CHUNK_SIZE = MIB
 CONFLICT_PAUSES = (0.1, 0.2, 0.4, 0.8)
-"""Seconds between tries at a key on which another call is at work (409)."""
+"""Seconds between tries for a key that another call is writing (409)."""
 
 RESUME_PAUSES = (0.2, 0.5, 1.0, 2.0)
-"""Seconds, on average, before a stream that ended early is taken up again; the last one stays."""
+"""Average seconds before a stream that ended early is resumed; the last value repeats."""
 
 LOCKING = ("s3:PutObjectRetention", "s3:GetObjectRetention")
 
@@ -50,7 +50,7 @@ Sleep = Callable[[float], None]
 
 @dataclass(frozen=True)
 class Patience:
-    """How long one call may take: tries in all, and seconds until connected and between two bytes of an answer."""
+    """The limits of one call: the total number of tries, and the timeouts in seconds for connecting and between two bytes of an answer."""
 
     max_attempts: int = 5
     connect_timeout: float = 10.0
@@ -63,11 +63,11 @@ def _utc_now() -> datetime:
 
 @dataclass(frozen=True)
 class S3ObjectStore:
-    """Objects in `bucket`; threads may share it. `connect` makes one.
+    """Objects in `bucket`; threads may share the store. `connect` makes one.
 
-    `storage_class` is that of uploads alone. What `create` stores are small marks that are read often, and each would be billed as 128 KiB
-    for 30 days in the cheaper classes: they stay in STANDARD. `patience.max_attempts` bounds the requests of one read too.
-    `lock` is asked for with every write that is to be locked, counted from `clock`.
+    `storage_class` applies only to uploads. `create` stores small marks that are read often, and cheaper classes would bill each as 128 KiB
+    for 30 days, so these stay in STANDARD. `patience.max_attempts` also limits the requests of one read. `lock` is requested with every
+    write that is to be locked, counted from `clock`.
     """
 
     client: "S3Client"
@@ -96,7 +96,7 @@ class S3ObjectStore:
     ) -> Self:
         """Return a store whose credentials come from AWS's default chain; nothing is sent yet. Raises StoreError for unusable settings.
 
-        `kms_key_id` goes with SSE-KMS alone: the id of a key or its ARN, and no alias, which could not be compared with what S3 reports.
+        `kms_key_id`, only for SSE-KMS, is a key's id or ARN, not an alias, which could not be compared with what S3 reports.
         """
         wanted = Encryption(encryption, kms_key_id)
         with translated(Attempt("prepare for", f"s3://{bucket}", "s3:ListBucket")):
@@ -118,11 +118,11 @@ class S3ObjectStore:
             raise
 
     def retention(self) -> Retention | None:
-        """Return what an object whose write begins now is to be locked with."""
+        """Return the retention for an object whose write begins now, or None without a lock."""
         return self.lock.at(self.clock()) if self.lock else None
 
     def writing(self, verb: str, key: str, retention: Retention | None, *rights: str) -> Attempt:
-        """Return the attempt to write an object, which needs `rights`, and others for a lock."""
+        """Return the attempt to write an object. It needs `rights`, and more for a lock."""
         *needed, last = [*rights, *LOCKING] if retention else rights
         right = f"{', '.join(needed)} and {last}" if needed else last
         return Attempt(verb, self.uri(key), right, locking=retention is not None)
@@ -153,7 +153,7 @@ class S3ObjectStore:
             except ObjectDamaged as error:
                 if "ContentRange" not in answer:
                     raise
-                # Some stores send the checksum of the whole with a part: that proves nothing of either.
+                # Some stores send the whole object's checksum with a partial answer, which proves nothing about either.
                 raise StoreUnavailable(error.message, hint=AGAIN) from error
             if done >= size:
                 return
@@ -168,7 +168,7 @@ class S3ObjectStore:
             yield RESUME_PAUSES[min(number, len(RESUME_PAUSES) - 1)]
 
     def _rest(self, attempt: Attempt, place: dict[str, Any], etag: str, done: int) -> Any:  # noqa: ANN401 -- boto3's own type
-        """Ask for what follows the first `done` bytes of the same object: what was read so far belongs to it."""
+        """Request what follows the first `done` bytes of the same object, to which the bytes read so far belong."""
         try:
             with translated(attempt):
                 answer = self.client.get_object(**place, IfMatch=etag, Range=f"bytes={done}-")
@@ -203,7 +203,7 @@ class S3ObjectStore:
         return aborted
 
     def _aborted(self, key: str, upload_id: str) -> bool:
-        """Abort an upload, and tell whether it was still there."""
+        """Abort an upload, and return whether it still existed."""
         try:
             self.client.abort_multipart_upload(Bucket=self.bucket, Key=key, UploadId=upload_id)
         except ClientError as error:
@@ -214,12 +214,12 @@ class S3ObjectStore:
 
     def list(self, prefix: str, *, at_most: int | None = None) -> Iterator[StoredObject]:
         """See ObjectStore. The listing is gathered first (about 0.4 kB an object)."""
-        # AWS lists in order, but SeaweedFS and others go folder by folder, with `a/b` before `a-b`. Sorting what is in order costs nothing.
+        # AWS lists in order, but SeaweedFS and others list folder by folder, with `a/b` before `a-b`. Sorting a sorted list is cheap.
         yield from sorted(islice(self._listed(prefix), at_most), key=lambda each: each.key.encode())
 
     def _listed(self, prefix: str) -> Iterator[StoredObject]:
         with translated(Attempt("list", self.uri(prefix), "s3:ListBucket")):
-            # botocore asks for URL-encoded keys and decodes them: XML could not carry every character.
+            # botocore requests URL-encoded keys and decodes them, because XML cannot represent every character.
             pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix)
             for each in (entry for page in pages for entry in page.get("Contents", [])):
                 yield StoredObject(each["Key"], each["Size"], each["ETag"].strip('"'), None, modified_at=each.get("LastModified"))
@@ -242,18 +242,18 @@ class S3ObjectStore:
         retention: Retention | None,
         **options: Any,  # noqa: ANN401 -- boto3's own keywords
     ) -> StoredObject:
-        """Store `data` whole if `key` is free, encrypted as the store is told to, and locked with `retention`."""
+        """Store all of `data` if `key` is free, with the configured encryption, and locked with `retention`."""
         place: dict[str, Any] = {"Bucket": self.bucket, "Key": key, "Body": data, "IfNoneMatch": "*", **self.asked(retention)}
         with translated(attempt):
             answer = self.past_conflicts(lambda: self.client.put_object(**place, **options, **self.checksum(data)))
         return kept_if_as_asked(self, attempt, stored(key, len(data), answer), retention)
 
     def asked(self, retention: Retention | None) -> dict[str, Any]:
-        """Return the keywords of boto3's calls that begin a write, for its encryption and its lock."""
+        """Return the encryption and lock keywords for boto3's calls that begin a write."""
         return self.encryption.options | (retention.options if retention else {})
 
     def past_conflicts(self, call: Callable[[], Answer]) -> Answer:
-        """Return the answer of `call`, tried again while another call is at work on the same key."""
+        """Return the answer of `call`, retried while another call is writing the same key."""
         for pause in CONFLICT_PAUSES:
             try:
                 return call()
@@ -264,19 +264,19 @@ class S3ObjectStore:
         return call()
 
     def checksum(self, data: bytes | bytearray) -> dict[str, Any]:
-        """Return the keyword with the CRC of `data`, by which the store refuses what was damaged on the way.
+        """Return the keyword with the CRC of `data`, so that the store refuses data damaged in transit.
 
-        Left to itself, botocore sends the CRC behind the content (a trailer) over TLS; a store that does not know trailers then writes it
-        into the object (boto/boto3#4435). A header never ends up there.
+        By default, botocore sends the CRC after the content (a trailer) over TLS; a store that does not support trailers then writes it
+        into the object (boto/boto3#4435). A header never becomes part of the object.
         """
         crc = zlib.crc32(data).to_bytes(4, "big")
         return {"ChecksumCRC32": base64.b64encode(crc).decode()} if self.wants_checksums else {}
 
     @property
     def wants_checksums(self) -> bool:
-        """Whether to send checksums: AWS_REQUEST_CHECKSUM_CALCULATION=when_required says no, for stores that refuse them.
+        """Whether to send checksums: AWS_REQUEST_CHECKSUM_CALCULATION=when_required disables them, for stores that refuse them.
 
-        With a lock S3 demands one, of each part too, and in a header.
+        With a lock, S3 requires a checksum in a header, also for each part.
         """
         return self.lock is not None or getattr(self.client.meta.config, "request_checksum_calculation", None) != "when_required"
 
@@ -302,7 +302,7 @@ def _expiry(header: str | None) -> datetime | None:
 
 
 def make_client(endpoint: str | None, region: str | None, *, path_style: bool, patience: Patience) -> "S3Client":
-    """Return a boto3 client of its own session: credentials are looked up anew."""
+    """Return a boto3 client with its own session, which looks up the credentials again."""
     from botocore.config import Config  # noqa: PLC0415 -- importing it costs time, and the code location loads without it
 
     settings = Config(
@@ -313,6 +313,6 @@ def make_client(endpoint: str | None, region: str | None, *, path_style: bool, p
     )
     try:
         return new_session().client("s3", endpoint_url=endpoint, region_name=region, config=settings)
-    except ValueError as error:  # botocore's for an endpoint that is no URL
+    except ValueError as error:  # raised by botocore for an endpoint that is not a URL
         msg = f"expected a URL as the store's endpoint, found {endpoint!r}: {error}"
         raise StoreError(msg, hint="correct s3.endpoint in the config, such as https://minio.example:9000") from error

@@ -1,7 +1,7 @@
-"""What a write asks for beside its content, its encryption and its lock: believed only when the store reports it.
+"""Confirming the encryption and lock requested with a write: trusted only if the store reports them.
 
-What belongs here: looking at what was written, and taking it back. What does not: what is asked for (`encryption.py`, `object_lock.py`),
-and the writes themselves (`s3.py`, `s3_upload.py`).
+What belongs here: checking what was written, and removing it if wrong. What does not: what is requested (`encryption.py`,
+`object_lock.py`), and the writes themselves (`s3.py`, `s3_upload.py`).
 """
 
 import logging
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from archiver_assets.store.s3 import S3ObjectStore
 
 NO_RETENTION = {"NoSuchObjectLockConfiguration", "ObjectLockConfigurationNotFoundError", "InvalidRequest"}
-"""What stores answer to a question for the retention of an object that has none, or whose bucket knows none."""
+"""The error codes for a retention query if the object has no retention, or its bucket no Object Lock."""
 
 log = logging.getLogger("archiver.s3")
 
 
 def kept_if_as_asked(store: "S3ObjectStore", attempt: Attempt, made: StoredObject, retention: Retention | None) -> StoredObject:
-    """Return what this call has just stored; remove it and raise StoreError unless it is known to be encrypted and locked as asked."""
+    """Return the object just stored. Unless it is confirmed to be encrypted and locked as requested, remove it and raise StoreError."""
     try:
         require_as_asked(store, attempt, made, retention)
     except StoreError:
@@ -35,7 +35,7 @@ def kept_if_as_asked(store: "S3ObjectStore", attempt: Attempt, made: StoredObjec
 
 
 def require_as_asked_if_own(store: "S3ObjectStore", attempt: Attempt, key: str, data: bytes, retention: Retention | None) -> None:
-    """Look at an object that is perhaps our own: made by a try of this call whose answer was lost."""
+    """Check an existing object that may be ours, created by an earlier try of this call whose answer was lost."""
     if not store.encryption.wanted and retention is None:
         return
     found = store.head(key)
@@ -44,7 +44,7 @@ def require_as_asked_if_own(store: "S3ObjectStore", attempt: Attempt, key: str, 
 
 
 def require_as_asked(store: "S3ObjectStore", attempt: Attempt, made: StoredObject, retention: Retention | None) -> None:
-    """Raise StoreError unless the store reports the encryption and the lock that were asked for; with none asked for, ask nothing."""
+    """Raise StoreError unless the store reports the requested encryption and lock; if none was requested, send nothing."""
     if not store.encryption.wanted and retention is None:
         return
     with translated(attempt):
@@ -59,7 +59,7 @@ def require_as_asked(store: "S3ObjectStore", attempt: Attempt, made: StoredObjec
 
 
 def read_retention(store: "S3ObjectStore", made: StoredObject) -> Retention | None:
-    """Ask for it by its own call: S3 leaves it out of the answer to a HEAD where s3:GetObjectRetention is not allowed."""
+    """Read the retention with its own call: S3 omits it from a HEAD's answer if s3:GetObjectRetention is not allowed."""
     with translated(Attempt("look at the retention of", store.uri(made.key), "s3:GetObjectRetention")):
         try:
             answer = store.client.get_object_retention(Bucket=store.bucket, Key=made.key, **_version(made))["Retention"]
@@ -71,7 +71,7 @@ def read_retention(store: "S3ObjectStore", made: StoredObject) -> Retention | No
 
 
 def _take_back(store: "S3ObjectStore", made: StoredObject) -> None:
-    """Remove an object of our own that must not stay: its version if that is allowed, or else from sight."""
+    """Remove an object of ours that must not stay: delete its version if that is allowed, or else hide it."""
     for version in (_version(made), {}):
         try:
             store.client.delete_object(Bucket=store.bucket, Key=made.key, **version)

@@ -1,8 +1,8 @@
-"""What S3 and its client report, as the project's errors.
+"""Translates the errors of S3 and its client into the project's.
 
 What belongs here: the table of codes and the messages. What does not: retrying (`s3.py`, and botocore's standard mode below it). The codes:
-https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html. Other stores answer with the same ones, more or less, so the HTTP
-status decides where a code is unknown. Credentials appear in no message: only the code and the store's own sentence are quoted.
+https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html. Other stores use mostly the same codes; for an unknown code the HTTP
+status decides. Credentials appear in no message: only the code and the store's own text are quoted.
 """
 
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
-    ConnectionError,  # noqa: A004 -- botocore's own, no subclass of the builtin
+    ConnectionError,  # noqa: A004 -- botocore's own, not a subclass of the builtin
     CredentialRetrievalError,
     FlexibleChecksumError,
     HTTPClientError,
@@ -75,14 +75,14 @@ TLS: dict[str, str] = {
     "NO_CERTIFICATE_OR_CRL_FOUND": WRONG_FILE,
     "WRONG_VERSION_NUMBER": "correct s3.endpoint: what answers there does not speak TLS, which https asks for",
 }
-"""What Python and OpenSSL say of a proof that failed, and what to do; the first that fits. Other failures of TLS are the network's."""
+"""Python's and OpenSSL's texts for a failed verification, with hints; the first match applies. Other TLS failures are network errors."""
 
 BY_STATUS = {301: "PermanentRedirect", 404: "NoSuchKey", 412: "PreconditionFailed", 429: "TooManyRequests", 501: "NotImplemented"}
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """What was tried: `verb` and `uri` begin the message, `right` is the permission that it needs; `locking` if it asks for a lock."""
+    """What was tried: `verb` and `uri` begin the message, `right` is the required permission; `locking` if a lock is requested."""
 
     verb: str
     uri: str
@@ -97,7 +97,7 @@ class Attempt:
 
 @contextmanager
 def translated(attempt: Attempt) -> Iterator[None]:
-    """Raise botocore's errors from the block as the project's."""
+    """Translate botocore's errors in the block into the project's."""
     try:
         yield
     except ClientError as error:
@@ -116,7 +116,7 @@ def translated(attempt: Attempt) -> Iterator[None]:
 
 
 def code_of(error: ClientError) -> str:
-    """Return S3's code; answers without a body (to HEAD, or from a proxy) only have the HTTP status in its place."""
+    """Return S3's error code; an answer without a body (to HEAD, or from a proxy) has the HTTP status instead."""
     code = error.response.get("Error", {}).get("Code", "")
     return BY_STATUS.get(status_of(error), code) if not code or code.isdecimal() else code
 
@@ -127,7 +127,7 @@ def status_of(error: ClientError) -> int:
 
 
 def refusal(attempt: Attempt, error: ClientError) -> StoreError:
-    """Return the project's error for an answer of the store's."""
+    """Return the project's error for an error answer from the store."""
     code, status = code_of(error), status_of(error)
     sentence = error.response.get("Error", {}).get("Message", "").strip().rstrip(".")
     message = f"{attempt.failed}: {code} (HTTP {status}): {bounded(sentence)}"
@@ -136,17 +136,17 @@ def refusal(attempt: Attempt, error: ClientError) -> StoreError:
 
 
 def unknown(attempt: Attempt, status: int) -> tuple[type[StoreError], str]:
-    """Judge an answer whose code is not in the table by its HTTP status."""
+    """Classify an answer whose code is not in the table by its HTTP status."""
     if status >= SERVER_ERROR:
         return StoreUnavailable, AGAIN
-    if attempt.locking and status == BAD_REQUEST:  # as stores answer where the bucket has no Object Lock
+    if attempt.locking and status == BAD_REQUEST:  # the answer of stores if the bucket has no Object Lock
         return StoreError, LOCK
     allowed = f"see that {attempt.right} is allowed, by the identity's policy and the bucket's (archiver roles --s3 prints one)"
     return StoreError, f"{allowed}, and that the config's s3 section is right"
 
 
 def tls_failure(attempt: Attempt, error: SSLError) -> StoreError:
-    """Judge a failure of TLS by its text: a store that has not proven who it is will not do so by being asked again."""
+    """Classify a TLS failure by its text: retrying does not help if the store's certificate failed verification."""
     hint = next((hint for words, hint in TLS.items() if words in str(error)), None)
     if hint is None:
         return StoreUnavailable(f"{attempt.failed}: no answer, or half of one: {error}", hint=AGAIN)
@@ -154,7 +154,7 @@ def tls_failure(attempt: Attempt, error: SSLError) -> StoreError:
 
 
 def client_side_hint(error: BotoCoreError) -> str:
-    """Return the next step for an error that never reached the store."""
+    """Return the next step for an error raised before anything reached the store."""
     if isinstance(error, NoCredentialsError | PartialCredentialsError | CredentialRetrievalError):
         return CREDENTIALS
     return "correct the s3 section of the config"

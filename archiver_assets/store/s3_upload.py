@@ -1,10 +1,10 @@
-"""One upload to S3: in parts while its content is made, and an object only when all of it is there.
+"""One upload to S3: parts are sent while the content is produced, and the object appears only when it is complete.
 
-What belongs here: the calls of a multipart upload, their order, and what a lost answer means. What does not: the other calls
-(`s3.py`), and what is inside the object.
+What belongs here: the calls of a multipart upload, their order, and the handling of a lost answer. What does not: the other calls
+(`s3.py`), and the object's contents.
 
-It uses the low-level calls: boto3's `upload_fileobj` refuses `If-None-Match` and takes a short read for the end, and the writers of pyarrow
-and s3fs publish half an object when an error leaves their block.
+It uses the low-level calls: boto3's `upload_fileobj` refuses `If-None-Match` and treats a short read as the end, and the writers of pyarrow
+and s3fs publish a partial object if an error leaves their block.
 https://docs.aws.amazon.com/AmazonS3/latest/userguide/mpuoverview.html
 """
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 MIB = 1 << 20
 PART_SIZE = 16 * MIB
-"""Bytes. All parts but the last are equal, which some stores demand."""
+"""In bytes. All parts except the last have the same size, which some stores require."""
 MAX_PARTS = 10_000
 """https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html"""
 
@@ -36,13 +36,13 @@ log = logging.getLogger("archiver.s3")
 
 
 class _UploadGone(StoreUnavailable):
-    """A multipart upload that the store does not know any more: completed, or dropped."""
+    """A multipart upload that the store no longer has: completed or aborted."""
 
 
 class S3Upload:
-    """One Upload: parts of PART_SIZE as soon as each is full, or a single PUT if there is never a full one (S3 has no empty parts).
+    """One Upload: sends each part of PART_SIZE once full, or uses a single PUT if no part fills up (S3 has no empty parts).
 
-    A thread sends one part while the next one fills; its error comes out of a later `write`, or of `commit`.
+    A thread sends one part while the next one fills. Its error is raised by a later `write` or by `commit`.
     """
 
     def __init__(self, store: "S3ObjectStore", key: str) -> None:
@@ -87,7 +87,7 @@ class S3Upload:
         return done
 
     def _own_object(self, error: StoreError) -> StoredObject:
-        """Return the object if it is the one of this upload, whose answer was lost on the way; raise `error` if not."""
+        """Return the object if this upload created it and the answer was lost; otherwise raise `error`."""
         try:
             found = self._store.head(self._key)
         except ObjectMissing:
@@ -99,7 +99,7 @@ class S3Upload:
         return found
 
     def _etag(self) -> str | None:
-        """Return the ETag that S3 gives the object: of its MD5, or of those of its parts; None where the parts' ETags are no MD5."""
+        """Return the ETag that S3 gives the object, from its MD5 or those of its parts; None if the parts' ETags are not MD5s."""
         if not self._parts:
             return hashlib.md5(self._buffer, usedforsecurity=False).hexdigest()
         tags = [part["ETag"].strip('"') for part in self._parts]
@@ -113,7 +113,7 @@ class S3Upload:
         return self._store.put(self._attempt, self._key, self._buffer, self._retention, **self._storage)
 
     def discard(self) -> None:
-        """Abort what was not committed. Its own failure is logged, for an error that led here is the one to hear of."""
+        """Abort an uncommitted upload. A failure to abort is only logged, so that it does not hide the original error."""
         self._open = False
         self._given_up = True
         self._sending.end()
@@ -139,11 +139,11 @@ class S3Upload:
         if self._begun == MAX_PARTS:
             msg = f"{self._attempt.failed}: S3 takes {MAX_PARTS} parts of {PART_SIZE // MIB} MiB, and the content is longer"
             raise StoreError(msg, hint="one day of this table does not fit into one object; archive it in smaller tables or partitions")
-        # Stays closed if this fails: a commit after a lost part would publish an object with a hole.
+        # If this fails, the upload stays closed: a commit after a lost part would publish an object with a gap.
         self._open = False
         self._begun += 1
         self._sending.wait()
-        part = bytes(self._buffer)  # which botocore sends as it is, while it would copy a bytearray again
+        part = bytes(self._buffer)  # bytes, because botocore would copy a bytearray again
         self._buffer.clear()
         self._sending.call(partial(self._send, self._begun, part))
         self._open = True
@@ -155,7 +155,7 @@ class S3Upload:
             self._sent += len(part)
         finally:
             if self._given_up:
-                self._abort()  # of an upload that began when `discard` no longer waited for this call
+                self._abort()  # the upload began after `discard` had stopped waiting for this call
 
     def _sent_part(self, number: int, part: bytes) -> dict[str, Any]:
         if self._upload_id is None:
@@ -169,7 +169,7 @@ class S3Upload:
         return {"PartNumber": number, "ETag": answer["ETag"], **checksum}
 
     def _complete(self) -> StoredObject:
-        # After a 409, or an answer that was lost, the next try fails with NoSuchUpload: then the object decides whether it succeeded.
+        # After a 409 or a lost answer, the next try fails with NoSuchUpload: then the stored object shows whether the upload succeeded.
         call = {**self._place, "UploadId": self._upload_id, "MultipartUpload": {"Parts": self._parts}, "IfNoneMatch": "*"}
         try:
             answer = self._store.past_conflicts(lambda: self._store.client.complete_multipart_upload(**call))
@@ -186,10 +186,10 @@ class S3Upload:
 
 
 def stored(key: str, size: int, answer: Any) -> StoredObject:  # noqa: ANN401 -- boto3 has a type of its own for each call
-    """Return what a successful write reports."""
+    """Return the object that a successful write reports."""
     return StoredObject(key, size, answer["ETag"].strip('"'), or_none(answer.get("VersionId")))
 
 
 def or_none(version: str | None) -> str | None:
-    """Return the id of a version, None for that of an object that has none."""
+    """Return a version's id, or None for the id that means no version."""
     return None if version == NULL_VERSION else version

@@ -1,4 +1,4 @@
-"""Inspection of a whole table's archive: which days are inspected, and what earlier reports say of each.
+"""Inspection of a whole table's archive: which days to inspect, and comparing each with earlier reports.
 
 What belongs here: merging the days in the store, in the bucket's history and in witnesses. What does not: inspecting one day
 (`inspection.py`), listing the store (`archive_listing.py`), and printing.
@@ -17,29 +17,29 @@ from archiver_assets.lifecycle.verifying.witness import Witness
 from archiver_assets.partition import Partition
 
 Days = tuple[date | None, date | None]
-"""The first and the last day, both included, None for no limit."""
+"""The first and last day, both included; None means no limit."""
 
 
 @dataclass(frozen=True)
 class ArchiveInspection:
-    """What was found in a table's folder outside of all days (`table`), and of each day, oldest first (`days`)."""
+    """The findings in a table's folder outside all days (`table`), and for each day, oldest first (`days`)."""
 
     table: Inspection
     days: tuple[Inspection, ...]
 
     @property
     def all(self) -> tuple[Inspection, ...]:
-        """The table's inspection, then those of the days."""
+        """The table's inspection, then the days'."""
         return (self.table, *self.days)
 
     @property
     def verifications(self) -> list[Verification]:
-        """Those of all generations that were read back."""
+        """The verifications of all generations that were read back."""
         return [verification for each in self.days for verification in each.verifications]
 
     @property
     def digests(self) -> dict[str, str]:
-        """The digests of all manifests and marks, by what follows the table's folder in their keys."""
+        """The digests of all manifests and marks, by key relative to the table's folder."""
         return {name: digest for each in self.all for name, digest in each.digests.items()}
 
 
@@ -51,10 +51,10 @@ def inspect_archive(
     copied: bool = False,
     told: Callable[[Inspection], None],
 ) -> ArchiveInspection:
-    """Inspect a table's folder and its days; `told` gets each result at once. `task` is of any day of the table.
+    """Inspect a table's folder and its days; `told` receives each result at once. `task` is for any day of the table.
 
-    A day is inspected if the store has objects of it, or had some as the bucket's versions or a witness show. With `copied`, the bucket's
-    versions are not read: those of a copy show how the copy was made. Raises the errors of the store.
+    A day is inspected if the store has objects of it, or once had some according to the bucket's versions or a witness. With `copied`, the
+    bucket's versions are not read: those of a copy only show how it was made. Raises the errors of the store.
     """
     store, keys = task.store, task.table_keys
     objects = list_table(store, keys).between(*days)

@@ -1,6 +1,6 @@
-"""What the store has of a table, without asking its database: which days, and which generations of each.
+"""The days and generations of a table in the store, without using its database.
 
-What belongs here: listing and reading marks. What does not: the objects' data (`inspection.py`), and anything that writes.
+What belongs here: listing objects and reading marks. What does not: the objects' data (`inspection.py`), and anything that writes.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -17,24 +17,24 @@ from archiver_assets.store.manifest import AcceptedSource
 from archiver_assets.store.objects import ObjectStore
 
 _AT_ONCE = 8
-"""Days that are read at the same time: each is a few small requests, which wait for the store and not for this machine."""
+"""The number of days read at the same time: each needs a few small requests, which wait for the store, not for this machine."""
 
 
 @dataclass(frozen=True)
 class TableObjects:
-    """The keys of a table's objects: those of each day that has any, oldest first, and those that lie in no folder of a day."""
+    """The keys of a table's objects: by day, oldest first, for days that have any; and those outside all day folders."""
 
     days: dict[date, tuple[str, ...]]
     strays: tuple[str, ...]
 
     def between(self, first: date | None, last: date | None) -> "TableObjects":
-        """Return it with the days from `first` to `last`, both included, None for no limit."""
+        """Return the same with only the days from `first` to `last`, both included; None means no limit."""
         return replace(self, days={day: keys for day, keys in self.days.items() if in_range(day, first, last)})
 
 
 @dataclass(frozen=True)
 class SurveyedDay:
-    """A day of a table as the store has it: its committed generations in order; or the `problem` because of which they cannot be told."""
+    """A day of a table in the store: its committed generations in order, or the `problem` that prevented reading them."""
 
     day: date
     generations: tuple[Generation, ...] = ()
@@ -42,17 +42,17 @@ class SurveyedDay:
 
     @property
     def live(self) -> tuple[Generation, ...]:
-        """Those that count."""
+        """The live generations."""
         return tuple(each for each in self.generations if each.live)
 
 
 def in_range(day: date, first: date | None, last: date | None) -> bool:
-    """Return whether a day lies between `first` and `last`, both included, None for no limit."""
+    """Return whether a day lies between `first` and `last`, both included; None means no limit."""
     return (first is None or first <= day) and (last is None or day <= last)
 
 
 def list_table(store: ObjectStore, keys: TableKeys) -> TableObjects:
-    """Return what lies in a table's folder, in one listing."""
+    """Return the objects in a table's folder, from one listing."""
     days: dict[date, list[str]] = {}
     strays = []
     for found in store.list(keys.folder):
@@ -65,7 +65,7 @@ def list_table(store: ObjectStore, keys: TableKeys) -> TableObjects:
 
 
 def survey(task_of: Callable[[date], Task], objects: TableObjects) -> Iterator[SurveyedDay]:
-    """Yield the days, oldest first, with their generations; those of a source before the accepted one are marked so.
+    """Yield the days, oldest first, with their generations; those from a source before the accepted one are marked `former`.
 
     Raises ManifestInvalid if the accepted source itself cannot be read, and the errors of the store.
     """

@@ -1,9 +1,9 @@
-"""What the bucket's own history says was done to an archive: objects hidden, replaced, removed, where versions are kept.
+"""The bucket's own history of an archive: with versioning, it shows which objects were hidden, replaced or removed.
 
-What belongs here: judging versions and delete markers. What does not: the objects as they are now (`inspection.py`).
+What belongs here: judging versions and delete markers. What does not: the current objects (`inspection.py`).
 
-The archiver writes each object of a generation once and removes none, so that a second version or a delete marker is somebody else's. The
-exception is what a crash left: data that no manifest ever named, which the next archive hides by a delete marker.
+The archiver writes each object of a generation once and removes none, so a second version or a delete marker comes from someone else. The
+exception is a crash's leftover: data that no manifest ever named, which the next archive hides with a delete marker.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -21,30 +21,30 @@ from archiver_assets.store.manifest import sha256_of
 from archiver_assets.store.objects import NULL_VERSION, ObjectStore, Version, read_whole
 
 _MOST_NAMED: Final = 10
-"""Versions that a line tells how to remove: whoever writes an object may do so without end."""
+"""The maximum number of versions for which a line lists removal commands: an object may have any number of versions."""
 
 
 @dataclass(frozen=True)
 class History:
-    """All versions and delete markers of some keys; `problem` says why they are not known."""
+    """All versions and delete markers of some keys; `problem` is why they are unknown."""
 
     versions: Sequence[Version] = ()
     problem: str | None = None
 
     def by_day(self, keys: TableKeys) -> "dict[date | None, History]":
-        """Return that of each day that has any, and, under None, of what lies in the folder of no day."""
+        """Return the history of each day that has any, and, under None, of objects outside all day folders."""
         found: dict[date | None, list[Version]] = {None: []}
         for each in self.versions:
             found.setdefault(keys.day(each.key), []).append(each)
         return {day: History(versions, self.problem) for day, versions in found.items()}
 
     def numbers(self, keys: PartitionKeys) -> list[int]:
-        """Return the numbers of the generations of which anything was ever there, in order."""
+        """Return the numbers of all generations that ever had an object, in order."""
         return sorted({number for each in self.versions if (number := keys.number(each.key)) is not None})
 
 
 def read_history(store: ObjectStore, prefix: str) -> History:
-    """Return the history of all keys that begin so. Where it may not be asked, or the store has none, the problem says so."""
+    """Return the history of all keys that begin with `prefix`. If it may not be read, or the store has none, set `problem`."""
     try:
         return History(tuple(store.history(prefix)))
     except StoreUnavailable:
@@ -54,10 +54,10 @@ def read_history(store: ObjectStore, prefix: str) -> History:
 
 
 def changes(task: Task, history: History, generations: Mapping[int, Generation]) -> Iterator[str]:
-    """Yield what was done to the objects of the day that the archiver would not do, a line for each and how to undo it.
+    """Yield each change to the day's objects that the archiver itself would not make, one line each, with how to undo it.
 
-    Data are its own if the manifest of their number, among `generations`, names them: a crash may have left others before. Where there is
-    none to tell, all are.
+    Data belong to a generation if its manifest, among `generations`, names them: a crash may have left other data earlier. If that manifest
+    existed but cannot be read, all data with its number belong to it.
     """
     keys, manifests = (
         task.keys,
@@ -74,11 +74,11 @@ def changes(task: Task, history: History, generations: Mapping[int, Generation])
 
 
 def require_manifest_as_written(task: Task, generation: Generation, *, versioned: bool) -> None:
-    """Raise NotVerified unless the manifest is the one that was written first, as the versions of a bucket that keeps them tell.
+    """Raise NotVerified unless the manifest is the one written first, according to the bucket's versions, if it keeps them.
 
-    A lock keeps a version, and lets anybody put another one above it: data and manifest that were forged together prove each other.
-    `versioned` says whether the store reported a version of the data: a forged manifest would not. What is compared is the oldest version's
-    content, so that a manifest which was put back is as good as before, and one that was replaced only while it was read is not.
+    A lock keeps a version, but lets anyone write another one above it: data and manifest forged together prove each other. `versioned` is
+    whether the store reported a version of the data, since a forged manifest might name none. The oldest version's content is compared: a
+    manifest that was put back is valid again, and one that was replaced only while it was read is not.
     """
     if not versioned and generation.manifest.object.version_id is None:
         return
@@ -103,15 +103,15 @@ def _is_oldest(task: Task, generation: Generation, versions: Sequence[Version]) 
     if any(each.marker and each.current for each in versions):
         return False
     if len(contents) > 1 and contents[-1].at == contents[-2].at:
-        return False  # which of the two is older is not known
-    # A store that lists no versions has the one that lies there.
+        return False  # it is unknown which of the two is older
+    # If a store lists no versions, use the current object.
     version = (contents[-1].version_id or NULL_VERSION) if contents else None
     data = read_whole(task.store, task.keys.mark(Mark.MANIFEST, generation.number), version_id=version)
     return sha256_of(data) == generation.manifest_sha256
 
 
 def changes_of_sources(task: Task, history: History) -> Iterator[str]:
-    """Yield the same of the accepted sources of the table."""
+    """Yield the same for the table's accepted sources."""
     yield from _changes(task.store, history, lambda key: task.table_keys.source_number(key) is not None)
 
 

@@ -1,12 +1,12 @@
-"""Inspection: prove the archive from the store alone, as somebody would who has lost the database, or distrusts everybody.
+"""Inspection: prove the archive from the store alone, for use when the database is lost or nothing else is trusted.
 
-What belongs here: reading every generation that counts back, whole, and what is wrong with the objects around them. What does not: the
-comparison of one object with its manifest (`readback.py`), the bucket's own history (`bucket_history.py`), an earlier report
-(`witness.py`), and doing anything about what was found: nothing is written, nothing rejected.
+What belongs here: reading back every live generation completely, and finding problems in the objects around it. What does not: comparing
+one object with its manifest (`readback.py`), the bucket's own history (`bucket_history.py`), an earlier report (`witness.py`), and reacting to
+the findings: nothing is written, nothing rejected.
 
-What binds what: a manifest the bytes of its object; the object's footer what identifies it; the marks of a purge the manifest; a later
-manifest of the day all earlier ones. Whoever may write everything can forge all of these together, or remove a whole day: that is told by
-the bucket's versions, prevented by its Object Lock, and found by a report that was kept elsewhere.
+How the objects are bound: a manifest binds its object's bytes, the object's footer its identity, the marks of a purge the manifest, and a
+later manifest of the day all earlier ones. Someone with full write access can forge all of these together, or remove a whole day. The
+bucket's versions reveal that, its Object Lock prevents it, and a report kept elsewhere detects it.
 """
 
 import tempfile
@@ -35,14 +35,14 @@ from archiver_assets.store.readonly import ReadOnlyStore
 from archiver_assets.untrusted_text import bounded
 
 _NAMED: Final[dict[Mark, type[Purging | Rejected]]] = {Mark.PURGING: Purging, Mark.REJECTED: Rejected}
-"""The marks that name the digest of their manifest, beside the receipt, whose digest is compared wherever it is read."""
+"""The marks that name their manifest's digest, except the receipt, whose digest is compared wherever it is read."""
 
 
 @dataclass
 class Inspection:
-    """What was found of a day: `mismatches` are damage, each a line; `warnings` are what a crash or a running archive leaves as well.
+    """The findings for a day: `mismatches` are damage, one line each; `warnings` can also come from a crash or a running archive.
 
-    `digests` are those of its manifests and marks, by what follows the table's folder in their keys.
+    `digests` are those of its manifests and marks, by key relative to the table's folder.
     """
 
     label: str
@@ -53,19 +53,19 @@ class Inspection:
 
     @property
     def rows(self) -> int:
-        """The rows of the generations that were read back."""
+        """The number of rows in the generations that were read back."""
         return sum(each.rows_in_object for each in self.verifications)
 
     @property
     def bytes(self) -> int:
-        """The bytes that were read back."""
+        """The number of bytes that were read back."""
         return sum(each.bytes_in_object for each in self.verifications)
 
 
 def inspect_day(task: Task, history: History, *, copied: bool = False) -> Inspection:
-    """Read back every generation of the day that counts, and compare all of its objects with each other, and with their history.
+    """Read back every live generation of the day, and compare all of the day's objects with each other and with their history.
 
-    A bucket that is `copied` from the archive's has other versions and etags, which are not compared then. Raises the errors of the store.
+    A bucket `copied` from the archive's has different versions and etags; these are not compared. Raises the errors of the store.
     """
     objects = list(task.store.list(task.keys.folder))
     marks = {mark for each in objects if (mark := task.keys.parse_mark(each.key))}
@@ -95,7 +95,7 @@ def inspect_day(task: Task, history: History, *, copied: bool = False) -> Inspec
 
 
 def inspect_table(task: Task, objects: TableObjects, history: History) -> Inspection:
-    """Look at what lies in the table's folder and in that of no day. `task` is of any day."""
+    """Inspect the objects in the table's folder that belong to no day. `task` is for any day."""
     found, keys = Inspection(task.table.label), task.table_keys
     sources = [each.key for each in task.store.list(keys.sources) if keys.source_number(each.key)]
     found.digests = _digests(task, _contents(task, sources))
@@ -113,7 +113,7 @@ def inspect_table(task: Task, objects: TableObjects, history: History) -> Inspec
 
 
 def _contents(task: Task, keys: Iterable[str]) -> dict[str, bytes]:
-    """Return what lies under the keys of small objects; one that is too large is left to whoever needs it, and named there."""
+    """Return the contents of small objects by key; one that is too large or damaged is omitted, and reported where it is needed."""
     contents = {}
     for key in keys:
         with suppress(ManifestInvalid):
@@ -122,7 +122,7 @@ def _contents(task: Task, keys: Iterable[str]) -> dict[str, bytes]:
 
 
 def _missing(numbers: Iterable[int]) -> Iterator[range]:
-    """Yield the numbers from 1 on that are not there and below one that is, as ranges: whoever writes an object chooses its number."""
+    """Yield the missing numbers from 1 up to the highest present one, as ranges: whoever writes an object may choose a huge number."""
     for before, after in pairwise((0, *sorted(numbers))):
         if after > before + 1:
             yield range(before + 1, after)
@@ -179,7 +179,7 @@ def _changed_manifest(task: Task, generation: Generation, expected: str, witness
 
 
 def _wrong_place(task: Task, generation: Generation) -> Iterator[str]:
-    """An archive may be copied below another prefix; what follows the prefix in a key stays."""
+    """Compare the key after the prefix only, since an archive may be copied to another prefix."""
     named, here = generation.manifest.object.key, generation.object_key.removeprefix(task.prefix)
     if not f"/{named}".endswith(f"/{here}"):
         named = bounded(named)
@@ -188,7 +188,7 @@ def _wrong_place(task: Task, generation: Generation) -> Iterator[str]:
 
 
 def _wrong_chain(task: Task, generation: Generation, generations: Mapping[int, Generation], unknown: set[int]) -> Iterator[str]:
-    """Compare with the earlier manifests of the day those that a later one names."""
+    """Compare the day's earlier manifests with those that a later one names."""
     key = task.keys.mark(Mark.MANIFEST, generation.number)
     for each in generation.manifest.earlier or ():
         earlier = generations.get(each.generation)
@@ -199,7 +199,7 @@ def _wrong_chain(task: Task, generation: Generation, generations: Mapping[int, G
 
 
 def _unknown_to_later(task: Task, generations: Mapping[int, Generation]) -> Iterator[str]:
-    """Name what was not there when a later generation was made: numbers only grow, so it was hidden then, or put there since."""
+    """Report generations unknown to a later one: numbers only grow, so each was hidden then, or added since."""
     unknown = dict[int, int]()
     for later in generations.values():
         if later.manifest.earlier is not None:
@@ -215,18 +215,18 @@ def _unknown_to_later(task: Task, generations: Mapping[int, Generation]) -> Iter
 def _rejections(task: Task, generation: Generation) -> Iterator[str]:
     if generation.rejected and not generation.purging:
         key = task.keys.mark(Mark.REJECTED, generation.number)
-        with suppress(ManifestInvalid):  # named as a mismatch already
+        with suppress(ManifestInvalid):  # already reported as a mismatch
             said = decode(Rejected, read_whole(task.store, key), key=key)
             yield f"generation {generation.number} does not count since {said.at:%Y-%m-%d %H:%M} UTC: {bounded('; '.join(said.mismatches))}"
 
 
 def _gaps(task: Task, numbers: set[int], generations: Mapping[int, Generation], history: History) -> Iterator[str]:
-    """Name the numbers that are missing and that nothing explains: an archive that crashed takes a number too."""
+    """Report missing numbers that nothing explains: a crashed archive also uses up a number."""
     told = max((each.number for each in generations.values() if each.manifest.earlier is not None), default=0)
     ever = history.numbers(task.keys)
     for missing in _missing(numbers):
         told_by_versions = bisect_left(ever, missing.start) != bisect_left(ever, missing.stop)
-        if told < missing.stop and not told_by_versions:  # else named as missing or removed
+        if told < missing.stop and not told_by_versions:  # otherwise reported as missing or removed
             which = str(missing[0]) if len(missing) == 1 else f"{missing[0]} to {missing[-1]}"
             yield (
                 f"{task.keys.folder} has no generation {which}, and newer ones: "
@@ -241,7 +241,7 @@ def _look_at_unnamed(
     for each in objects:
         uri, number = task.store.uri(each.key), task.keys.number(each.key)
         if number is None:
-            if each.bytes or not each.key.endswith("/"):  # as consoles make folders
+            if each.bytes or not each.key.endswith("/"):  # an empty folder object, as consoles create
                 found.mismatches.append(f"{uri} is none of the archive's objects")
         elif each.key in named or number in unknown:
             continue
@@ -249,7 +249,7 @@ def _look_at_unnamed(
             other = task.store.uri(generations[number].object_key)
             found.mismatches.append(f"{uri} is named by no manifest: that of generation {number} names {other}; engines would read both")
         else:
-            with suppress(ObjectMissing):  # an archive that began meanwhile removed what a crash had left
+            with suppress(ObjectMissing):  # an archive that began meanwhile removed a crash's leftovers
                 if strange := _why_strange(task, each, number):
                     found.mismatches.append(f"{uri} is named by no manifest, and no archive of this day left it: {strange}")
                 else:
@@ -257,7 +257,7 @@ def _look_at_unnamed(
 
 
 def _why_strange(task: Task, unnamed: StoredObject, number: int) -> str | None:
-    """Say why data that no manifest names cannot be what a crashed archive of this day left, whose footer says what it is."""
+    """Return why data named by no manifest cannot be a crashed archive's leftover of this day, judging by its footer; None if it can."""
     with tempfile.TemporaryFile(prefix="archiver-") as file:
         try:
             for chunk in task.store.read(unnamed.key):
