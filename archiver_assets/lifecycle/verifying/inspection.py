@@ -1,8 +1,8 @@
 """Inspection: prove the archive from the store alone, for use when the database is lost or nothing else is trusted.
 
 What belongs here: reading back every live generation completely, and finding problems in the objects around it. What does not: comparing
-one object with its manifest (`readback.py`), the bucket's own history (`bucket_history.py`), an earlier report (`witness.py`), and reacting to
-the findings: nothing is written, nothing rejected.
+one object with its manifest (`readback.py`), the bucket's own history (`bucket_history.py`), an earlier report (`witness.py`), and reacting
+to the findings: nothing is written, nothing rejected.
 
 How the objects are bound: a manifest binds its object's bytes, the object's footer its identity, the marks of a purge the manifest, and a
 later manifest of the day all earlier ones. Someone with full write access can forge all of these together, or remove a whole day. The
