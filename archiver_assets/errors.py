@@ -145,7 +145,7 @@ class NotArchived(ArchiverError):
 
 
 class NotVerified(ArchiverError):
-    """Generations were read back and do not match their manifests. The `rejected` ones among them are ignored from now on."""
+    """Generations were read back and do not match their manifests; those rejected for it are ignored from now on."""
 
     def __init__(self, message: str, *, hint: str, rejected: int = 0) -> None:
         """Store the number of generations that were rejected."""

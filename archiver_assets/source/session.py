@@ -168,10 +168,10 @@ class Source:
         slow = (
             f"if it took statement_timeout_seconds, {self.config.statement_timeout_seconds}, raise that for the database, or see that an "
         )
-        idle = "look at what kept a transaction waiting between two statements, such as a store of legal holds that answers late; run again"
+        idle = "find out what kept a transaction idle between two statements, such as a slow store of legal holds; run again"
         return {
             "25P03": (SourceUnavailable, idle),
-            "55P03": (PartitionBusy, locked + "look in pg_locks for who it is, and run again when it is gone"),
+            "55P03": (PartitionBusy, locked + "find the session in pg_locks, and run again when it has released the lock"),
             "57014": (SourceTimeout, slow + "index begins with the timestamp; else ask who cancelled it; then run again"),
             "23001": (SourceError, referred),
             "23503": (SourceError, referred),

@@ -78,8 +78,8 @@ _HINTS: Final = {
     "root certificate|no certificate or crl": "name the file with the certificate of the server's authority, as PEM, in sslrootcert",
     "does not support SSL": "switch TLS on in the server (ssl = on); by sslmode: disable all would cross the network as plain text",
     "weak sslmode": "set sslmode: verify-full, or leave it out",
-    "no encryption": "the server takes this role over TLS alone, if at all: set sslmode: verify-full, and sslrootcert",
-    "client certificate|certificate required": "the server wants a certificate of ours: name it, and its key, by PGSSLCERT and PGSSLKEY",
+    "no encryption": "the server accepts this role only over TLS, if at all: set sslmode: verify-full, and sslrootcert",
+    "client certificate|certificate required": "the server requires a client certificate: set PGSSLCERT to it, and PGSSLKEY to its key",
 }
 """Patterns of libpq's or the server's text for a failed connection, each with its next step; the first match applies."""
 
@@ -161,7 +161,7 @@ class Way:
     def weakness(self) -> str | None:
         """What an attacker on the network could do, or None; it is also given for a session that stays on this machine."""
         if not self.encrypted:
-            return "not encrypted: who listens on the way has the rows"
+            return "not encrypted: anyone who intercepts the traffic can read the rows"
         if self.mode != "verify-full":
-            return f"encrypted, but sslmode {self.mode} takes other servers for the one that is meant: who stands between has the rows"
+            return f"encrypted, but sslmode {self.mode} does not verify the server's name: an impostor can read the rows"
         return None

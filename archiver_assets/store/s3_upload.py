@@ -95,7 +95,7 @@ class S3Upload:
         if found.bytes != self._sent or (self._store.encryption.keeps_etags and found.etag != self._etag()):
             raise error
         require_as_asked(self._store, self._attempt, found, self._retention)
-        log.info("%s is there, by a try whose answer was lost", self._attempt.uri)
+        log.info("%s exists: a try whose answer was lost created it", self._attempt.uri)
         return found
 
     def _etag(self) -> str | None:

@@ -17,9 +17,9 @@ AWAY = "10.1.2.3"
     ("way", "verdict", "found"),
     [
         (Way(AWAY, encrypted=True, mode="verify-full"), Verdict.PASSED, "encrypted, and the server's name is verified"),
-        (Way(AWAY, encrypted=True, mode="verify-ca"), Verdict.WARNED, "encrypted, but sslmode verify-ca takes other servers"),
-        (Way(AWAY, encrypted=True, mode="require"), Verdict.WARNED, "encrypted, but sslmode require takes other servers"),
-        (Way(AWAY, encrypted=True, mode="prefer"), Verdict.WARNED, "encrypted, but sslmode prefer takes other servers"),
+        (Way(AWAY, encrypted=True, mode="verify-ca"), Verdict.WARNED, "encrypted, but sslmode verify-ca does not verify the server's name"),
+        (Way(AWAY, encrypted=True, mode="require"), Verdict.WARNED, "encrypted, but sslmode require does not verify the server's name"),
+        (Way(AWAY, encrypted=True, mode="prefer"), Verdict.WARNED, "encrypted, but sslmode prefer does not verify the server's name"),
         (Way(AWAY, encrypted=False, mode="prefer"), Verdict.WARNED, "not encrypted"),
         (Way("2001:db8::1", encrypted=False, mode="disable"), Verdict.WARNED, "not encrypted"),
         (Way("127.0.0.1", encrypted=False, mode="prefer"), Verdict.PASSED, "does not leave this machine"),

@@ -166,5 +166,5 @@ def _array(values: list[pa.Scalar], column: Column) -> pa.Array:
 
 
 def _differs(task: Task, column: Column, what: str) -> ValueRefused:
-    message = f"column {column.name!r} of {task.table.label}: expected the values that the server has, found others in {what}"
+    message = f"column {column.name!r} of {task.table.label}: expected the server's values, found a difference in {what}"
     return ValueRefused(message, hint=f"set columns: {{{column.name}: {{store_as: text}}}} for this table in the config, and report this")

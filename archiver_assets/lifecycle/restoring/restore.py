@@ -147,10 +147,10 @@ def _require_safe(session: Session, destination: Destination) -> None:
     triggers = at.insert_triggers(session.connection, destination)
     if triggers and session.request.triggers == Triggers.refuse:
         message = f"restored rows would fire triggers of {name}: {', '.join(dict.fromkeys(trigger.name for trigger in triggers))}"
-        raise NotRestored(message, hint="say what they do: triggers: disable (as the table's owner) or fire; or restore into another table")
+        raise NotRestored(message, hint="set triggers to disable (as the table's owner) or fire, or restore into another table")
     effects = at.side_effects_of_delete(session.connection, destination) if overwrites else []
     if effects:
-        message = f"overwriting rows of {name} would do more, or less: {'; '.join(effects)}"
+        message = f"overwriting rows of {name} would have side effects, or not delete them: {'; '.join(effects)}"
         raise NotRestored(message, hint="restore into another table, or with conflict: skip")
 
 
@@ -162,13 +162,13 @@ def _names(session: Session, destination: Destination | None, generation: Genera
     results.drift += (drift := at.differences(columns, destination) if not session.request.columns else _retyped(columns, destination))
     name = destination.relation.identifier.as_string()
     if drift and session.request.drift == Drift.refuse:
-        message = f"{name} is not of the shape of generation {generation.number} of {session.task.label}: {'; '.join(drift)}"
+        message = f"{name} does not have the shape of generation {generation.number} of {session.task.label}: {'; '.join(drift)}"
         hint = "restore with drift: by_name (columns of the same name; what is archived and not in the table is left out), or elsewhere"
         raise NotRestored(message, hint=hint)
     present = {column.name for column in destination.columns}
     if missing := [each for each in session.key if each not in present]:
         message = f"expected the whole key in {name}, found no column {', '.join(missing)}"
-        raise NotRestored(message, hint="restore into another table: without its key a row cannot be told from others")
+        raise NotRestored(message, hint="restore into another table: without its whole key a row cannot be identified")
     return [column.name for column in columns if column.name in present]
 
 

@@ -95,7 +95,7 @@ def require_manifest_as_written(task: Task, generation: Generation, *, versioned
         hint = "see who else writes, and remove newer versions, or copy the oldest over locked ones; no row was deleted by this generation"
         raise NotVerified(message, hint=hint)
     if found:
-        log.warning("%s: generation %s: the manifest is the first again: %s", task.label, generation.number, "; ".join(found))
+        log.warning("%s: generation %s: the oldest manifest is current again: %s", task.label, generation.number, "; ".join(found))
 
 
 def _is_oldest(task: Task, generation: Generation, versions: Sequence[Version]) -> bool:
