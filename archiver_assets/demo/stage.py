@@ -15,7 +15,7 @@ from pathlib import Path
 import psycopg
 
 from archiver_assets.demo.postgres import EmbeddedPostgres
-from archiver_assets.demo.sample import CONFIG, DATABASES, TABLES, expired_days, fill
+from archiver_assets.demo.sample import AUDIT_LOGS, CONFIG, DATABASES, TABLES, expired_days, fill
 from archiver_assets.demo.seaweed import EmbeddedS3
 
 BUCKET = "audit-archives"
@@ -91,7 +91,8 @@ def open_stage(days: int, rows_per_day: int) -> Iterator[Stage]:
 
 
 def _environ(folder: Path, postgres: EmbeddedPostgres, s3: EmbeddedS3, days: int) -> dict[str, str]:
-    oldest = min(expired_days(table, days)[0].day for table in TABLES)
+    # Near midnight UTC the oldest days of tables in other time zones differ by one.
+    oldest = {table.name: expired_days(table, days)[0].day for table in TABLES}
     return {
         **s3.environ(),
         "ARCHIVER_CONFIG": str(folder / "config.yaml"),
@@ -99,7 +100,8 @@ def _environ(folder: Path, postgres: EmbeddedPostgres, s3: EmbeddedS3, days: int
         "DEMO_DB_PASSWORD": postgres.password,
         "DEMO_DB_PORT": str(postgres.port),
         "DEMO_S3_ENDPOINT": s3.endpoint,
-        "DEMO_START_DATE": oldest.isoformat(),
+        "DEMO_FIRST_DAY": oldest[AUDIT_LOGS.name].isoformat(),
+        "DEMO_START_DATE": min(oldest.values()).isoformat(),
     }
 
 
