@@ -1,7 +1,8 @@
-"""A process that ends at a step, without a process. What does not belong here: real signals (`torture/`)."""
+"""A process that ends, or a connection that is lost, at a step, without either. What does not belong here: real signals (`torture/`)."""
 
 from collections.abc import Callable
 
+from archiver_assets.errors import SourceUnavailable
 from archiver_assets.lifecycle.task import Step
 
 
@@ -28,3 +29,9 @@ def after(step: Step, do: Callable[[], object], nth: int = 1) -> Callable[[Step]
             do()
 
     return reached
+
+
+def lose_connection() -> None:
+    """Fail as a session does whose connection was lost: the verb begins again."""
+    message = "the connection was lost"
+    raise SourceUnavailable(message, hint="wait")

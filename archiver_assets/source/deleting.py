@@ -157,10 +157,10 @@ def _delete_at_once(
 
 
 def _timed_out(target: Target, batch: Batch) -> SourceTimeout:
-    limit = f"{_BATCH_MILLISECONDS // 1000} s, or statement_timeout_seconds if that is less"
+    limit = f"{target.milliseconds // 1000} s"
     message = f"{target.config.label}: expected a batch of {batch.versions.num_rows} rows to be deleted within {limit}, found it cancelled"
     hint = f"lower batch_size (now {target.config.batch_size}), and find out what slows the DELETE, or who cancelled it"
-    return SourceTimeout(message, hint=f"{hint}; this batch deleted nothing, and the next purge continues with it")
+    return SourceTimeout(message, hint=f"{hint}; the failed transaction deleted nothing, and the next purge continues with it")
 
 
 def as_it_is_now(connection: Connection, target: Target) -> Target:
@@ -173,7 +173,7 @@ def as_it_is_now(connection: Connection, target: Target) -> Target:
     table = read_table(connection, target.config)
     if replace(table, leaves=()) != replace(target.table, leaves=()):
         message = f"table {target.config.label} was altered or replaced while its rows were being purged"
-        raise SourceChanged(message, hint="run the purge again; this batch deleted nothing")
+        raise SourceChanged(message, hint="run the purge again; the failed transaction deleted nothing")
     return replace(target, leaves=tuple(leaf for leaf in target.leaves if leaf in table.leaves))
 
 
@@ -241,7 +241,7 @@ def _count(target: Target, left: dict[int, _Found], believed: pa.BooleanArray, d
     stuck = sum(found.inside for found in same.values())
     if stuck:
         message = f"{stuck} archived row versions of {target.config.label} could not be deleted"
-        raise SourceError(message, hint="find out what prevents their deletion; this batch deleted nothing")
+        raise SourceError(message, hint="find out what prevents their deletion; the failed transaction deleted nothing")
     inside = sum(found.inside for found in left.values())
     moved = len(left) - inside - len(same)
     return deleted + Deleted(changed=inside, elsewhere=len(same), gone=moved, held=held)

@@ -23,6 +23,7 @@ from archiver_assets.source.identities import Part, of_leaf
 from archiver_assets.store.hold_objects import place_hold, release_hold
 from archiver_assets.store.manifest import Receipt, decode
 from archiver_assets_tests.faulty_store import WatchedStore
+from archiver_assets_tests.kills import after, lose_connection
 from archiver_assets_tests.lab import PREFIX, Lab
 from archiver_assets_tests.outcomes import assert_purged
 
@@ -101,6 +102,15 @@ def test_a_leaf_goes_by_the_proofs_of_several_generations_together(lab: Lab) -> 
     purged = archived_and_purged(lab)
     assert_purged(purged, purged=23, dropped=("ev_05",))
     assert [receipt(lab, number).rows_purged_by_version for number in (1, 2)] == [20, 3]
+
+
+def test_a_connection_lost_right_after_a_drop_loses_neither_the_leaf_nor_its_rows(lab: Lab) -> None:
+    archive(lab.task())
+    lab.execute(LATE.format(21, 23))
+    archive(lab.task())
+    purged = purge(lab.task(reached=after(Step.LEAF_DROPPED, lose_connection)))
+    assert_purged(purged, outcome="purged", purged=23, gone=0, dropped=("ev_05",))
+    assert [(receipt(lab, number).rows_purged_by_version, receipt(lab, number).rows_gone) for number in (1, 2)] == [(20, 0), (3, 0)]
 
 
 @pytest.mark.parametrize("note", ["'changed'", "note"])

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from archiver_assets.errors import SourceChanged, SourceUnavailable
+from archiver_assets.errors import SourceChanged
 from archiver_assets.lifecycle.archiving.archive import archive
 from archiver_assets.lifecycle.purging.purge import purge
 from archiver_assets.lifecycle.task import Step
@@ -12,15 +12,10 @@ from archiver_assets.source.catalog import count_held
 from archiver_assets.store.hold_objects import release_hold
 from archiver_assets.store.manifest import Receipt, decode
 from archiver_assets_tests.holds import condition, place
-from archiver_assets_tests.kills import after
+from archiver_assets_tests.kills import after, lose_connection
 from archiver_assets_tests.lab import PREFIX, Lab
 
 LATE = "INSERT INTO audit_logs (created_at, action) VALUES ('2024-03-05 12:00Z', 'late')"
-
-
-def lose_connection() -> None:
-    message = "the connection was lost"
-    raise SourceUnavailable(message, hint="wait")
 
 
 def receipt(lab: Lab, number: int = 1) -> Receipt:

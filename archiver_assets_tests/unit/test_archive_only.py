@@ -86,8 +86,8 @@ def session(task: Task) -> Session:
 DELETING: dict[str, Callable[[Task], object]] = {
     "purge": purge,
     "dry_purge": dry_purge,
-    "drop_proven_leaves": lambda task: drop_proven_leaves(session(task), []),
-    "drop_empty_leaves": lambda task: drop_empty_leaves(session(task)),
+    "drop_proven_leaves": lambda task: drop_proven_leaves(session(task), [], cast("Any", None)),
+    "drop_empty_leaves": lambda task: drop_empty_leaves(session(task), cast("Any", None)),
     "delete_all": lambda task: delete_all(session(task), cast("Any", None), cast("Any", None)),
     "vacuum": lambda task: vacuum(task, cast("Any", None), 0),
 }

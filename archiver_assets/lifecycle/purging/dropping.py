@@ -8,7 +8,7 @@ dropped once it is empty and all its days have expired. The rows of a leaf that 
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -30,43 +30,38 @@ Once the locks are granted, users of the leaf wait until its rows have been scan
 """
 
 
-@dataclass
-class Dropped:
-    """The names of the dropped leaves, and the number of rows dropped with them per generation number."""
-
-    leaves: list[str] = field(default_factory=list)
-    rows: dict[int, int] = field(default_factory=dict)
+NoteLeaf = Callable[[str, Mapping[int, int]], None]
+"""Takes the name of a leaf that was just dropped, and the number of rows that went with it per generation number."""
 
 
-def drop_proven_leaves(session: Session, proven: Sequence[Proven]) -> Dropped:
-    """Drop the leaves inside the partition whose rows are all in the proven generations.
+def drop_proven_leaves(session: Session, proven: Sequence[Proven], note: NoteLeaf) -> None:
+    """Drop the leaves inside the partition whose rows are all in the proven generations, and note each as soon as it is dropped.
 
     Raises SourceChanged or TableRefused if the table is altered meanwhile, and the other errors of the source.
     """
     require_purge(session.task.table)
-    dropped = Dropped()
     if not proven or not _may_drop(session):
-        return dropped
+        return
     leaves = [leaf for leaf in _leaves(session) if leaf.inside and not is_empty(session.connection, leaf)]
     count = _counting(session, proven) if leaves else None
     if count is None:
-        return dropped
+        return
     for leaf in leaves:
         found: dict[int, int] = {}
         if _drop(session, leaf, partial(_proves, session, count, leaf, found)):
-            dropped.leaves.append(leaf.relation.name)
-            for number, rows in found.items():
-                dropped.rows[number] = dropped.rows.get(number, 0) + rows
-    return dropped
+            note(leaf.relation.name, found)
+            session.task.reached(Step.LEAF_DROPPED)
 
 
-def drop_empty_leaves(session: Session) -> list[str]:
-    """Drop the leaves that are empty and entirely expired, however they became empty, and return their names."""
+def drop_empty_leaves(session: Session, note: NoteLeaf) -> None:
+    """Drop the leaves that are empty and entirely expired, however they became empty, and note each as soon as it is dropped."""
     require_purge(session.task.table)
     if not _may_drop(session):
-        return []
-    leaves = [leaf for leaf in _leaves(session) if leaf.expired and is_empty(session.connection, leaf)]
-    return [leaf.relation.name for leaf in leaves if _drop(session, leaf, partial(_empty, session, leaf))]
+        return
+    for leaf in [leaf for leaf in _leaves(session) if leaf.expired and is_empty(session.connection, leaf)]:
+        if _drop(session, leaf, partial(_empty, session, leaf)):
+            note(leaf.relation.name, {})
+            session.task.reached(Step.LEAF_DROPPED)
 
 
 def _empty(session: Session, leaf: DayLeaf, _target: Target) -> bool:
@@ -195,7 +190,6 @@ def _drop(session: Session, leaf: DayLeaf, proves: Callable[[Target], bool]) -> 
             continue
         if gone:
             log.info("%s: leaf %s, from %s to %s, was dropped", task.label, name, leaf.lower, leaf.upper)
-            task.reached(Step.LEAF_DROPPED)
         return gone
     log.warning("%s: leaf %s is in use and is not dropped: its locks were not granted in %s attempts", task.label, name, len(_PAUSES))
     return False

@@ -7,7 +7,7 @@ A purge trusts no earlier check or verification, so a purge that is run alone ma
 running the purge again completes it.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -25,7 +25,7 @@ from archiver_assets.lifecycle.generations import (
 from archiver_assets.lifecycle.preflight import require_compliance, require_preflight
 from archiver_assets.lifecycle.progress import of_generation
 from archiver_assets.lifecycle.purging.deletion import Proven, Session, Tally, delete_all
-from archiver_assets.lifecycle.purging.dropping import Dropped, drop_empty_leaves, drop_proven_leaves
+from archiver_assets.lifecycle.purging.dropping import drop_empty_leaves, drop_proven_leaves
 from archiver_assets.lifecycle.purging.marks import mark_purging, require_not_rejected, write_receipt
 from archiver_assets.lifecycle.purging.remaining import Left, Remaining, count_left
 from archiver_assets.lifecycle.purging.restorability import require_restorable
@@ -65,31 +65,45 @@ class Purged:
     held_by: tuple[int, ...] = ()
 
 
-Done = dict[int, Tally]
-"""The rows that this call deleted, by generation number, over all attempts: counts survive a lost connection."""
+@dataclass
+class _Done:
+    """What this call committed, over all attempts: the rows deleted by generation number, and the leaves. A lost connection loses none."""
+
+    tallies: dict[int, Tally] = field(default_factory=dict)
+    leaves: list[str] = field(default_factory=list)
 
 
 @dataclass
 class _Work:
-    """One attempt of a purge so far: the `tally` of the generations in `numbers`, and the `refusals` of the others."""
+    """One attempt of a purge so far: the `tally` of the generations in `numbers`, and the `refusals` of the others.
+
+    `earlier` has the tallies of the attempts before it, and `dropped` the rows that this one dropped with leaves, by generation number.
+    """
 
     session: Session
     remaining: Remaining
-    deleted: Done
-    tried_before: bool
+    done: _Done
+    earlier: Mapping[int, Tally]
     tally: Tally = field(default_factory=Tally)
     numbers: list[int] = field(default_factory=list)
-    dropped: list[str] = field(default_factory=list)
+    dropped: dict[int, int] = field(default_factory=dict)
     refusals: list[ArchiverError] = field(default_factory=list)
 
     def note(self, number: int, rows: Deleted, batches: int) -> None:
         """Record rows and batches deleted for a generation."""
         gone = Deleted(by_version=rows.by_version, by_content=rows.by_content)
-        self.deleted[number] = self.deleted.get(number, Tally()) + Tally(gone, batches)
+        self.done.tallies[number] = self.done.tallies.get(number, Tally()) + Tally(gone, batches)
+
+    def note_leaf(self, name: str, rows: Mapping[int, int]) -> None:
+        """Record a dropped leaf, and the rows of each generation that went with it."""
+        self.done.leaves.append(name)
+        for number, count in rows.items():
+            self.dropped[number] = self.dropped.get(number, 0) + count
+            self.note(number, Deleted(by_version=count), 0)
 
     def left(self, tally: Tally) -> Left:
         """Return what is left after `tally`. Count it if an earlier attempt or a refused generation may have deleted more."""
-        return count_left(self.session) if self.tried_before or self.refusals else self.remaining.after(tally.rows)
+        return count_left(self.session) if self.earlier or self.refusals else self.remaining.after(tally.rows)
 
 
 def purge(task: Task) -> Purged:
@@ -105,12 +119,12 @@ def purge(task: Task) -> Purged:
     """
     require_purge(task.table)
     with working(task, "purge"):
-        deleted: Done = {}
-        purged = persistently(task, "purge", lambda: _purge(task, deleted))
+        done = _Done()
+        purged = persistently(task, "purge", lambda: _purge(task, done))
         return replace(purged, vacuumed=vacuum(task, purged.table, purged.tally.purged)) if purged.outcome == "purged" else purged
 
 
-def _purge(task: Task, deleted: Done) -> Purged:
+def _purge(task: Task, done: _Done) -> Purged:
     started = task.monotonic()
     require_compliance(task)
     with task.source.connect() as connection, partition_lock(connection, table=task.table.label, partition=task.partition):
@@ -119,7 +133,7 @@ def _purge(task: Task, deleted: Done) -> Purged:
         task.partition.require_expired(now=server.now, retention_days=task.table.retention_days, table=task.table.label)
         require_preflight(task, connection, "purge")
         session = Session(task, connection, server, _read_table(task, connection), task.hold_places())
-        result = _purge_open(session, deleted)
+        result = _purge_open(session, done)
         task.reached(Step.UNLOCKED)
     left = f"{result.late:,} late, {result.held:,} held"
     number = result.generation.number if result.generation else None
@@ -133,27 +147,27 @@ def _read_table(task: Task, connection: Connection) -> Table:
         return read_table(connection, task.table)
 
 
-def _purge_open(session: Session, deleted: Done) -> Purged:
+def _purge_open(session: Session, done: _Done) -> Purged:
     task = session.task
     generations = own_generations(task, session.server)
     newest = generations.live[-1] if generations.live else None
     if any(hold.holds_all_of(task.partition.day) for hold in session.holds()):
-        return _noted(Purged("held", newest, session.table, sum(deleted.values(), Tally()), 0, 0.0), count_left(session))
+        return _noted(Purged("held", newest, session.table, sum(done.tallies.values(), Tally()), 0, 0.0), count_left(session))
     drops = task.table.purge_method == "drop_partition"
     # A leaf can have rows of all generations, so dropping it needs the proofs of all. Deletes need only one copy on disk at a time.
     groups = [generations.open] if drops else [(each,) for each in generations.open]
-    work = _Work(session, Remaining(session), deleted, tried_before=bool(deleted))
+    work = _Work(session, Remaining(session), done, earlier=dict(done.tallies))
     for group in groups:
         _purge_together(work, group)
     if drops:
-        work.dropped += drop_empty_leaves(session)
+        drop_empty_leaves(session, work.note_leaf)
     left = work.left(work.tally)
     _require_nothing_wrong(task, work.refusals, left.rows, any_live=any(not each.former for each in generations.live))
-    tally = sum((each for number, each in deleted.items() if number not in work.numbers), work.tally)
+    tally = sum((each for number, each in done.tallies.items() if number not in work.numbers), work.tally)
     outcome: Outcome = "already purged" if newest else "empty"
-    if work.numbers or deleted:
+    if work.numbers or done.tallies:
         outcome = "incomplete" if tally.left else "held" if tally.rows.held else "purged"
-    return _noted(Purged(outcome, newest, session.table, tally, 0, 0.0, tuple(work.dropped)), left)
+    return _noted(Purged(outcome, newest, session.table, tally, 0, 0.0, tuple(done.leaves)), left)
 
 
 def _noted(purged: Purged, left: Left) -> Purged:
@@ -172,12 +186,12 @@ def _purge_together(work: _Work, generations: Sequence[Generation]) -> None:
                 proven.append(copies.enter_context(_proven(session, generation)))
         if proven:
             work.remaining.count_before()
-        dropped = drop_proven_leaves(session, proven) if task.table.purge_method == "drop_partition" else Dropped()
-        work.dropped += dropped.leaves
+        if task.table.purge_method == "drop_partition":
+            drop_proven_leaves(session, proven, work.note_leaf)
         for each in proven:
             number = each.generation.number
             with of_generation(number), _skipping(work, each.generation):
-                work.tally += _purge_one(work, each, dropped.rows.get(number, 0), started_at)
+                work.tally += _purge_one(work, each, started_at)
                 work.numbers.append(number)
 
 
@@ -229,16 +243,16 @@ def _proven(session: Session, generation: Generation) -> Iterator[Proven]:
         yield Proven(generation, copy)
 
 
-def _purge_one(work: _Work, proven: Proven, dropped: int, started_at: datetime) -> Tally:
-    """Delete the rows of a generation that are left after `dropped` of them went with their leaves, and write the receipt."""
+def _purge_one(work: _Work, proven: Proven, started_at: datetime) -> Tally:
+    """Delete the rows of a generation that did not go with their leaves, and write the receipt."""
     session, generation = work.session, proven.generation
     task, number = session.task, generation.number
-    before = work.deleted.get(number, Tally())  # by an earlier attempt of this call
-    work.note(number, Deleted(by_version=dropped), 0)
+    earlier, dropped = work.earlier.get(number, Tally()), work.dropped.get(number, 0)
+    work.note(number, Deleted(), 0)  # also if all its rows are gone, this call purged it
     tally = Tally() if dropped == generation.manifest.rows else delete_all(session, proven, lambda rows: work.note(number, rows, 1))
     # Rows dropped with a leaf or deleted by an earlier attempt now count as gone, unless they were inserted again meanwhile.
-    gone = min(dropped + before.purged, tally.rows.gone)
-    tally += before + Tally(Deleted(by_version=dropped, gone=-gone))
+    gone = min(dropped + earlier.purged, tally.rows.gone)
+    tally += earlier + Tally(Deleted(by_version=dropped, gone=-gone))
     if tally.left:
         log.warning("%s: %s rows stay: others have locked them, or they now belong to another day", task.label, f"{tally.left:,}")
     if tally.rows.held:
