@@ -11,7 +11,7 @@ import dagster as dg
 from archiver_assets.config import Hold
 from archiver_assets.lifecycle.purging.dry_purge import DryPurge
 from archiver_assets.lifecycle.purging.purge import Purged
-from archiver_assets.lifecycle.verifying.readback import Comparison
+from archiver_assets.lifecycle.verifying.object_content import Comparison
 from archiver_assets.source.deleting import Deleted
 from archiver_assets.source.findings import Finding
 

@@ -11,7 +11,7 @@ from archiver_assets.config import S3Config, TableConfig
 from archiver_assets.config.labels import owner_problem, tag_problem
 from archiver_assets.errors import ConfigError, NotArchived
 from archiver_assets.lifecycle.overrides import Overrides
-from archiver_assets.lifecycle.verifying.readback import Comparison
+from archiver_assets.lifecycle.verifying.object_content import Comparison
 from archiver_assets.orchestration.failure_text import failing_clearly
 from archiver_assets.orchestration.tables import comparisons_table
 from archiver_assets.store.links import Links
